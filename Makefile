@@ -1,0 +1,39 @@
+# Each target does its own set-up: `make sweep` and `make test` work on a fresh checkout.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: sweep test test-all lint notebooks figures clean
+
+sweep: $(READY)
+	$(BIN)/python -m mirrorflow.sweep
+
+test: $(READY) lint
+	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python notebooks/execute.py --check
+
+test-all: $(READY) lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(READY)
+	$(BIN)/python -m mirrorflow.sweep
+	$(BIN)/python notebooks/execute.py
+
+figures: $(READY)
+	$(BIN)/python -m mirrorflow.sweep --out results/theorem23
+	cp results/theorem23/theorem23*.png results/theorem23/theorem23*.pdf figures/
+	cp results/theorem23/rows.parquet figures/theorem23_rows.parquet
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,50 @@
+"""Check the theory of implicit bias for x = m ⊙ w: flows, potentials, limits, certificates.
+
+Nothing here loads torch, cvxpy, matplotlib, pandas or scikit-learn until it is used.
+"""
+
+from mirrorflow.certificates import Certificate
+from mirrorflow.checks import InputError
+from mirrorflow.factors import Factors
+from mirrorflow.flows import Flow, direct_flow, gradient_flow, gradient_flows
+from mirrorflow.limits import Interpolator, interpolator, lasso_limit
+from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.problems import (
+    Regression,
+    diabetes,
+    digits_sensing,
+    gaussian_recovery,
+    load,
+)
+from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
+from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
+
+__all__ = [
+    "Certificate",
+    "Constant",
+    "Factors",
+    "Flow",
+    "Geometric",
+    "Harmonic",
+    "HyperbolicEntropy",
+    "InputError",
+    "Interpolator",
+    "Piecewise",
+    "Quadratic",
+    "Reference",
+    "Regression",
+    "Schedule",
+    "diabetes",
+    "digits_sensing",
+    "direct_flow",
+    "gaussian_recovery",
+    "gradient_flow",
+    "gradient_flows",
+    "interpolator",
+    "lasso",
+    "lasso_limit",
+    "load",
+    "min_l1",
+    "min_l2",
+    "min_potential",
+]

@@ -1,0 +1,138 @@
+"""Arrays from files of strangers: NPZ and CSV, no pickle, sizes checked before allocation."""
+
+from __future__ import annotations
+
+import csv
+import math
+import zipfile
+import zlib
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from mirrorflow.checks import InputError
+
+__all__ = ["MAX_BYTES", "read_arrays", "read_table"]
+
+MAX_BYTES = 8 * 2**30  # one array; a larger claim is refused before memory is asked for
+
+
+def read_arrays(
+    path: str | PathLike[str],
+    required: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+    *,
+    every: bool = False,
+) -> dict[str, np.ndarray]:
+    """Read the named arrays of an NPZ file, or every one; other members are not touched.
+
+    Raises
+    ------
+    InputError
+        If the file can't be opened, is damaged, lacks a required name, or holds objects.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = set(archive.namelist())
+            missing = [name for name in required if f"{name}.npy" not in members]
+            if missing:
+                held = ", ".join(sorted(m.removesuffix(".npy") for m in members)) or "nothing"
+                raise InputError(
+                    f"{path} must hold {' and '.join(required)}, but {' and '.join(missing)} "
+                    f"is missing (it holds {held[:200]})."
+                )
+            names = [n for n in (*required, *optional) if f"{n}.npy" in members]
+            if every:
+                names = [n.removesuffix(".npy") for n in sorted(members) if n.endswith(".npy")]
+            return {name: _member(archive, name, path) for name in names}
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except (
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise InputError(f"{path} is not a readable NPZ file ({error}).") from None
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as stream:
+        try:
+            shape, fortran, dtype = _header(stream)
+            size = math.prod(shape) * dtype.itemsize
+        except (ValueError, SyntaxError, TypeError, UnicodeDecodeError) as error:
+            raise InputError(f"{name} in {path} is damaged ({str(error)[:120]}).") from None
+        if dtype.kind not in "fiub":
+            raise InputError(f"{name} in {path} must hold real numbers, but its dtype is {dtype}.")
+        if size > MAX_BYTES or size > info.file_size:
+            raise InputError(
+                f"{name} in {path} claims shape {shape} ({size} bytes), "
+                f"more than the file holds or {MAX_BYTES} bytes."
+            )
+        data = stream.read(size)
+    if len(data) != size:
+        raise InputError(f"{name} in {path} is cut short: {len(data)} of {size} bytes.")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran, dtype = npy.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, fortran, dtype = npy.read_array_header_2_0(stream)
+    else:
+        raise ValueError(f"unknown version {version} of the npy format")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"negative shape {shape}")
+    return shape, fortran, dtype
+
+
+def read_table(path: str | PathLike[str], target: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read a CSV with a header: column `target` is y, every other column a feature, in order.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, a row is short or long, or an entry is not a number.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} has {path.stat().st_size} bytes, more than {MAX_BYTES}.")
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [row for row in csv.reader(stream) if row]
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a readable CSV file ({error}).") from None
+    names = [name.strip() for name in rows[0]] if rows else []
+    if names.count(target) != 1 or len(names) < 2 or len(rows) < 2:
+        raise InputError(
+            f"{path} must start with a header that names one column {target!r} and at least one "
+            f"feature, followed by rows; its header is {names[:8]!r}."
+        )
+    table = np.empty((len(rows) - 1, len(names)))
+    for i, row in enumerate(rows[1:]):
+        if len(row) != len(names):
+            raise InputError(
+                f"{path} row {i + 2} has {len(row)} entries, but the header has {len(names)}."
+            )
+        for j, entry in enumerate(row):
+            try:
+                table[i, j] = float(entry)
+            except ValueError:
+                raise InputError(
+                    f"{path} row {i + 2}, column {names[j]!r} must be a number, "
+                    f"but it is {entry[:40]!r}."
+                ) from None
+    at = names.index(target)
+    return np.delete(table, at, axis=1), table[:, at]

@@ -1,0 +1,102 @@
+"""Validation at the boundary: one sentence that names the argument, its value and the rule.
+
+Everything past the public constructors and functions may assume checked, read-only
+float64 arrays; nothing deeper validates again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["InputError"]
+
+Array = NDArray[np.float64]
+
+
+class InputError(ValueError):
+    """A value from outside breaks a rule; the message names argument, value and rule."""
+
+
+def real_array(name: str, value: ArrayLike, ndim: int) -> Array:
+    """Return `value` as a read-only, finite float64 array with `ndim` axes, none empty."""
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name} must be a rectangular array of real numbers ({error}).") from None
+    if given.dtype.kind not in "fiub":
+        raise InputError(f"{name} must hold real numbers, but its dtype is {given.dtype}.")
+    if given.ndim != ndim:
+        raise InputError(f"{name} must have {ndim} axes, but its shape is {given.shape}.")
+    if given.size == 0:
+        raise InputError(f"{name} must not be empty, but its shape is {given.shape}.")
+    array = np.array(given, dtype=np.float64, order="C")
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise InputError(f"{name} must be finite, but {name}[{where}] is {array[where]}.")
+    array.flags.writeable = False
+    return array
+
+
+def vector(name: str, value: ArrayLike, size: int, of: str) -> Array:
+    """Return `value` as a checked vector with `size` entries; `of` says where `size` is from."""
+    array = real_array(name, value, 1)
+    if array.size != size:
+        raise InputError(f"{name} must have {size} entries ({of}), but it has {array.size}.")
+    return array
+
+
+def number(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    infinite: bool = False,
+) -> float:
+    """Return `value` as a float in [low, high] ((low, high] where `open_low`)."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} must be a number, but it is {value!r}.") from None
+    inside = (result > low if open_low else result >= low) and result <= high
+    if math.isnan(result) or not inside or (math.isinf(result) and not infinite):
+        finite = "" if infinite else "finite "
+        lower = "" if low == -math.inf else f" {'above' if open_low else 'at least'} {low:g}"
+        upper = "" if high == math.inf else f" {'and ' if lower else ''}at most {high:g}"
+        raise InputError(f"{name} must be a {finite}number{lower}{upper}, but it is {value!r}.")
+    return result
+
+
+def whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
+    """Return `value` as an int in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InputError(f"{name} must be a whole number, but it is {value!r}.")
+    if not low <= value <= high:
+        upper = "" if high == math.inf else f" and at most {high:g}"
+        raise InputError(f"{name} must be at least {low}{upper}, but it is {value}.")
+    return int(value)
+
+
+def ascending(name: str, value: ArrayLike, *, infinite_end: bool = False) -> Array:
+    """Return times: non-negative, strictly ascending, finite (the last may be inf if allowed)."""
+    given = np.asarray(value)
+    if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "fiu":
+        raise InputError(f"{name} must be a non-empty list of numbers, but it is {value!r}.")
+    times = np.array(given, dtype=np.float64)
+    if np.isnan(times).any() or times[0] < 0:
+        raise InputError(f"{name} must be at least 0, but it holds {times[~(times >= 0)][0]}.")
+    if (np.diff(times) <= 0).any() or np.isinf(times[:-1]).any():
+        at = int(np.argmax(np.diff(times) <= 0)) + 1
+        raise InputError(
+            f"{name} must ascend strictly, but {name}[{at}] = {times[at]:g} "
+            f"follows {times[at - 1]:g}."
+        )
+    if np.isinf(times[-1]) and not infinite_end:
+        raise InputError(f"{name} must be finite, but its last entry is inf.")
+    times.flags.writeable = False
+    return times

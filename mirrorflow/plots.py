@@ -1,0 +1,175 @@
+"""Figures from results, never from fresh runs.
+
+Colours are Okabe and Ito's (safe for colour-blind readers); line styles and markers repeat what
+colour says.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mirrorflow.checks import Array
+from mirrorflow.factors import Factors
+from mirrorflow.potentials import HyperbolicEntropy
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["potentials", "save", "theorem23", "trajectories", "transition"]
+
+STYLE: Any = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "pdf.fonttype": 42,
+}
+LOOK = {
+    "none": ("#000000", (0, (1, 1)), "no penalty, A = 0"),
+    "constant": ("#0072B2", "-", "constant until τ"),
+    "quadratic": ("#D55E00", "--", "quadratic"),
+    "geometric": ("#009E73", "-.", "geometric"),
+    "harmonic": ("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "harmonic, ∫α = ∞"),
+}
+TARGETS = {
+    "limit": ("#000000", "argmin $R_{a_∞}$ (Theorem 2.3)"),
+    "min_l1": ("#0072B2", "minimum L1"),
+    "min_l2": ("#D55E00", "nearest in L2 to $e^{-4A} x_0$"),
+}
+MARKERS = "osD^vP*X"
+
+
+def theorem23(frame: pandas.DataFrame, paths: dict[str, Array], beta: float) -> Figure:
+    """The three panels of study `theorem23` for the rows of one problem.
+
+    (a) distance to x* (to the minimum-L1 point where there is no x*) against time, (b) where
+    the flow ends against the scale a_∞, (c) R_a in one dimension as A grows.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12.5, 4.4), layout="constrained")
+        left, middle, right = figure.subplots(1, 3)
+        trajectories(left, frame[frame["beta"].isin([beta]) | frame["beta"].isna()], paths)
+        transition(middle, frame)
+        totals = sorted(frame["total"].unique())
+        potentials(right, totals, beta)
+        row = frame.iloc[0]
+        starts = frame["seed"].nunique()
+        words = (
+            f"{row['problem']} problem, n = {row['samples']:.0f}, d = {row['features']:.0f}; "
+            f"gradient flow of 1/(2n)‖Zx − y‖² + α(t)(‖m‖² + ‖w‖²), x = m ⊙ w, from {starts} "
+            f"initialisation{'s' if starts > 1 else ''} x₀ ~ N(0, I/√d), β = {beta:g} unless "
+            f"marked, τ = {row['timescale']:g}, rtol = {row['rtol']:g}. (a) median and range, "
+            "for the largest A = ∫α and without penalty. (b) end points, constant "
+            "schedule, median. (c) scaled to 0 at x = 0 and 1 at x = 1, x₀ = 0."
+        )
+        figure.supxlabel("\n".join(textwrap.wrap(words, 165)), fontsize=8, color="#444444")
+    return figure
+
+
+def trajectories(axes: Axes, frame: pandas.DataFrame, paths: dict[str, Array]) -> None:
+    """Distance against flow time, a band over initialisations, one line a schedule."""
+    known = frame["distance_to_truth"].notna().all()
+    chosen = {"none": frame[frame["total"] == 0]}
+    largest = frame["total"].max()
+    for name in list(LOOK)[1:]:
+        chosen[name] = frame[(frame["schedule"] == name) & (frame["total"] == largest)]
+    for name, rows in chosen.items():
+        if rows.empty or (name == "constant" and largest == 0):
+            continue
+        colour, dashes, label = LOOK[name]
+        times, curves = _on_common_times(
+            [(paths[f"{key}/times"][1:], paths[f"{key}/distance"][1:]) for key in rows["key"]]
+        )
+        if name != "none":
+            label += f", A = {largest:g}"
+        axes.plot(times, np.median(curves, axis=0), color=colour, ls=dashes, label=label)
+        axes.fill_between(times, curves.min(0), curves.max(0), color=colour, alpha=0.15, lw=0)
+    axes.set(xscale="log", yscale="log", xlabel="flow time t")
+    goal = "x^*" if known else "x_{\\mathrm{min\\ L1}}"
+    axes.set_ylabel(f"distance $\\|x_t - {goal}\\|_2$ (units of x)")
+    axes.set_title("(a) the way there", loc="left")
+    axes.legend(loc="lower left")
+
+
+def transition(axes: Axes, frame: pandas.DataFrame) -> None:
+    """Relative distance of the flow's end point to three predictions, against the scale a_∞."""
+    rows = frame[(frame["schedule"] == "constant") & frame["beta"].notna()]
+    betas = sorted(rows["beta"].unique())
+    floor = 1e-16
+    for i, beta in enumerate(betas):
+        some = rows[rows["beta"] == beta]
+        groups = some.groupby("total", sort=True)
+        scales = groups["scale_a"].median().to_numpy()
+        for name, (colour, label) in TARGETS.items():
+            relative = groups.apply(
+                lambda g, column=f"distance_to_{name}": (g[column] / g["norm2_limit"]).median()
+            ).to_numpy()
+            axes.plot(
+                scales,
+                np.maximum(relative, floor),
+                color=colour,
+                marker=MARKERS[i % len(MARKERS)],
+                ms=4.5,
+                lw=1.0,
+                label=label if i == 0 else None,
+            )
+        axes.plot(
+            [], [], color="#666666", marker=MARKERS[i % len(MARKERS)], ls="", label=f"β = {beta:g}"
+        )
+    axes.set(xscale="log", yscale="log", xlabel="scale $a_∞ = ½ β\\, e^{-4A}$ (units of x)")
+    axes.set_ylabel("distance of $x_T$, relative to $\\|x_∞\\|_2$")
+    axes.invert_xaxis()
+    axes.set_title("(b) from L2 to L1", loc="left")
+    axes.legend(loc="center left")
+
+
+def potentials(axes: Axes, totals: Sequence[float], beta: float) -> None:
+    """R_a(x) in one dimension for growing A (Figure 1c), between x² and |x|."""
+    grid = np.linspace(-1.0, 1.0, 401)
+    colours = matplotlib.colormaps["cividis"](np.linspace(0.0, 0.85, len(totals)))
+    for total, colour in zip(totals, colours, strict=True):
+        R = HyperbolicEntropy.of(Factors.pilot([0.0], beta), total)
+        values = np.array([R.value(np.array([x])) for x in grid])
+        bottom = values[grid.size // 2]
+        scaled = (values - bottom) / (values[-1] - bottom)
+        axes.plot(grid, scaled, color=colour, label=f"A = {total:g}")
+    axes.plot(grid, np.abs(grid), color="#D55E00", ls=":", lw=1.2, label="|x|")
+    axes.plot(grid, grid**2, color="#D55E00", ls="--", lw=1.0, label="x²")
+    axes.set(xlabel="x", ylabel="$(R_a(x) - R_a(0)) / (R_a(1) - R_a(0))$")
+    axes.set_title(f"(c) the potential, β = {beta:g}", loc="left")
+    axes.legend(loc="upper center")
+
+
+def _on_common_times(curves: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Interpolate log–log onto the grid of the longest curve."""
+    start = max(t[0] for t, _ in curves)
+    end = min(t[-1] for t, _ in curves)
+    grid = np.geomspace(start, end, 200)
+    floor = np.finfo(float).tiny
+    logs = [
+        np.interp(np.log(grid), np.log(t), np.log(np.maximum(values, floor)))
+        for t, values in curves
+    ]
+    return grid, np.exp(np.array(logs))
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write stem.png (150 dpi) and stem.pdf; returns both paths."""
+    files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
+    for file in files:
+        metadata = {"CreationDate": None} if file.suffix == ".pdf" else None
+        figure.savefig(file, dpi=150, metadata=metadata)
+    return files

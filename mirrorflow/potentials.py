@@ -1,0 +1,163 @@
+r"""The time-dependent Bregman potential of m ⊙ w, in logarithms.
+
+Every coordinate splits as x = p − q with p, q ≥ 0 and pq constant. With the reference masses
+p̄ = ½u₀²e^{−4A} and q̄ = ½v₀²e^{−4A} the potential is, up to a constant,
+2R(x) = KL(p‖p̄) + KL(q‖q̄); all else follows from log p̄ and log q̄, which never underflow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import kl_div
+
+from mirrorflow.checks import Array, InputError, number, real_array, vector
+from mirrorflow.factors import Factors
+
+__all__ = ["HyperbolicEntropy", "signed_mass"]
+
+LOG2 = float(np.log(2.0))
+
+
+def _log(values: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.log(values)
+
+
+def signed_mass(p: Array, q: Array, bent: Array) -> Array:
+    """p − q without cancellation, given bent = ½ log(p/q): ±max(p, q)·(1 − e^{−2|bent|})."""
+    return np.copysign(np.maximum(p, q) * -np.expm1(-2.0 * np.abs(bent)), bent)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HyperbolicEntropy:
+    r"""R_a(x) = ½ Σ [x arcsinh(x/a) − √(x² + a²) − xc], Theorem 2.1 (ICLR) / 3.1 (arXiv v1).
+
+    Parameters
+    ----------
+    log_p, log_q : (d,) arrays, −inf allowed
+        log p̄ and log q̄; log a = log 2 + ½(log p̄ + log q̄).
+    c : (d,) array
+        log|u₀/v₀| = ½(log p̄ − log q̄), kept besides because that difference would lose the
+        digits that matter where a is large: ±inf where balanced, 0 where m = w = 0.
+        With log q̄ = −inf (a balanced coordinate, v₀ = 0) R = ½[x log(x/p̄) − x] on x ≥ 0;
+        with log p̄ = −inf its mirror image on x ≤ 0; with both only x = 0 is in the domain.
+
+    Notes
+    -----
+    Values are +inf outside the domain. Gradients at its boundary are ∓inf.
+
+    Examples
+    --------
+    >>> R = HyperbolicEntropy.of(Factors.pilot([0.0], beta=2.0))
+    >>> float(R.gradient(R.inverse_gradient([0.75]))[0])
+    0.75
+    """
+
+    log_p: Array
+    log_q: Array
+    c: Array
+
+    @classmethod
+    def of(cls, factors: Factors, total: float = 0.0) -> HyperbolicEntropy:
+        """The potential after total A: a = ½|m₀² − w₀²| e^{−4A}, c = log|u₀/v₀|."""
+        total = number("total", total, 0.0)
+        log_u, log_v, shift = _log(np.abs(factors.u)), _log(np.abs(factors.v)), LOG2 + 4.0 * total
+        with np.errstate(invalid="ignore", divide="ignore"):
+            larger, smaller = factors.m, factors.w
+            swapped = np.abs(smaller) > np.abs(larger)
+            ratio = np.where(swapped, larger / smaller, smaller / larger)
+            # log|(m + w)/(m − w)| = 2 artanh(w/m) = 2 artanh(m/w): exact where c is small
+            c = np.where(np.abs(ratio) < 0.5, 2.0 * np.arctanh(ratio), log_u - log_v)
+        zero = (factors.m == 0) & (factors.w == 0)
+        return cls(2.0 * log_u - shift, 2.0 * log_v - shift, np.where(zero, 0.0, c))
+
+    @property
+    def log_a(self) -> Array:
+        """log of the scale a, shape (d,); −inf where the coordinate is balanced or zero."""
+        return LOG2 + 0.5 * (self.log_p + self.log_q)
+
+    @property
+    def domain(self) -> tuple[Array, Array]:
+        """Lower and upper end of each coordinate's domain: 0 or ∓inf, shape (d,) each."""
+        lower = np.where(np.isneginf(self.log_q), 0.0, -np.inf)
+        upper = np.where(np.isneginf(self.log_p), 0.0, np.inf)
+        return lower, upper
+
+    @property
+    def minimizer(self) -> Array:
+        """argmin R = p̄ − q̄ = e^{−4A} m₀ ⊙ w₀, the positional bias, shape (d,)."""
+        return self.inverse_gradient(np.zeros_like(self.log_p))
+
+    def split(self, theta: Array) -> tuple[Array, Array]:
+        """p and q at the dual point θ = ∇R(x): p = p̄e^{2θ}, q = q̄e^{−2θ}."""
+        return np.exp(self.log_p + 2.0 * theta), np.exp(self.log_q - 2.0 * theta)
+
+    def value(self, x: Array) -> float:
+        """R(x); +inf outside the domain."""
+        x = self._point(x)
+        lower, upper = self.domain
+        if (x < lower).any() or (x > upper).any():
+            return float("inf")
+        theta, free = self.gradient(x), x != 0
+        # −½(p + q) carries the −½√(x² + a²); one-sided coordinates lack one of the two
+        p, q = self._masses(x)
+        return float(np.sum(x[free] * theta[free]) - 0.5 * np.sum(p + q))
+
+    def gradient(self, x: Array) -> Array:
+        """∇R(x) = ½(arcsinh(x/a) − c), shape (d,)."""
+        x = self._point(x)
+        two_sided = np.isfinite(self.log_p) & np.isfinite(self.log_q)
+        log_x = _log(np.abs(x))
+        result = np.empty_like(x)
+        on = two_sided
+        ratio = log_x[on] - self.log_a[on]
+        # arcsinh(r) = log r + log(1 + √(1 + r⁻²)) where r overflows or a underflows
+        small = np.arcsinh(np.exp(np.minimum(ratio, 0.0)))
+        large = ratio + np.log1p(np.sqrt(1.0 + np.exp(-2.0 * np.maximum(ratio, 0.0))))
+        bent = np.copysign(np.where(ratio <= 0.0, small, large), x[on])
+        result[on] = 0.5 * (bent - self.c[on])
+        on = ~two_sided & np.isfinite(self.log_p)
+        result[on] = np.where(x[on] < 0, np.nan, 0.5 * (log_x[on] - self.log_p[on]))
+        on = ~two_sided & np.isfinite(self.log_q)
+        result[on] = np.where(x[on] > 0, np.nan, -0.5 * (log_x[on] - self.log_q[on]))
+        result[np.isneginf(self.log_p) & np.isneginf(self.log_q)] = 0.0
+        if np.isnan(result).any():
+            i = int(np.argmax(np.isnan(result)))
+            raise InputError(f"x must lie in the domain of R, but x[{i}] = {x[i]:g} does not.")
+        return result
+
+    def inverse_gradient(self, theta: Array) -> Array:
+        """The x with ∇R(x) = θ: p̄e^{2θ} − q̄e^{−2θ} = a sinh(2θ + c), shape (d,)."""
+        theta = vector("theta", theta, self.log_p.size, "one for each coordinate")
+        return signed_mass(*self.split(theta), self.c + 2.0 * theta)
+
+    def hessian_diagonal(self, x: Array) -> Array:
+        """Diagonal of ∇²R(x): 1/(2√(x² + a²)), shape (d,)."""
+        with np.errstate(divide="ignore"):
+            return 0.5 / np.hypot(self._point(x), np.exp(self.log_a))
+
+    def divergence(self, x: Array, y: Array) -> float:
+        """Bregman divergence D_R(x, y) = R(x) − R(y) − ⟨∇R(y), x − y⟩ ≥ 0.
+
+        Computed as ½[KL(p_x‖p_y) + KL(q_x‖q_y)], which has no cancellation.
+        """
+        p_x, q_x = self._masses(self._point(x))
+        p_y, q_y = self._masses(self._point(y))
+        lower, upper = self.domain
+        # a mass that the domain forbids does not count; scipy's kl_div(0, 0) is 0
+        p = np.where(upper > 0, kl_div(p_x, p_y), 0.0)
+        q = np.where(lower < 0, kl_div(q_x, q_y), 0.0)
+        return float(0.5 * np.sum(p + q))
+
+    def _masses(self, x: Array) -> tuple[Array, Array]:
+        """The p, q ≥ 0 with p − q = x and pq = a²/4, the smaller of the two by division."""
+        larger = 0.5 * (np.hypot(x, np.exp(self.log_a)) + np.abs(x))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            smaller = np.exp(2.0 * (self.log_a - LOG2) - np.log(larger))
+        smaller = np.where(larger > 0, smaller, 0.0)
+        return np.where(x >= 0, larger, smaller), np.where(x >= 0, smaller, larger)
+
+    def _point(self, x: Array) -> Array:
+        return vector("x", real_array("x", x, 1), self.log_p.size, "one for each coordinate")

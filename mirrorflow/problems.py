@@ -1,0 +1,236 @@
+"""The data of a regression: generators, bundled real data, files."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike
+
+from mirrorflow.archives import read_arrays, read_table
+from mirrorflow.checks import Array, InputError, number, real_array, vector, whole
+
+__all__ = [
+    "Regression",
+    "RowSpace",
+    "diabetes",
+    "digits_sensing",
+    "gaussian_recovery",
+    "load",
+    "random_stream",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowSpace:
+    """Z = U diag(s) V with orthonormal rows of V, and the coordinates b of y in it.
+
+    The least-squares solutions of Zx = y are exactly {x : Vx = b}; if y lies in the range of Z
+    (`consistent`) they solve it. In these coordinates rank-deficient Z needs no special case.
+    """
+
+    U: Array  # (n, r)
+    s: Array  # (r,) descending
+    V: Array  # (r, d)
+    b: Array  # (r,) = s⁻¹ Uᵀ y
+    misfit: float  # ‖y − U Uᵀ y‖
+    consistent: bool
+
+    @property
+    def rank(self) -> int:
+        return self.s.size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Regression:
+    """Linear regression with f(x) = 1/(2n) ‖Zx − y‖².
+
+    Parameters
+    ----------
+    Z : (n, d) array
+        n samples of d features. n ≥ d is allowed with a warning: a unique least-squares
+        solution leaves nothing to select.
+    y : (n,) array
+    x_true : (d,) array, optional
+        The vector that generated y, where there is one.
+
+    Raises
+    ------
+    InputError
+        If shapes don't fit or an entry is not finite.
+
+    Examples
+    --------
+    >>> Regression([[1.0, 1.0]], [2.0]).loss(np.zeros(2))
+    2.0
+    """
+
+    Z: Array
+    y: Array
+    x_true: Array | None = None
+    name: str = "custom"
+    _row_space: list[RowSpace] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        Z = real_array("Z", self.Z, 2)
+        object.__setattr__(self, "Z", Z)
+        object.__setattr__(self, "y", vector("y", self.y, Z.shape[0], "one for each row of Z"))
+        if self.x_true is not None:
+            x_true = vector("x_true", self.x_true, Z.shape[1], "one for each column of Z")
+            object.__setattr__(self, "x_true", x_true)
+        if self.n >= self.d:
+            warnings.warn(
+                f"Z has n = {self.n} samples for d = {self.d} features: with n ≥ d the "
+                "solution is usually unique and nothing is left to select.",
+                stacklevel=3,
+            )
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self.Z.shape[0]
+
+    @property
+    def d(self) -> int:
+        """Number of features."""
+        return self.Z.shape[1]
+
+    @property
+    def row_space(self) -> RowSpace:
+        """The factorization that flows and limits work in; made once, on first use."""
+        if not self._row_space:
+            self._row_space.append(_factorize(self.Z, self.y))
+        return self._row_space[0]
+
+    def with_targets(self, y: ArrayLike) -> Regression:
+        """The same Z (and its factorization) with other targets y, shape (n,)."""
+        y = vector("y", y, self.n, "one for each row of Z")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            other = Regression(self.Z, y, None, self.name)
+        other._row_space.append(_coordinates(self.row_space, y))
+        return other
+
+    def loss(self, x: Array) -> float:
+        """f(x) = 1/(2n) ‖Zx − y‖² for x of shape (d,)."""
+        residual = self.Z @ x - self.y
+        return float(residual @ residual) / (2 * self.n)
+
+    def gradient(self, x: Array) -> Array:
+        """∇f(x) = 1/n Zᵀ(Zx − y), shape (d,)."""
+        return self.Z.T @ (self.Z @ x - self.y) / self.n
+
+
+def _factorize(Z: Array, y: Array) -> RowSpace:
+    U, s, V = scipy.linalg.svd(Z, full_matrices=False, lapack_driver="gesvd")
+    rank = int(np.count_nonzero(s > max(Z.shape) * np.finfo(float).eps * s[0]))
+    U, s, V = U[:, :rank], s[:rank], V[:rank]
+    return _coordinates(RowSpace(U, s, V, np.zeros(rank), 0.0, True), y)
+
+
+def _coordinates(space: RowSpace, y: Array) -> RowSpace:
+    inside = space.U.T @ y
+    misfit = float(np.linalg.norm(y - space.U @ inside))
+    rounding = 100 * max(space.U.shape[0], space.V.shape[1]) * np.finfo(float).eps
+    consistent = misfit <= rounding * float(np.linalg.norm(y))
+    return RowSpace(space.U, space.s, space.V, inside / space.s, misfit, consistent)
+
+
+def random_stream(*key: str | int) -> np.random.Generator:
+    """A generator keyed by names and numbers: adding one never shifts another's data."""
+    words = [int.from_bytes(str(part).encode(), "little") for part in key]
+    return np.random.default_rng(np.random.SeedSequence(words))
+
+
+def gaussian_recovery(n: int, d: int, k: int, seed: int, noise: float = 0.0) -> Regression:
+    """Sparse recovery: Z_ij ~ N(0, 1), y = Z x* + noise·N(0, I), x* with k entries ±1.
+
+    Parameters
+    ----------
+    n, d : int ≥ 1
+        Samples and features (the paper: 40 and 100).
+    k : int in [0, d]
+        Nonzeros of x* (the paper: 5); places and signs are uniform.
+    seed : int ≥ 0
+    noise : float ≥ 0
+        Standard deviation of the noise, in units of y.
+    """
+    n, d = whole("n", n, 1), whole("d", d, 1)
+    k, seed = whole("k", k, 0, d), whole("seed", seed, 0)
+    noise = number("noise", noise, 0.0)
+    Z = random_stream("gaussian", n, d, "Z", seed).standard_normal((n, d))
+    stream = random_stream("gaussian", d, k, "x_true", seed)
+    x_true = np.zeros(d)
+    x_true[stream.permutation(d)[:k]] = stream.choice([-1.0, 1.0], k)
+    y = Z @ x_true
+    if noise > 0:
+        y = y + noise * random_stream("gaussian", n, "noise", seed).standard_normal(n)
+    return Regression(Z, y, x_true, "gaussian")
+
+
+@functools.lru_cache(maxsize=8)
+def diabetes(degree: int = 4, n: int = 60, seed: int = 0) -> Regression:
+    """Disease progression of n of 442 patients from all monomials of their 10 measurements.
+
+    Data: Efron, Hastie, Johnstone, Tibshirani (2004), bundled with scikit-learn. The ten
+    measurements are standardised over all 442 patients, expanded to monomials of degree
+    1…`degree` (10, 65, 285, 1000 features), and each column is divided once by its root mean
+    square over all patients; y is standardised likewise. No x_true.
+    """
+    degree, n = whole("degree", degree, 1, 6), whole("n", n, 1, 442)
+    seed = whole("seed", seed, 0)
+    from sklearn.datasets import load_diabetes
+    from sklearn.preprocessing import PolynomialFeatures
+
+    measured, progression = load_diabetes(return_X_y=True, scaled=False)
+    measured = (measured - measured.mean(0)) / measured.std(0)
+    columns = PolynomialFeatures(degree, include_bias=False).fit_transform(measured)
+    columns = columns / np.sqrt(np.mean(columns**2, axis=0))
+    target = (progression - progression.mean()) / progression.std()
+    chosen = np.sort(random_stream("diabetes", "patients", seed).permutation(442)[:n])
+    return Regression(columns[chosen], target[chosen], None, "diabetes")
+
+
+def digits_sensing(index: int, n: int, seed: int) -> Regression:
+    """Compressed sensing of one handwritten digit: x* its 64 pixels in [0, 1], Z Gaussian.
+
+    Data: the UCI optical digits (1797 images of 8×8 pixels), bundled with scikit-learn.
+
+    Parameters
+    ----------
+    index : int in [0, 1796]
+        Which image.
+    n : int ≥ 1
+        Number of measurements z ~ N(0, I).
+    seed : int ≥ 0
+    """
+    index, n, seed = whole("index", index, 0, 1796), whole("n", n, 1), whole("seed", seed, 0)
+    from sklearn.datasets import load_digits
+
+    x_true = load_digits().data[index] / 16.0
+    Z = random_stream("digits", n, "Z", seed).standard_normal((n, x_true.size))
+    return Regression(Z, Z @ x_true, x_true, "digits")
+
+
+def load(path: str | PathLike[str]) -> Regression:
+    """Read a problem from a file: NPZ with Z, y (and x_true), or CSV with a column y.
+
+    In a CSV every column but `y` is a feature. m0 and w0 of an NPZ: `Factors.load`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, holds objects, or lacks Z or y.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".npz":
+        arrays = read_arrays(path, ("Z", "y"), ("x_true",))
+        return Regression(arrays["Z"], arrays["y"], arrays.get("x_true"), Path(path).stem)
+    if suffix == ".csv":
+        return Regression(*read_table(path, "y"), None, Path(path).stem)
+    raise InputError(f"a data file must end in .npz or .csv, but it is {str(path)!r}.")

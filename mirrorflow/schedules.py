@@ -1,0 +1,346 @@
+r"""Regularisation schedules α(t) and their exact integrals A(t) = ∫₀ᵗ α_s ds.
+
+α multiplies ‖m‖² + ‖w‖² in F_t(m, w) = f(m ⊙ w) + α_t(‖m‖² + ‖w‖²); A enters everything
+else through e^{−4A}. Time is flow time, A has no unit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, overload, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mirrorflow.checks import Array, InputError, ascending, number, vector
+
+__all__ = ["Constant", "Geometric", "Harmonic", "Piecewise", "Quadratic", "Schedule"]
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """What flows and limits need of a schedule; any object with these members will do."""
+
+    @property
+    def total_infinity(self) -> float:
+        """A_∞ = ∫₀^∞ α, possibly inf."""
+
+    @property
+    def alpha_infinity(self) -> float:
+        """lim α_t for t → ∞."""
+
+    @property
+    def breakpoints(self) -> tuple[float, ...]:
+        """Times > 0 at which α jumps; integrators stop there."""
+
+    @overload
+    def alpha(self, t: float) -> float: ...
+    @overload
+    def alpha(self, t: Array) -> Array: ...
+    def alpha(self, t: float | Array) -> float | Array:
+        """α(t), right-continuous."""
+
+    @overload
+    def total(self, t: float) -> float: ...
+    @overload
+    def total(self, t: Array) -> Array: ...
+    def total(self, t: float | Array) -> float | Array:
+        """A(t) = ∫₀ᵗ α."""
+
+    def slope(self, t: float) -> float:
+        """dα/dt between breakpoints."""
+
+    def remaining(self, t: float) -> float:
+        """A_∞ − A(t), computed without cancellation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """α(t) = α for t < `stop`, 0 afterwards; `stop=None` never stops.
+
+    Parameters
+    ----------
+    alpha : float ≥ 0
+    stop : float ≥ 0 or None
+        Unit: flow time.
+
+    Examples
+    --------
+    >>> Constant.from_total(2.0, stop=4.0).alpha(1.0)
+    0.5
+    """
+
+    strength: float
+    stop: float | None
+
+    def __init__(self, alpha: float, stop: float | None = None) -> None:
+        object.__setattr__(self, "strength", number("alpha", alpha, 0.0))
+        stop = None if stop is None else number("stop", stop, 0.0)
+        object.__setattr__(self, "stop", stop)
+
+    @classmethod
+    def from_total(cls, total: float, stop: float) -> Constant:
+        """The constant schedule with A_∞ = `total`, reached at `stop`."""
+        total = number("total", total, 0.0)
+        return cls(total / number("stop", stop, 0.0, open_low=True), stop)
+
+    @property
+    def _end(self) -> float:
+        return math.inf if self.stop is None else self.stop
+
+    @property
+    def total_infinity(self) -> float:
+        return self.strength * self._end if self.strength > 0 else 0.0
+
+    @property
+    def alpha_infinity(self) -> float:
+        return self.strength if self.stop is None else 0.0
+
+    @property
+    def breakpoints(self) -> tuple[float, ...]:
+        return () if self.stop is None or self.stop == 0 else (self.stop,)
+
+    def alpha(self, t):
+        return self.strength * (np.asarray(t) < self._end)[()]
+
+    def total(self, t):
+        # without strength the end is no end: 0·inf must be 0
+        return self.strength * np.minimum(t, self._end if self.strength > 0 else 0.0)
+
+    def slope(self, t: float) -> float:
+        return 0.0
+
+    def remaining(self, t: float) -> float:
+        return self.strength * max(self._end - t, 0.0) if self.strength > 0 else 0.0
+
+
+class _Decaying:
+    """Shared constructor of the schedules α·φ(t/τ): strength and timescale τ."""
+
+    __slots__ = ()
+    strength: float
+    timescale: float
+
+    def __init__(self, alpha: float, timescale: float) -> None:
+        object.__setattr__(self, "strength", number("alpha", alpha, 0.0))
+        object.__setattr__(self, "timescale", number("timescale", timescale, 0.0, open_low=True))
+
+    @property
+    def alpha_infinity(self) -> float:
+        return 0.0
+
+    @property
+    def breakpoints(self) -> tuple[float, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Harmonic(_Decaying):
+    """α(t) = α/(1 + t/τ), A(t) = ατ log(1 + t/τ) → ∞.
+
+    Parameters
+    ----------
+    alpha : float ≥ 0
+    timescale : float > 0
+        τ, in flow time.
+    """
+
+    strength: float
+    timescale: float
+
+    @classmethod
+    def from_total(cls, total: float, timescale: float, by: float) -> Harmonic:
+        """The harmonic schedule with A(`by`) = `total`; its A_∞ is inf."""
+        total = number("total", total, 0.0)
+        timescale = number("timescale", timescale, 0.0, open_low=True)
+        by = number("by", by, 0.0, open_low=True)
+        return cls(total / (timescale * math.log1p(by / timescale)), timescale)
+
+    @property
+    def total_infinity(self) -> float:
+        return math.inf if self.strength > 0 else 0.0
+
+    def alpha(self, t):
+        return self.strength / (1.0 + np.asarray(t) / self.timescale)[()]
+
+    def total(self, t):
+        reached = np.asarray(t, float) if self.strength > 0 else np.zeros_like(t, float)
+        return self.strength * self.timescale * np.log1p(reached / self.timescale)[()]
+
+    def slope(self, t: float) -> float:
+        return -self.strength / self.timescale / (1.0 + t / self.timescale) ** 2
+
+    def remaining(self, t: float) -> float:
+        return self.total_infinity
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Quadratic(_Decaying):
+    """α(t) = α/(1 + t/τ)², A(t) = ατ·t/(τ + t) → ατ.
+
+    Parameters
+    ----------
+    alpha : float ≥ 0
+    timescale : float > 0
+        τ, in flow time.
+    """
+
+    strength: float
+    timescale: float
+
+    @classmethod
+    def from_total(cls, total: float, timescale: float) -> Quadratic:
+        """The quadratic schedule with A_∞ = `total`."""
+        timescale = number("timescale", timescale, 0.0, open_low=True)
+        return cls(number("total", total, 0.0) / timescale, timescale)
+
+    @property
+    def total_infinity(self) -> float:
+        return self.strength * self.timescale
+
+    def alpha(self, t):
+        return self.strength / ((1.0 + np.asarray(t) / self.timescale) ** 2)[()]
+
+    def total(self, t):
+        # 1/(1 + τ/t) rather than t/(τ + t): also right at t = inf
+        with np.errstate(divide="ignore"):
+            return self.total_infinity / (1.0 + self.timescale / np.asarray(t, float))[()]
+
+    def slope(self, t: float) -> float:
+        return -2.0 * self.strength / self.timescale / (1.0 + t / self.timescale) ** 3
+
+    def remaining(self, t: float) -> float:
+        return self.total_infinity / (1.0 + t / self.timescale)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometric:
+    """α(t) = α·decayᵗ, A(t) = α(1 − decayᵗ)/log(1/decay).
+
+    Parameters
+    ----------
+    alpha : float ≥ 0
+    decay : float in (0, 1)
+        Factor per unit of flow time.
+    """
+
+    strength: float
+    decay: float
+
+    def __init__(self, alpha: float, decay: float) -> None:
+        object.__setattr__(self, "strength", number("alpha", alpha, 0.0))
+        decay = number("decay", decay, 0.0, open_low=True)
+        if decay >= 1.0:
+            raise InputError(f"decay must be below 1, but it is {decay!r}; use Constant instead.")
+        object.__setattr__(self, "decay", decay)
+
+    @classmethod
+    def from_total(cls, total: float, decay: float) -> Geometric:
+        """The geometric schedule with A_∞ = `total`."""
+        unit = cls(1.0, decay)
+        return cls(number("total", total, 0.0) * unit._rate, decay)
+
+    @property
+    def _rate(self) -> float:
+        return -math.log(self.decay)
+
+    @property
+    def total_infinity(self) -> float:
+        return self.strength / self._rate
+
+    @property
+    def alpha_infinity(self) -> float:
+        return 0.0
+
+    @property
+    def breakpoints(self) -> tuple[float, ...]:
+        return ()
+
+    def alpha(self, t):
+        return self.strength * np.exp(-self._rate * np.asarray(t))[()]
+
+    def total(self, t):
+        return -self.total_infinity * np.expm1(-self._rate * np.asarray(t))[()]
+
+    def slope(self, t: float) -> float:
+        return -self._rate * self.strength * math.exp(-self._rate * t)
+
+    def remaining(self, t: float) -> float:
+        return self.total_infinity * math.exp(-self._rate * t)
+
+
+@dataclass(frozen=True, slots=True)
+class Piecewise:
+    """α(t) = alphas[i] on [times[i], times[i+1]), the last value forever.
+
+    Parameters
+    ----------
+    times : (k,) floats, ascending, the first 0
+        Unit: flow time.
+    alphas : (k,) floats ≥ 0
+
+    Examples
+    --------
+    >>> Piecewise([0.0, 1.0, 3.0], [0.0, 0.5, 0.0]).total_infinity
+    1.0
+    """
+
+    times: tuple[float, ...]
+    alphas: tuple[float, ...]
+
+    def __init__(self, times: ArrayLike, alphas: ArrayLike) -> None:
+        knots = ascending("times", times)
+        if knots[0] != 0.0:
+            raise InputError(f"times must start at 0, but times[0] is {knots[0]:g}.")
+        values = vector("alphas", alphas, knots.size, "one for each entry of times")
+        if values.min() < 0:
+            raise InputError(f"alphas must be at least 0, but one is {values.min():g}.")
+        object.__setattr__(self, "times", tuple(knots.tolist()))
+        object.__setattr__(self, "alphas", tuple(values.tolist()))
+
+    @classmethod
+    def from_total(cls, total: float, times: ArrayLike, weights: ArrayLike) -> Piecewise:
+        """Alphas proportional to `weights`, the last of them 0, scaled to A_∞ = `total`."""
+        shape = cls(times, weights)
+        if shape.alphas[-1] != 0.0 or shape.total_infinity == 0.0:
+            raise InputError(
+                f"weights must end with 0 and hold a positive number, but they are {weights!r}."
+            )
+        scale = number("total", total, 0.0) / shape.total_infinity
+        return cls(times, scale * np.asarray(shape.alphas))
+
+    @property
+    def total_infinity(self) -> float:
+        return math.inf if self.alphas[-1] > 0 else float(self._totals[-1])
+
+    @property
+    def alpha_infinity(self) -> float:
+        return self.alphas[-1]
+
+    @property
+    def breakpoints(self) -> tuple[float, ...]:
+        return self.times[1:]
+
+    @property
+    def _totals(self) -> Array:
+        """A at each entry of `times`."""
+        areas = np.diff(self.times) * self.alphas[:-1]
+        return np.concatenate([[0.0], np.cumsum(areas)])
+
+    def _piece(self, t):
+        return np.searchsorted(self.times, t, side="right") - 1
+
+    def alpha(self, t):
+        return np.asarray(self.alphas)[self._piece(t)]
+
+    def total(self, t):
+        i, alphas = self._piece(t), np.asarray(self.alphas)
+        elapsed = np.where(alphas[i] > 0, t - np.asarray(self.times)[i], 0.0)  # 0·inf is 0 here
+        return (self._totals[i] + alphas[i] * elapsed)[()]
+
+    def slope(self, t: float) -> float:
+        return 0.0
+
+    def remaining(self, t: float) -> float:
+        return self.total_infinity - self.total(t) if self.alphas[-1] == 0.0 else math.inf

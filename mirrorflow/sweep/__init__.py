@@ -1,0 +1,1 @@
+"""`python -m mirrorflow.sweep [STUDY] [flags]`: the experiments, from configuration to figure."""

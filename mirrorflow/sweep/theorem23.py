@@ -1,0 +1,423 @@
+"""Study `theorem23`: does the flow end where Theorem 2.3 says, and how it gets there."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import tyro
+
+import mirrorflow
+from mirrorflow import certificates as certify
+from mirrorflow import references
+from mirrorflow.checks import Array, InputError, number, whole
+from mirrorflow.factors import Factors
+from mirrorflow.flows import RTOL_RANGE, direct_flow, gradient_flow
+from mirrorflow.limits import Interpolator, interpolator
+from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.problems import (
+    Regression,
+    diabetes,
+    digits_sensing,
+    gaussian_recovery,
+    load,
+    random_stream,
+)
+from mirrorflow.results import Row, Run, code_digest
+from mirrorflow.schedules import Constant, Geometric, Harmonic, Quadratic, Schedule
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["CLAIMS", "Theorem23", "compute"]
+
+LATEST = 1e9  # flow time; slower modes than 40/LATEST get their verdict at finite time
+OUTPUT_TIMES = 81
+NOT_ARRIVED = 1e-2  # relative; a bound on the distance above it says nothing about the limit
+
+CLAIMS = {
+    "invariant": "(m² − w²)·exp(4A) stays constant (Thm 2.1)",
+    "mirror_flow": "∇R_a(x) stays in the row space of Z (Thm 2.1)",
+    "path_difference": "dual form of x equals integrated m ⊙ w (Thm 2.1)",
+    "finite_time": "x_t = argmin R_a over Zx = Zx_t, every t (Thm 2.1)",
+    "arrival": "Zx → y (Thm 2.3)",
+    "convergence": "x → argmin R_a∞ over Zx = y (Thm 2.3)",
+    "following": "∫α = ∞: x follows argmin R_a(t) (Thm 2.3 at A(t))",
+    "optimality": "that argmin meets its KKT conditions, no gap",
+    "agreement": "that argmin is cvxpy's (exponential cone)",
+    "l1_excess": "L1 excess ~ exp(−4A·margin); 0 at A = ∞",
+}
+
+Key = tuple[tuple[str, Any], ...]
+ScheduleName = Literal["constant", "quadratic", "geometric", "harmonic"]
+
+
+@dataclass(frozen=True)
+class Theorem23:
+    """Simulate gradient flow under m ⊙ w and compare it with Theorem 2.3's limit.
+
+    The flow minimises 1/(2n)‖Zx − y‖² + α(t)(‖m‖² + ‖w‖²) with x = m ⊙ w from the PILoT
+    initialisation m₀ ⊙ w₀ = x₀ ~ N(0, I/√d), m₀² − w₀² = β.
+    """
+
+    problem: Literal["gaussian", "diabetes", "digits", "all"] = "all"
+    """Which regression: Gaussian sparse recovery, monomials of the diabetes data, compressed
+    sensing of a digit, or all three."""
+    data: Path | None = None
+    """A file instead: .npz with Z (n, d) and y (n,), perhaps x_true, m0, w0 (d,); or .csv with
+    a header and a column y."""
+    n: int | None = None
+    """Samples (rows of Z). Default: 40; 60 for diabetes."""
+    d: int = 100
+    """Features (columns of Z) of the Gaussian problem."""
+    k: int = 5
+    """Nonzeros (±1) of the Gaussian problem's x*."""
+    noise: float = 0.0
+    """Standard deviation of the noise in the Gaussian problem's y, in units of y."""
+    degree: int = 4
+    """Highest degree of the diabetes problem's monomials (10, 65, 285, 1000 features)."""
+    digit: int = 0
+    """Which of the 1797 digit images to sense."""
+    data_seed: int = 0
+    """Seed of the drawn Z, x*, noise and patients."""
+    seeds: int = 5
+    """Number of initialisations x₀."""
+    beta: float = 1.0
+    """β = m₀² − w₀², in units of x."""
+    transition_betas: tuple[float, ...] = (0.01, 100.0)
+    """Further β (first initialisation, constant schedule) for the L2→L1 panel."""
+    totals: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+    """Totals A = ∫α, no unit; each schedule's strength α is set to reach it."""
+    schedules: tuple[ScheduleName, ...] = ("constant", "quadratic", "geometric", "harmonic")
+    """Schedules: constant until --timescale; α/(1+t/τ)²; α·exp(−t/τ); α/(1+t/τ), whose ∫α is
+    infinite and which reaches the largest of --totals at the end time."""
+    timescale: float = 1.0
+    """τ of the schedules, in flow time."""
+    t_end: float | None = None
+    """End time, in flow time. Default: 40 times the slowest mode's time constant after the
+    penalty has faded, at most 1e9."""
+    rtol: float = 1e-8
+    """Relative tolerance of the integrators, per step."""
+    out: Path = field(default=Path("results/theorem23"))
+    """Folder for rows.parquet, paths.npz, figures and manifest.json; finished runs found there
+    are not repeated."""
+    jobs: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: number of cores)")] = 0
+    """Processes."""
+    force: bool = False
+    """Repeat finished runs."""
+
+    def runs(self) -> list[Run]:
+        """Every run of this configuration, the slowest problems first.
+
+        Raises
+        ------
+        InputError
+            If a value breaks its rule or a file can't be used.
+        """
+        self._check()
+        digest = code_digest(
+            Path(mirrorflow.__file__).parent,
+            ("plots.py", "results.py", "sweep/__main__.py", "sweep/runner.py", "sweep/table.py"),
+        )
+        runs = []
+        for base in self._problems():
+            build_problem(_frozen(base))  # refuse bad input before the first run starts
+            from_file = bool(base["data"]) and Factors.load(base["data"]) is not None
+            for seed in range(1 if from_file else self.seeds):
+                start: Row = {**base, "seed": seed, "beta": None if from_file else self.beta}
+                runs += [self._run(start, name, total) for name, total in self._cases()]
+                if seed == 0 and not from_file:
+                    runs += [
+                        self._run({**start, "beta": beta}, "constant", total)
+                        for beta in self.transition_betas
+                        for total in self.totals
+                    ]
+        return [Run(spec, digest) for spec in runs]
+
+    def _cases(self) -> list[tuple[str, float]]:
+        """(schedule, total): without a penalty all schedules are one."""
+        cases: list[tuple[str, float]] = []
+        for total in self.totals:
+            fading = [name for name in self.schedules if name != "harmonic"]
+            cases += [(name, total) for name in (fading if total > 0 else ["constant"])]
+        if "harmonic" in self.schedules and max(self.totals) > 0:
+            cases.append(("harmonic", max(self.totals)))
+        return cases
+
+    def _run(self, start: Row, schedule: str, total: float) -> Row:
+        # the entropic program by cvxpy is slow: one initialisation per total
+        check = start["seed"] == 0 and schedule == "constant" and start["beta"] in (self.beta, None)
+        return {
+            **start,
+            "schedule": schedule,
+            "total": float(total),
+            "timescale": self.timescale,
+            "t_end_asked": self.t_end,
+            "rtol": self.rtol,
+            "cvxpy_check": check,
+        }
+
+    def _problems(self) -> list[Row]:
+        blank: Row = {
+            "study": "theorem23",
+            "data": None,
+            "data_sha256": None,
+            "n": None,
+            "d": None,
+            "k": None,
+            "noise": None,
+            "degree": None,
+            "digit": None,
+            "data_seed": self.data_seed,
+        }
+        if self.data is not None:
+            path = self.data.resolve()
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+            return [{**blank, "problem": path.stem, "data": str(path), "data_sha256": digest}]
+        rows: dict[str, Row] = {
+            "diabetes": {"n": self.n or 60, "degree": self.degree},
+            "gaussian": {"n": self.n or 40, "d": self.d, "k": self.k, "noise": self.noise},
+            "digits": {"n": self.n or 40, "digit": self.digit},
+        }
+        names = list(rows) if self.problem == "all" else [self.problem]
+        return [{**blank, "problem": name, **rows[name]} for name in names]
+
+    def _check(self) -> None:
+        if self.n is not None:
+            whole("--n", self.n, 1)
+        whole("--seeds", self.seeds, 1, 10_000)
+        whole("--data-seed", self.data_seed, 0)
+        whole("--jobs", self.jobs, 0, 1024)
+        number("--beta", self.beta, 0.0, open_low=True)
+        for beta in self.transition_betas:
+            number("--transition-betas", beta, 0.0, open_low=True)
+        if not self.totals or not self.schedules:
+            raise InputError("--totals and --schedules must each hold at least one entry.")
+        for total in self.totals:
+            number("--totals", total, 0.0, 100.0)
+        number("--timescale", self.timescale, 0.0, open_low=True)
+        if self.t_end is not None:
+            number("--t-end", self.t_end, 0.0, LATEST, open_low=True)
+        number("--rtol", self.rtol, *RTOL_RANGE)
+
+
+def _frozen(row: Row) -> Key:
+    names = ("problem", "data", "data_sha256", "n", "d", "k", "noise", "degree", "digit")
+    return tuple((name, row[name]) for name in (*names, "data_seed"))
+
+
+@functools.lru_cache(maxsize=8)
+def build_problem(key: Key) -> Regression:
+    """The regression that a run's row names; a process makes each one once."""
+    row = dict(key)
+    if row["data"]:
+        return load(row["data"])
+    seed = row["data_seed"]
+    match row["problem"]:
+        case "diabetes":
+            return diabetes(row["degree"], row["n"], seed)
+        case "digits":
+            return digits_sensing(row["digit"], row["n"], seed)
+    return gaussian_recovery(row["n"], row["d"], row["k"], seed, row["noise"])
+
+
+@functools.lru_cache(maxsize=8)
+def _sparsest(key: Key) -> tuple[references.Reference, float]:
+    """cvxpy's minimum-L1 interpolator and its margin."""
+    problem = build_problem(key)
+    best = references.min_l1(problem)
+    return best, certify.margin(problem, best.x) if best.success else 0.0
+
+
+def start_factors(row: Row, problem: Regression) -> Factors:
+    """m₀, w₀ of a run: from its file, or PILoT's from x₀ ~ N(0, I/√d) (variance 1/√d)."""
+    if row["data"] and row["beta"] is None:
+        loaded = Factors.load(row["data"])
+        if loaded is not None:
+            return loaded
+    stream = random_stream("theorem23", "x0", row["problem"], row["seed"])
+    x0 = stream.standard_normal(problem.d) * problem.d**-0.25
+    return Factors.pilot(x0, row["beta"])
+
+
+def build_schedule(name: str, total: float, timescale: float, end: float) -> Schedule:
+    """The schedule with A_∞ = `total` (harmonic: A(`end`) = `total`)."""
+    match name:
+        case "constant":
+            return Constant.from_total(total, timescale)
+        case "quadratic":
+            return Quadratic.from_total(total, timescale)
+        case "geometric":
+            return Geometric.from_total(total, math.exp(-1.0 / timescale))
+    return Harmonic.from_total(total, timescale, end)
+
+
+def compute(row: Row) -> tuple[Row, dict[str, Array]]:
+    """One run: the flow twice, its limit, their certificates, distances and paths."""
+    key = _frozen(row)
+    problem = build_problem(key)
+    factors = start_factors(row, problem)
+    total, timescale, rtol = row["total"], row["timescale"], row["rtol"]
+    clock = _Clock()
+
+    limit = interpolator(problem, factors, total)
+    rate = certify.slowest_rate(problem, limit)
+    clock.lap("limit_seconds")
+    end = row["t_end_asked"]
+    if end is None:
+        end = min(timescale + 40.0 / rate, LATEST) if rate > 0 else LATEST
+    schedule = build_schedule(row["schedule"], total, timescale, end)
+    times = np.concatenate([[0.0], np.geomspace(min(1e-3, end / 2), end, OUTPUT_TIMES - 1)])
+
+    dual = gradient_flow(problem, factors, schedule, times, rtol)
+    clock.lap("dual_flow_seconds")
+    direct = direct_flow(problem, factors, schedule, times, rtol)
+    clock.lap("direct_flow_seconds")
+    best, best_margin = _sparsest(key)
+    potential = HyperbolicEntropy.of(factors, total)
+    nearest = references.min_l2(problem, potential.minimizer)
+    entropic = references.min_potential(problem, factors, total) if row["cvxpy_check"] else None
+    clock.lap("reference_seconds")
+
+    checks = _certificates(row, problem, factors, schedule, limit, dual, direct)
+    if entropic is not None:
+        checks.append(certify.agreement(limit, entropic, potential))
+    # an asymptotic law: asked where the power is well below 1
+    if certify.relative_scale(potential, best.x) ** best_margin < math.exp(-1.0):
+        checks.append(certify.l1_excess(limit, potential, best, best_margin))
+    if row["schedule"] == "harmonic":
+        endless = interpolator(problem, factors, math.inf)
+        checks.append(certify.l1_excess(endless, None, best, best_margin))
+    clock.lap("certificates_seconds")
+
+    x = direct.x[-1]
+    truth = problem.x_true
+    ok = dual.success and direct.success
+    result: Row = {
+        "features": problem.d,
+        "samples": problem.n,
+        "scale_a": float(np.exp(np.median(potential.log_a))),
+        "t_end": end,
+        "slowest_rate": rate,
+        "margin": best_margin,
+        "status": "completed" if ok else "failed",
+        "message": f"{limit.status}: {limit.message}" if ok else f"{dual.message} {direct.message}",
+        "limit_status": limit.status,
+        "limit_factorizations": limit.iterations,
+        "dual_right_hand_sides": dual.right_hand_sides,
+        "direct_steps": direct.steps,
+        "loss_end": float(direct.loss[-1]),
+        "norm1_end": float(np.abs(x).sum()),
+        "distance_to_truth": None if truth is None else _distance(x, truth),
+        "distance_to_limit": _distance(x, limit.x),
+        "distance_to_min_l1": _distance(x, best.x),
+        "distance_to_min_l2": _distance(x, nearest.x),
+        "limit_to_min_l1": _distance(limit.x, best.x),
+        "limit_to_min_l2": _distance(limit.x, nearest.x),
+        "norm2_limit": float(np.linalg.norm(limit.x)),
+        **clock.laps,
+    }
+    for check in checks:
+        name = check.name
+        if name in ("arrival", "convergence") and check.bound > NOT_ARRIVED:
+            continue  # the bound says that the flow is still under way: finite_time judges it
+        result |= {
+            name: check.value,
+            f"{name}_bound": check.bound,
+            f"{name}_holds": check.holds,
+        }
+    goal = best.x if truth is None else truth
+    paths = {
+        "times": dual.times,
+        "distance": np.linalg.norm(dual.x - goal, axis=1),
+        "loss": dual.loss,
+        "total": dual.total,
+        "x_end": x,
+        "x_limit": limit.x,
+        "x_min_l1": best.x,
+    }
+    return result, paths
+
+
+def _certificates(
+    row: Row,
+    problem: Regression,
+    factors: Factors,
+    schedule: Schedule,
+    limit: Interpolator,
+    dual: mirrorflow.Flow,
+    direct: mirrorflow.Flow,
+) -> list[certify.Certificate]:
+    rtol, total = row["rtol"], row["total"]
+    checks = [
+        certify.invariant(factors, direct, rtol),
+        certify.mirror_flow(problem, factors, direct, rtol),
+        certify.path_difference(dual, direct, rtol),
+        certify.finite_time(problem, factors, direct, rtol),
+        certify.optimality(problem, limit, total),
+    ]
+    if direct.success:
+        checks.append(certify.arrival(problem, limit, schedule, direct, rtol))
+        ending = certify.convergence(problem, limit, schedule, direct, rtol)
+        if row["schedule"] == "harmonic":
+            ending = certify.Certificate.of("following", ending.value, ending.bound)
+        checks.append(ending)
+    return checks
+
+
+def _distance(x: Array, other: Array) -> float:
+    return float(np.linalg.norm(x - other))
+
+
+class _Clock:
+    """Wall time between laps, in seconds."""
+
+    def __init__(self) -> None:
+        self.laps: Row = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._since
+        self._since = now
+
+
+def verdicts(frame: pandas.DataFrame) -> list[tuple[str, int, float, float, str]]:
+    """(claim, trials, worst value, its bound, verdict) for each claim that was tried.
+
+    The worst trial is the one with the largest value/bound.
+    """
+    table = []
+    for name, claim in CLAIMS.items():
+        if name not in frame:
+            continue
+        tried = frame[frame[f"{name}_holds"].notna()]
+        if tried.empty:
+            continue
+        values, bounds = tried[name].to_numpy(float), tried[f"{name}_bound"].to_numpy(float)
+        worst = int(np.argmax(np.nan_to_num(values / bounds, nan=np.inf)))
+        held = int(tried[f"{name}_holds"].astype(bool).sum())
+        verdict = "confirmed" if held == len(tried) else f"refuted in {len(tried) - held}"
+        table.append((claim, len(tried), float(values[worst]), float(bounds[worst]), verdict))
+    return table
+
+
+def figures(config: Theorem23, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
+    """Draw theorem23.png/.pdf for the first of gaussian, digits, diabetes, and one a problem."""
+    from mirrorflow import plots
+
+    order = ["gaussian", "digits", "diabetes"]
+    names = sorted(frame["problem"].unique(), key=lambda n: order.index(n) if n in order else -1)
+    files = []
+    for i, name in enumerate(names):
+        figure = plots.theorem23(frame[frame["problem"] == name], paths, config.beta)
+        stem = "theorem23" if i == 0 else f"theorem23_{name}"
+        files += plots.save(figure, config.out / stem)
+    return files
