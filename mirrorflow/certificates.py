@@ -284,10 +284,10 @@ def margin(problem: Regression, x: Array) -> float:
 
     The largest margin of any dual certificate of minimum L1: positive where x is the unique
     minimiser and strictly complementary. The limit's distance to x falls like e^{−4A·margin}.
-    Entries below 1e-9 of the largest count as 0. Returns 1 where the support is everything.
+    Entries below 1e-7 of the largest count as 0. Returns 1 where the support is everything.
     """
     V = problem.row_space.V
-    on = np.abs(x) > 1e-9 * np.abs(x).max(initial=0.0)
+    on = np.abs(x) > 1e-7 * np.abs(x).max(initial=0.0)
     if on.all():
         return 1.0
     rank, off = V.shape[0], V[:, ~on].T

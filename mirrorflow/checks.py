@@ -90,8 +90,9 @@ def ascending(name: str, value: ArrayLike, *, infinite_end: bool = False) -> Arr
     times = np.array(given, dtype=np.float64)
     if np.isnan(times).any() or times[0] < 0:
         raise InputError(f"{name} must be at least 0, but it holds {times[~(times >= 0)][0]}.")
-    if (np.diff(times) <= 0).any() or np.isinf(times[:-1]).any():
-        at = int(np.argmax(np.diff(times) <= 0)) + 1
+    falls = times[1:] <= times[:-1]
+    if falls.any():
+        at = int(np.argmax(falls)) + 1
         raise InputError(
             f"{name} must ascend strictly, but {name}[{at}] = {times[at]:g} "
             f"follows {times[at - 1]:g}."

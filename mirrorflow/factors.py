@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -60,13 +61,15 @@ class Factors:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Factors | None:
-        """Read m0 and w0 from an NPZ file; None where it holds neither.
+        """Read m0 and w0 from an NPZ file; None where it holds neither, or for a CSV.
 
         Raises
         ------
         InputError
             If only one of the two is there, or they don't fit each other.
         """
+        if Path(path).suffix.lower() == ".csv":
+            return None
         arrays = read_arrays(path, optional=("m0", "w0"))
         if not arrays:
             return None

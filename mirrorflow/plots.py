@@ -106,7 +106,8 @@ def trajectories(axes: Axes, frame: pandas.DataFrame, paths: dict[str, Array]) -
 
 def transition(axes: Axes, frame: pandas.DataFrame) -> None:
     """Relative distance of the flow's end point to three predictions, against the scale a_∞."""
-    rows = frame[(frame["schedule"] == "constant") & frame["beta"].notna()]
+    rows = frame[frame["schedule"] == "constant"]
+    rows = rows.assign(beta=rows["beta"].fillna(np.inf))  # m₀, w₀ from a file have no β
     betas = sorted(rows["beta"].unique())
     floor = 1e-16
     for i, beta in enumerate(betas):
@@ -127,13 +128,18 @@ def transition(axes: Axes, frame: pandas.DataFrame) -> None:
                 label=label if i == 0 else None,
             )
         axes.plot(
-            [], [], color="#666666", marker=MARKERS[i % len(MARKERS)], ls="", label=f"β = {beta:g}"
+            [],
+            [],
+            color="#666666",
+            marker=MARKERS[i % len(MARKERS)],
+            ls="",
+            label=f"β = {beta:g}" if np.isfinite(beta) else "m₀, w₀ as given",
         )
     axes.set(xscale="log", yscale="log", xlabel="scale $a_∞ = ½ β\\, e^{-4A}$ (units of x)")
     axes.set_ylabel("distance of $x_T$, relative to $\\|x_∞\\|_2$")
     axes.invert_xaxis()
     axes.set_title("(b) from L2 to L1", loc="left")
-    axes.legend(loc="center left")
+    axes.legend(loc="center", bbox_to_anchor=(0.62, 0.42))
 
 
 def potentials(axes: Axes, totals: Sequence[float], beta: float) -> None:

@@ -65,7 +65,11 @@ def _run(study: str, words: list[str]) -> int:
         print_verdicts(console, theorem23.verdicts(frame), frame)
         drawn = theorem23.figures(config, frame, load_paths(config.out / "paths.npz"))
         names = ["rows.parquet", "paths.npz", "manifest.json", *(f.name for f in drawn)]
-        console.print(f"\n{len(frame)} runs in {config.out}/: {', '.join(names)}", highlight=False)
+        console.print(
+            f"\n{len(frame)} runs in {config.out}/: {', '.join(names)}",
+            highlight=False,
+            soft_wrap=True,
+        )
     if failures:
         print(f"error: {len(failures)} of {len(runs)} runs failed.", file=sys.stderr)
         return 1

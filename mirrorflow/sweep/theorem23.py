@@ -98,7 +98,7 @@ class Theorem23:
     schedules: tuple[ScheduleName, ...] = ("constant", "quadratic", "geometric", "harmonic")
     """Schedules: constant until --timescale; α/(1+t/τ)²; α·exp(−t/τ); α/(1+t/τ), whose ∫α is
     infinite and which reaches the largest of --totals at the end time."""
-    timescale: float = 1.0
+    timescale: float = 10.0
     """τ of the schedules, in flow time."""
     t_end: float | None = None
     """End time, in flow time. Default: 40 times the slowest mode's time constant after the

@@ -1,0 +1,236 @@
+"""Flows against 13-digit reference paths, against each other, and at their edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mirrorflow as mf
+
+
+def worst(flow: mf.Flow, case) -> float:
+    return max(np.abs(flow.m - case.raw["m"]).max(), np.abs(flow.w - case.raw["w"]).max())
+
+
+def test_reference_paths(case):
+    """m and w to 1e-7 at rtol 1e-10, from every kind of initialisation and schedule."""
+    flow = mf.gradient_flow(case.problem, case.factors, case.schedule, case.raw["times"], 1e-10)
+    assert flow.success
+    assert worst(flow, case) < 1e-7
+
+
+def test_reference_paths_direct(case):
+    flow = mf.direct_flow(case.problem, case.factors, case.schedule, case.raw["times"], 1e-10)
+    assert flow.success
+    assert worst(flow, case) < 1e-9
+
+
+def test_reference_limits(case):
+    """t = inf is the 60-digit limit to 1e-10 (harmonic: a minimum-L1 point)."""
+    flow = mf.gradient_flow(case.problem, case.factors, case.schedule, [0.0, np.inf])
+    if case.raw["limit"] is not None:
+        assert np.abs(flow.x[-1] - case.raw["limit"]).max() < 1e-10
+    else:
+        best = mf.min_l1(case.problem)
+        # Clarabel's own accuracy
+        assert abs(np.abs(flow.x[-1]).sum() - best.value) < 1e-8
+    assert np.abs(flow.m[-1] * flow.w[-1] - flow.x[-1]).max() == 0.0
+
+
+def test_tolerance_is_proportional(small):
+    """Global error follows rtol: slope 1 ± 0.3 in the logarithm over four decades."""
+    problem, factors = small
+    schedule, times = mf.Quadratic(1.0, 1.0), [0.5, 2.0, 8.0]
+    best = mf.direct_flow(problem, factors, schedule, times, 1e-12)
+    tolerances = np.array([1e-5, 1e-6, 1e-7, 1e-8, 1e-9])
+    for integrate in (mf.gradient_flow, mf.direct_flow):
+        errors = [
+            np.abs(integrate(problem, factors, schedule, times, rtol).x - best.x).max()
+            for rtol in tolerances
+        ]
+        slope = np.polyfit(np.log(tolerances), np.log(errors), 1)[0]
+        assert 0.7 < slope < 1.3
+        assert max(errors / tolerances) < 100
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6),
+    shape=st.sampled_from([(2, 5), (4, 9), (3, 12)]),
+    alphas=st.lists(st.floats(0.0, 2.0), min_size=1, max_size=4),
+)
+def test_dual_equals_direct(seed, shape, alphas):
+    """The two integrators share no formula: any initialisation, piecewise schedule, rank."""
+    rng = np.random.default_rng(seed)
+    n, d = shape
+    Z = rng.standard_normal((n, d))
+    if seed % 3 == 0:
+        Z[-1] = Z[0] + (Z[1] if n > 2 else 0.0)  # rank-deficient, y inconsistent
+    m, w = rng.standard_normal((2, d))
+    m[0], w[1] = 0.0, 0.0
+    problem, factors = mf.Regression(Z, rng.standard_normal(n)), mf.Factors(m, w)
+    schedule = mf.Piecewise(np.arange(len(alphas)) * 0.7, alphas)
+    times = np.array([0.0, 0.1, 0.7, 1.4, 3.0, 20.0])
+    dual = mf.gradient_flow(problem, factors, schedule, times, 1e-9)
+    direct = mf.direct_flow(problem, factors, schedule, times, 1e-9)
+    assert dual.success
+    assert direct.success
+    scale = 1.0 + np.abs(direct.m).max()
+    assert np.abs(dual.m - direct.m).max() < 1e-6 * scale
+    assert np.abs(dual.w - direct.w).max() < 1e-6 * scale
+
+
+def test_breakpoints_are_integrated_to(small):
+    """A stop between two far output times must not be stepped over."""
+    problem, factors = small
+    schedule = mf.Piecewise([0.0, 1.0, 1.001, 5.0, 5.001], [0.0, 500.0, 0.0, 500.0, 0.0])
+    dual = mf.gradient_flow(problem, factors, schedule, [0.0, 30.0], 1e-9)
+    direct = mf.direct_flow(problem, factors, schedule, [0.0, 30.0], 1e-9)
+    assert np.abs(dual.x - direct.x).max() < 1e-6
+    drift = (dual.m**2 - dual.w**2)[-1] * np.exp(4 * 1.0) - factors.imbalance
+    assert np.abs(drift).max() < 1e-6
+
+
+def test_output_at_a_breakpoint(small):
+    problem, factors = small
+    schedule = mf.Constant(0.7, stop=2.0)
+    alone = mf.gradient_flow(problem, factors, schedule, [2.0], 1e-10)
+    among = mf.gradient_flow(problem, factors, schedule, [0.0, 1.0, 2.0, 3.0], 1e-10)
+    direct = mf.direct_flow(problem, factors, schedule, [0.0, 2.0, 3.0], 1e-10)
+    assert np.abs(alone.x[0] - among.x[2]).max() < 1e-8
+    assert np.abs(direct.x[1] - among.x[2]).max() < 1e-8
+    assert among.times.tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_stiff_flow_is_cheap_and_arrives(recovery):
+    """α = 1 until t = 2, t = 1e6: fewer than 1,500 right-hand sides, at the limit."""
+    problem, factors = recovery
+    flow = mf.gradient_flow(problem, factors, mf.Constant(1.0, 2.0), [0.0, 1e6, np.inf])
+    assert flow.right_hand_sides < 1500
+    assert np.abs(flow.x[1] - flow.x[2]).max() < 1e-9
+
+
+def test_far_end_and_tiny_scale(recovery):
+    """a_∞ ≈ 1e-8 (A = 4.5) to t = 1e9."""
+    problem, factors = recovery
+    flow = mf.gradient_flow(problem, factors, mf.Constant(4.5, 1.0), [1e9, np.inf])
+    assert flow.success
+    assert np.abs(flow.x[0] - flow.x[1]).max() < 1e-9
+
+
+@pytest.mark.parametrize("schedule", [mf.Constant(0.05), mf.Piecewise([0, 3], [0.0, 0.05])])
+def test_lasting_penalty_leads_to_the_lasso(recovery, schedule):
+    from sklearn.linear_model import Lasso
+
+    problem, factors = recovery
+    flow = mf.gradient_flow(problem, factors, schedule, [0.0, 3e3, np.inf])
+    model = Lasso(alpha=0.1, fit_intercept=False, tol=1e-12, max_iter=100_000)
+    best = model.fit(problem.Z, problem.y).coef_
+    assert np.abs(flow.x[-1] - best).max() < 1e-8
+    assert np.abs(flow.x[-2] - best).max() < 1e-3
+    direct = mf.direct_flow(problem, factors, schedule, [3e3])
+    assert np.abs(direct.x[-1] - flow.x[-2]).max() < 1e-5
+
+
+def test_sign_cone_without_interpolator():
+    """Balanced start: the flow reaches the sign-constrained least-squares point."""
+    rng = np.random.default_rng(2)
+    problem = mf.gaussian_recovery(10, 14, 3, 1)
+    factors = mf.Factors.balanced(rng.normal(0, 0.5, 14))
+    flow = mf.gradient_flow(problem, factors, mf.Constant(0.0), [0.0, 1e4, 1e8, np.inf])
+    assert flow.status == "no_interpolator_in_sign_cone"
+    assert (np.sign(flow.x) * np.sign(factors.x) >= 0).all()
+    from scipy.optimize import lsq_linear
+
+    bounds = (np.where(factors.x > 0, 0.0, -np.inf), np.where(factors.x > 0, np.inf, 0.0))
+    best = lsq_linear(problem.Z, problem.y, bounds, method="bvls", tol=1e-14)
+    assert np.abs(flow.x[-1] - best.x).max() < 1e-8
+    assert np.abs(flow.x[2] - best.x).max() < 1e-6  # algebraic approach, t = 1e8
+
+
+def test_positional_bias_without_data():
+    """Z x = 0 constrains nothing where x stays e^{−4A} m₀ ⊙ w₀."""
+    problem = mf.Regression(np.zeros((2, 4)), np.zeros(2))
+    factors = mf.Factors([1.0, -2.0, 0.5, 0.0], [0.3, 1.0, 0.5, 2.0])
+    flow = mf.gradient_flow(problem, factors, mf.Constant(0.5), [0.0, 1.0, 2.0])
+    expected = np.exp(-4 * 0.5 * flow.times)[:, None] * factors.x
+    assert np.abs(flow.x - expected).max() < 1e-12
+
+
+def test_loss_and_totals_are_those_of_x(small):
+    problem, factors = small
+    schedule = mf.Harmonic(0.5, 2.0)
+    flow = mf.gradient_flow(problem, factors, schedule, [0.0, 1.0, 10.0])
+    assert [problem.loss(x) for x in flow.x] == pytest.approx(flow.loss, rel=1e-12)
+    assert flow.total == pytest.approx(1.0 * np.log1p(flow.times / 2.0))
+    assert np.array_equal(flow.x, flow.m * flow.w)
+
+
+def test_many_flows_are_the_single_ones(small):
+    problem, factors = small
+    other = mf.Factors.pilot(np.linspace(-1, 1, 15))
+    schedules = [mf.Constant(0.0), mf.Geometric(0.5, 0.7)]
+    times = [0.0, 1.0, 5.0]
+    both = mf.gradient_flows(problem, [factors, other], schedules, times)
+    for flow, start, schedule in zip(both, [factors, other], schedules, strict=True):
+        alone = mf.gradient_flow(problem, start, schedule, times)
+        assert np.array_equal(flow.x, alone.x)
+    one = mf.gradient_flows(problem, [factors, other], schedules[0], times)
+    assert np.array_equal(one[0].x, both[0].x)
+
+
+def test_zero_interval(small):
+    problem, factors = small
+    for integrate in (mf.gradient_flow, mf.direct_flow):
+        flow = integrate(problem, factors, mf.Constant(1.0), [0.0])
+        assert flow.success
+        assert np.abs(flow.x[0] - factors.x).max() < 1e-14
+
+
+def test_failure_keeps_what_was_reached(small, monkeypatch):
+    from mirrorflow import flows, rosenbrock
+
+    problem, factors = small
+
+    def impatient(*args, **kwargs):
+        return rosenbrock.integrate(*args, **kwargs, max_steps=60)
+
+    monkeypatch.setattr(flows, "integrate", impatient)
+    flow = mf.direct_flow(problem, factors, mf.Constant(0.1), [0.0, 1e-3, 1e3], 1e-10)
+    assert flow.status == "failed"
+    assert flow.times.tolist() == [0.0, 1e-3]
+    assert "use a larger rtol or an earlier end" in flow.message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"times": [0.0, 2.0, 1.0]}, r"times must ascend strictly, but times\[2\] = 1 follows 2"),
+        ({"times": [-1.0, 2.0]}, r"times must be at least 0, but it holds -1"),
+        ({"times": [0.0, np.nan]}, r"times must be at least 0, but it holds nan"),
+        ({"times": []}, r"times must be a non-empty list"),
+        ({"times": [np.inf, np.inf]}, r"times must ascend"),
+        ({"rtol": 0.5}, r"rtol must be a finite number at least 1e-13 and at most 0.01.* 0.5"),
+        ({"rtol": float("nan")}, r"rtol must be a finite number"),
+        ({"factors": mf.Factors([1.0], [1.0])}, r"factors must have d = 15 .* they have 1"),
+    ],
+)
+def test_bad_input(small, change, message):
+    problem, factors = small
+    given = {"factors": factors, "times": [0.0, 1.0], "rtol": 1e-8, **change}
+    for integrate in (mf.gradient_flow, mf.direct_flow):
+        with pytest.raises(mf.InputError, match=message):
+            integrate(problem, given["factors"], mf.Constant(1.0), given["times"], given["rtol"])
+
+
+def test_direct_flow_refuses_inf(small):
+    with pytest.raises(mf.InputError, match="times must be finite for direct_flow"):
+        mf.direct_flow(*small, mf.Constant(1.0), [0.0, np.inf])
+
+
+def test_gradient_flows_refuses_mismatched_lists(small):
+    problem, factors = small
+    with pytest.raises(mf.InputError, match=r"schedules must be one or as many .* \(1\)"):
+        mf.gradient_flows(problem, [factors], [mf.Constant(1.0)] * 2, [1.0])

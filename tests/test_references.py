@@ -1,0 +1,86 @@
+"""The judges: cvxpy's answers against closed forms, scikit-learn and the paper's caution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mirrorflow as mf
+
+
+def test_min_l2_is_the_projection(small):
+    problem, _ = small
+    origin = np.linspace(-1, 1, 15)
+    pinv = np.linalg.pinv(problem.Z)
+    assert np.abs(mf.min_l2(problem).x - pinv @ problem.y).max() < 1e-8
+    expected = origin + pinv @ (problem.y - problem.Z @ origin)
+    assert np.abs(mf.min_l2(problem, origin).x - expected).max() < 1e-8
+    shifted = mf.min_l2(problem, 0.5)
+    expected = 0.5 + pinv @ (problem.y - problem.Z @ np.full(15, 0.5))
+    assert np.abs(shifted.x - expected).max() < 1e-8
+
+
+def test_min_l1_recovers_the_planted_vector():
+    problem = mf.gaussian_recovery(40, 100, 5, 0)
+    found = mf.min_l1(problem)
+    assert found.success
+    assert np.abs(found.x - problem.x_true).max() < 1e-9
+    assert found.value == pytest.approx(5.0, abs=1e-9)
+
+
+def test_lasso_is_scikit_learns(small):
+    """λ = 2α on 1/(2n)‖·‖²: scikit-learn's alpha is λ."""
+    from sklearn.linear_model import Lasso
+
+    problem, _ = small
+    model = Lasso(alpha=0.2, fit_intercept=False, tol=1e-14, max_iter=10**6)
+    best = model.fit(problem.Z, problem.y).coef_
+    found = mf.lasso(problem, 0.1)
+    assert np.abs(found.x - best).max() < 1e-7
+    x = found.x
+    assert found.value == pytest.approx(problem.loss(x) + 0.2 * np.abs(x).sum(), rel=1e-9)
+
+
+def test_potential_value_is_the_potential(small):
+    problem, factors = small
+    for total in (0.0, 1.0, 4.0):
+        found = mf.min_potential(problem, factors, total)
+        R = mf.HyperbolicEntropy.of(factors, total)
+        assert found.success
+        # 1e-11 gap, scaled by (1 + 4A)/2, and a feasibility of the same order
+        assert found.value == pytest.approx(R.value(found.x), rel=1e-7, abs=1e-7)
+
+
+def test_infeasible_is_said(small):
+    problem = mf.Regression([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]], [1.0, 2.0])
+    for found in (mf.min_l1(problem), mf.min_l2(problem)):
+        assert not found.success
+        assert found.value == np.inf
+        assert "infeasible" in found.message
+    outside = mf.Regression([[1.0, 2.0, 3.0]], [-1.0])
+    assert not mf.min_potential(outside, mf.Factors.balanced(np.ones(3)), 0.0).success
+
+
+def test_bad_input(small):
+    problem, factors = small
+    with pytest.raises(mf.InputError, match="alpha must be a finite number above 0"):
+        mf.lasso(problem, -1.0)
+    with pytest.raises(mf.InputError, match="total must be a finite number at least 0"):
+        mf.min_potential(problem, factors, np.inf)
+    with pytest.raises(mf.InputError, match="factors must have d = 15"):
+        mf.min_potential(problem, mf.Factors([1.0], [0.0]), 0.0)
+
+
+def test_importing_loads_no_heavy_package():
+    """`import mirrorflow` and `--help` stay light; cvxpy and friends come with their first use."""
+    import subprocess
+    import sys
+
+    heavy = ("torch", "cvxpy", "matplotlib", "pandas", "sklearn")
+    code = (
+        "import sys, mirrorflow, mirrorflow.sweep.__main__ as cli\n"
+        "try: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        f"print('loaded', [m for m in {heavy!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("loaded []")

@@ -1,0 +1,249 @@
+"""The command line from end to end: results, verdicts, resuming, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas
+import pytest
+
+from mirrorflow import results
+from mirrorflow.sweep import __main__ as cli
+from mirrorflow.sweep import theorem23
+
+QUICK = ["--problem", "gaussian", "--n", "8", "--d", "20", "--k", "2", "--seeds", "2"]
+QUICK += ["--totals", "0", "1", "--transition-betas", "50", "--jobs", "1"]
+# wall times are the only columns that a repetition may change
+CLOCK = r"_seconds$"
+
+
+def run(tmp_path, *flags):
+    return cli.main([*flags, "--out", str(tmp_path / "out")])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quick")
+    assert cli.main([*QUICK, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_writes_what_design_says(finished):
+    names = {path.name for path in finished.iterdir()}
+    expected = {"rows.parquet", "paths.npz", "manifest.json", "theorem23.png", "theorem23.pdf"}
+    assert expected <= names
+    frame = results.load(finished)
+    # 2 seeds × (1 without penalty + 3 schedules + harmonic) + 1 further β × 2 totals
+    assert len(frame) == 2 * 5 + 2
+    assert frame["status"].eq("completed").all()
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["configuration"]["totals"] == [0.0, 1.0]
+    assert manifest["environment"]["packages"]["numpy"] == np.__version__
+    for name, digest in manifest["sha256"].items():
+        assert hashlib.sha256((finished / name).read_bytes()).hexdigest() == digest
+    paths = results.load_paths(finished / "paths.npz")
+    key = frame["key"][0]
+    assert paths[f"{key}/times"].shape == paths[f"{key}/distance"].shape
+
+
+def test_every_verdict_is_confirmed(finished):
+    frame = results.load(finished)
+    table = theorem23.verdicts(frame)
+    assert {row[0] for row in table} == set(theorem23.CLAIMS.values())
+    assert [row for row in table if row[4] != "confirmed"] == []
+    assert all(trials > 0 and value <= bound for _, trials, value, bound, _ in table)
+
+
+def test_rows_are_what_the_library_computes(finished):
+    """One row again by hand, from its own columns."""
+    import mirrorflow as mf
+
+    frame = results.load(finished)
+    row = frame[(frame["schedule"] == "quadratic") & (frame["seed"] == 1)].iloc[0]
+    problem = mf.gaussian_recovery(8, 20, 2, 0)
+    x0 = theorem23.start_factors({**row, "data": None}, problem)
+    schedule = mf.Quadratic.from_total(row["total"], row["timescale"])
+    flow = mf.direct_flow(problem, x0, schedule, [row["t_end"]], 1e-10)
+    assert np.linalg.norm(flow.x[0] - problem.x_true) == pytest.approx(
+        row["distance_to_truth"], rel=1e-5
+    )
+    assert row["loss_end"] == pytest.approx(problem.loss(flow.x[0]), rel=1e-3)
+
+
+def test_a_wrong_verdict_is_shown(finished):
+    frame = results.load(finished)
+    frame.loc[0, ["finite_time", "finite_time_holds"]] = [1.0, False]
+    rows = {row[0]: row for row in theorem23.verdicts(frame)}
+    claim = rows[theorem23.CLAIMS["finite_time"]]
+    assert claim[2] == 1.0
+    assert claim[4] == "refuted in 1"
+    frame.loc[1, "finite_time"] = np.nan
+    frame.loc[1, "finite_time_holds"] = False
+    claim = {row[0]: row for row in theorem23.verdicts(frame)}[claim[0]]
+    assert claim[4] == "refuted in 2"
+
+
+def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
+    flags = [*QUICK, "--schedules", "constant"]
+    assert run(tmp_path, *flags) == 0
+    before = results.load(tmp_path / "out")
+
+    def refuse(row):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(theorem23, "compute", refuse)
+    assert run(tmp_path, *flags) == 0
+    pandas.testing.assert_frame_equal(results.load(tmp_path / "out"), before)
+    # one more seed adds runs only; their failure is said and the rest is kept
+    more = [
+        flag if flag != "2" or flags[i - 1] != "--seeds" else "3" for i, flag in enumerate(flags)
+    ]
+    assert run(tmp_path, *more) == 1
+    assert len(results.load(tmp_path / "out")) == len(before)
+
+
+def test_jobs_do_not_change_the_numbers(tmp_path, finished):
+    flags = [*QUICK[:-1], "2"]
+    assert run(tmp_path, *flags) == 0
+    frames = [
+        f.loc[:, ~f.columns.str.contains(CLOCK)].sort_values("key", ignore_index=True)
+        for f in (results.load(tmp_path / "out"), results.load(finished))
+    ]
+    pandas.testing.assert_frame_equal(*frames)
+
+
+def test_data_files(tmp_path):
+    rng = np.random.default_rng(0)
+    Z, x = rng.standard_normal((5, 9)), np.r_[1.0, -1.0, np.zeros(7)]
+    m0, w0 = rng.standard_normal((2, 9))
+    np.savez(tmp_path / "own.npz", Z=Z, y=Z @ x, m0=m0, w0=w0)
+    assert run(tmp_path, "--data", str(tmp_path / "own.npz"), "--totals", "0", "1") == 0
+    frame = results.load(tmp_path / "out")
+    assert frame["beta"].isna().all()
+    assert frame["problem"].eq("own").all()
+    verdicts = theorem23.verdicts(frame)
+    assert [row for row in verdicts if row[4] != "confirmed"] == []
+    table = pandas.DataFrame(Z, columns=[f"x{i}" for i in range(9)]).assign(y=Z @ x)
+    table.to_csv(tmp_path / "own.csv", index=False)
+    flags = ["--data", str(tmp_path / "own.csv"), "--totals", "1", "--seeds", "1"]
+    assert run(tmp_path, *flags, "--schedules", "constant", "--jobs", "1") == 0
+    assert results.load(tmp_path / "out")["features"].eq(9).all()
+
+
+def test_balanced_data_gets_its_status(tmp_path):
+    """No interpolator with these signs: said in the row, and judged at finite times."""
+    ones = np.ones(3)
+    np.savez(tmp_path / "cone.npz", Z=[[1.0, 2.0, 3.0]], y=[-1.0], m0=ones, w0=ones)
+    flags = ["--data", str(tmp_path / "cone.npz"), "--totals", "0", "--t-end", "100"]
+    assert run(tmp_path, *flags) == 0
+    frame = results.load(tmp_path / "out")
+    assert frame["limit_status"].eq("no_interpolator_in_sign_cone").all()
+
+
+def test_interrupt_keeps_what_is_done(tmp_path):
+    """Ctrl-C: exit code 130, no traceback, and the same command goes on."""
+    out = str(tmp_path / "out")
+    flags = ["--problem", "gaussian", "--seeds", "40", "--jobs", "2", "--out", out]
+    command = [sys.executable, "-m", "mirrorflow.sweep", *flags]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    shards = tmp_path / "out" / "shards"
+    for _ in range(600):
+        if shards.is_dir() and len(list(shards.glob("*.json"))) >= 3:
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted; finished runs are kept. To go on: python -m mirrorflow.sweep" in errors
+    assert "Traceback" not in errors
+    kept = list(shards.glob("*.json"))
+    assert len(kept) >= 3
+    assert all(json.loads(path.read_text())["study"] == "theorem23" for path in kept)
+
+
+BAD = [
+    (["--seeds", "0"], "--seeds must be at least 1"),
+    (["--beta", "0"], "--beta must be a finite number above 0, but it is 0"),
+    (["--beta", "nan"], "--beta must be a finite number"),
+    (["--totals", "-1"], "--totals must be a finite number at least 0"),
+    (["--timescale", "0"], "--timescale must be a finite number above 0"),
+    (["--t-end", "-5"], "--t-end must be a finite number above 0"),
+    (["--rtol", "1"], "--rtol must be a finite number at least 1e-13 and at most 0.01"),
+    (["--problem", "gaussian", "--k", "200"], "k must be at least 0 and at most 100"),
+    (["--problem", "gaussian", "--noise", "-1"], "noise must be a finite number at least 0"),
+    (["--problem", "digits", "--digit", "5000"], "index must be at least 0 and at most 1796"),
+    (["--problem", "diabetes", "--degree", "0"], "degree must be at least 1"),
+    (["--data", "absent.npz"], "absent.npz does not exist"),
+    (["--data", "absent.txt"], "a data file must end in .npz or .csv"),
+    (["nonsense"], "STUDY must be one of theorem23, but it is 'nonsense'"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), BAD, ids=[" ".join(f) for f, _ in BAD])
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, flags, message):
+    assert run(tmp_path, *flags) == 2 if flags != ["nonsense"] else cli.main(flags) == 2
+    errors = capsys.readouterr().err.strip()
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("flags", [["--seeds", "x"], ["--problem", "cubes"], ["--colour", "red"]])
+def test_words_that_do_not_parse(tmp_path, flags):
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, *flags)
+    assert stop.value.code == 2
+
+
+def test_bad_files_through_the_command(tmp_path, capsys):
+    good = tmp_path / "good.npz"
+    np.savez(good, Z=np.ones((1, 3)), y=np.ones(1))
+    files = {
+        "empty.npz": b"",
+        "torn.npz": good.read_bytes()[:-40],
+        "words.csv": b"a,b,y\n1,two,3\n",
+        "header.csv": b"a,b\n1,2\n",
+    }
+    np.savez(tmp_path / "objects.npz", Z=np.array([[{}]]), y=np.ones(1))
+    np.savez(tmp_path / "partial.npz", Z=np.ones((1, 3)))
+    np.savez(tmp_path / "shapes.npz", Z=np.ones((2, 3)), y=np.ones(3))
+    np.savez(tmp_path / "nan.npz", Z=np.full((2, 3), np.nan), y=np.ones(2))
+    np.savez(tmp_path / "half.npz", Z=np.ones((1, 3)), y=np.ones(1), m0=np.ones(3))
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    for path in sorted(tmp_path.glob("*.*")):
+        if path == good:
+            continue
+        assert run(tmp_path, "--data", str(path), "--totals", "0") == 2, path.name
+        errors = capsys.readouterr().err.strip()
+        assert errors.startswith("error: "), path.name
+        assert len(errors.splitlines()) == 1, path.name
+
+
+def test_unwritable_out(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert cli.main([*QUICK, "--out", str(tmp_path / "file")]) == 2
+    assert "--out must be a folder that can be written to" in capsys.readouterr().err
+
+
+def test_n_at_least_d_warns(tmp_path, capsys):
+    flags = ["--problem", "gaussian", "--n", "6", "--d", "5", "--k", "2", "--seeds", "1"]
+    assert run(tmp_path, *flags, "--totals", "0", "--transition-betas", "1", "--jobs", "1") == 0
+    assert "warning: Z has n = 6 samples for d = 5 features" in capsys.readouterr().err
+
+
+def test_help_explains_each_flag(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for field in dataclasses.fields(theorem23.Theorem23):
+        assert f"--{field.name.replace('_', '-')}" in text
+    assert "flow time" in text
