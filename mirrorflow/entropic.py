@@ -42,6 +42,8 @@ class _Dual:
         self.kappa = np.zeros(V.shape[0])
         self.tangent = np.zeros(V.shape[0])
         self.iterations = 0
+        logs = np.array([potential.log_p, potential.log_q])
+        self.sizes = np.max(np.abs(logs), axis=0, where=np.isfinite(logs), initial=0.0)
 
     def masses(self, tau: float) -> tuple[Array, Array, Array]:
         """p, q and x = p − q at the current κ."""
@@ -50,15 +52,16 @@ class _Dual:
             p, q = np.exp(self.log_p + 4 * tau + bend), np.exp(self.log_q + 4 * tau - bend)
         return p, q, signed_mass(p, q, self.c + bend)
 
-    def correct(self, tau: float, tolerance: float) -> bool:
+    def correct(self, tau: float, tolerance: float, limit: int = 60) -> bool:
         """Newton steps until the last one moves no exponent by more than `tolerance`."""
-        for _ in range(60):
+        for _ in range(limit):
             p, q, x = self.masses(tau)
             gradient = self.b - self.V @ x
             weights = p + q
-            # a mass is as exact as its exponent: relative rounding EPS·|exponent|
+            # a mass is as exact as what its exponent is summed from
             seen = weights > EPS * weights.max(initial=0.0)
-            noise = EPS * (1.0 + float(np.abs((self.kappa @ self.V)[seen]).max(initial=0.0)))
+            summed = self.sizes[seen] + 4 * tau + np.abs((self.kappa @ self.V)[seen])
+            noise = EPS * (1.0 + float(summed.max(initial=0.0)))
             H = (self.V * weights) @ self.V.T
             # Where weights vanish, so does what H says of the directions that only they see.
             # The ridge keeps a step there from being made of rounding alone.
@@ -74,14 +77,30 @@ class _Dual:
             lag = 4 * (self.V @ x) - (self.V * weights) @ (self.tangent @ self.V)
             self.tangent = self.tangent + lapack.dpotrs(factor, lag, lower=1)[0]
             reached = float(np.abs(step @ self.V).max())
-            # The dual is generalised self-concordant: this damping always ascends
-            # (Sun and Tran-Dinh, Math. Program. 178, 2019, with ν = 2 and M = 1).
-            damping = 1.0 if reached <= 1.0 else np.log1p(reached) / reached
-            self.kappa = self.kappa + damping * step
+            self._advance(tau, step, reached, float(gradient @ step))
             floor = noise * float(np.linalg.norm(weights))  # rows of V have norm 1
             if reached <= tolerance or float(np.abs(gradient).max()) <= floor:
                 return True
         return False
+
+    def _advance(self, tau: float, step: Array, reached: float, slope: float) -> None:
+        """Move along a Newton step: all of it if that ascends, else as much as surely does."""
+        start, length = self.kappa, 1.0
+        if reached > 1.0:
+            # The dual is generalised self-concordant: this length always ascends
+            # (Sun and Tran-Dinh, Math. Program. 178, 2019, with ν = 2 and M = 1). It is far too
+            # short where only vanishing masses move, so longer ones are tried first.
+            sure, value = np.log1p(reached) / reached, self._value(tau)
+            while length > sure:
+                self.kappa = start + length * step
+                if self._value(tau) - value >= 1e-4 * length * slope:
+                    return
+                length = max(0.25 * length, sure)
+        self.kappa = start + length * step
+
+    def _value(self, tau: float) -> float:
+        p, q, _ = self.masses(tau)
+        return float(self.b @ self.kappa - p.sum() - q.sum())
 
 
 def solve_entropic(
@@ -113,7 +132,7 @@ def solve_entropic(
         if sizes.size and typical > 0:
             tau = max(0.0, (np.log(typical) - float(np.median(sizes))) / 4)
     stride = 1.0
-    arrived = dual.correct(tau, 1e-2 if tau > 0 else 1e-9)
+    arrived = dual.correct(tau, 1e-2 if tau > 0 else 1e-9, MAX_ITERATIONS)
     while arrived and tau > 0:
         stride = min(stride, tau)
         kappa, tangent, spent = dual.kappa, dual.tangent, dual.iterations

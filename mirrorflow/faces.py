@@ -65,7 +65,9 @@ def largest_support(G: Array, b: Array, among: Mask) -> Mask:
     columns = np.flatnonzero(among)
     if columns.size == 0:
         return among.copy()
-    H, N = G[:, columns], columns.size
+    # in units of the columns, so that "positive" means the same for each
+    sizes = np.linalg.norm(G[:, columns], axis=0)
+    H, N = G[:, columns] / np.where(sizes > 0, sizes, 1.0), columns.size
     scale = float(np.linalg.norm(b)) or 1.0
     # variables: s = min(v, 1), t = v − s, λ
     result = linprog(

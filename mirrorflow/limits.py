@@ -8,6 +8,7 @@ fades, α_∞ > 0, leads to the LASSO min f(x) + 2α_∞‖x‖₁ and the same 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -186,7 +187,7 @@ def interpolator(problem: Regression, factors: Factors, total: float) -> Interpo
         reach = _reach(problem, factors, total)
     except FaceError as error:
         return _failed(problem, str(error))
-    found = solve_entropic(reach.space.V, reach.b, reach.potential)
+    found = _solve(reach)
     return _smooth(problem, reach, found)
 
 
@@ -234,8 +235,22 @@ def _on_face(reach: _Reach, face: Face) -> tuple[Array, Array, int, bool]:
     # Σu is constant on the face and Gᵀ·dual = 1 there, so that masses scale along the dual
     masses = np.exp(on.potential.log_p).sum() + np.exp(on.potential.log_q).sum()
     start = face.dual * np.log(face.point.sum() / masses)
-    found = solve_entropic(on.space.V, on.b, on.potential, start)
+    found = _solve(on, start)
     return found.p, found.q, found.iterations, found.converged
+
+
+def _solve(reach: _Reach, start: Array | None = None) -> EntropicSolution:
+    """The entropic problem on what the signs leave, in the range of the columns left."""
+    V, potential = reach.space.V, reach.potential
+    left = np.isfinite(potential.log_p) | np.isfinite(potential.log_q)
+    if left.all():
+        return solve_entropic(V, reach.b, potential, start)
+    U, s, _ = np.linalg.svd(V[:, left], full_matrices=False)
+    U = U[:, s > 1e-11 * s.max(initial=0.0)]
+    found = solve_entropic(
+        U.T @ V, U.T @ reach.b, potential, None if start is None else U.T @ start
+    )
+    return dataclasses.replace(found, kappa=U @ found.kappa)
 
 
 def _smooth(problem: Regression, reach: _Reach, found: EntropicSolution) -> Interpolator:
@@ -293,13 +308,17 @@ def _assemble(
     space, (x, p, q) = reach.space, point
     solvable = reach.status == "converged" and reach.b is space.b
     fit = problem.y if solvable else space.U @ (space.s * reach.b)
+    residual = float(np.abs(problem.Z @ x - fit).max())
+    size = float((np.abs(problem.Z) @ (p + q)).max()) + float(np.abs(fit).max())
+    # where Z or the factors span too many decades, a face can be misjudged: that must be said
+    converged = converged and residual <= 1e-8 * size
     status = reach.status if converged else "not_converged"
     return Interpolator(
         x=x,
         dual=space.U @ (kappa / space.s),
         p=p,
         q=q,
-        constraint_residual=float(np.abs(problem.Z @ x - fit).max()),
+        constraint_residual=residual,
         stationarity_residual=proofs[0],
         gap=proofs[1],
         iterations=iterations,

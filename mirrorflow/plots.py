@@ -106,7 +106,12 @@ def trajectories(axes: Axes, frame: pandas.DataFrame, paths: dict[str, Array]) -
 
 def transition(axes: Axes, frame: pandas.DataFrame) -> None:
     """Relative distance of the flow's end point to three predictions, against the scale a_∞."""
+    axes.set_title("(b) from L2 to L1", loc="left")
     rows = frame[frame["schedule"] == "constant"]
+    rows = rows[(rows["scale_a"] > 0) & (rows["norm2_limit"] > 0)]
+    if rows.empty:
+        axes.text(0.5, 0.5, "no unbalanced run\nwith a limit ≠ 0", ha="center", va="center")
+        return
     rows = rows.assign(beta=rows["beta"].fillna(np.inf))  # m₀, w₀ from a file have no β
     betas = sorted(rows["beta"].unique())
     floor = 1e-16
@@ -138,7 +143,6 @@ def transition(axes: Axes, frame: pandas.DataFrame) -> None:
     axes.set(xscale="log", yscale="log", xlabel="scale $a_∞ = ½ β\\, e^{-4A}$ (units of x)")
     axes.set_ylabel("distance of $x_T$, relative to $\\|x_∞\\|_2$")
     axes.invert_xaxis()
-    axes.set_title("(b) from L2 to L1", loc="left")
     axes.legend(loc="center", bbox_to_anchor=(0.62, 0.42))
 
 

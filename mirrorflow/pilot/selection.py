@@ -1,0 +1,188 @@
+"""Which weights of a module become m ⊙ w, and which of them can't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+
+from mirrorflow.checks import InputError
+from mirrorflow.pilot.product import FactorProduct
+
+__all__ = ["default_selection"]
+
+Selection = Callable[[str, nn.Module, str], bool]
+
+CONVOLUTIONS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+NORMALISATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weight:
+    """One place where a parameter is registered: `module.<key>`, known to the user as `name`."""
+
+    name: str
+    module: nn.Module
+    key: str
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        return cast(nn.Parameter, self.module._parameters[self.key])
+
+    @property
+    def chain(self) -> parametrize.ParametrizationList:
+        lists = cast(nn.ModuleDict, self.module.parametrizations)
+        return cast(parametrize.ParametrizationList, lists[self.key])
+
+    @property
+    def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
+        return cast(nn.Parameter, self.chain.original0), cast(nn.Parameter, self.chain.original1)
+
+
+def default_selection(module_name: str, module: nn.Module, parameter_name: str) -> bool:
+    """Weights of convolutions (also transposed), linear layers and multi-head attention."""
+    if isinstance(module, nn.MultiheadAttention):
+        return parameter_name in ATTENTION_WEIGHTS
+    return parameter_name == "weight" and isinstance(module, (*CONVOLUTIONS, nn.Linear))
+
+
+def places(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield (name, submodule), without the insides of torch's parametrizations."""
+    inside: set[int] = set()
+    for name, place in module.named_modules():
+        if parametrize.is_parametrized(place):
+            inside.update(id(part) for part in cast(nn.Module, place.parametrizations).modules())
+        if id(place) not in inside:
+            yield name, place
+
+
+def reparametrized(module: nn.Module) -> Iterator[Weight]:
+    """Yield the weights whose first parametrization is m ⊙ w."""
+    for prefix, place in places(module):
+        if parametrize.is_parametrized(place):
+            for key, chain in cast(nn.ModuleDict, place.parametrizations).items():
+                if isinstance(cast(nn.ModuleList, chain)[0], FactorProduct):
+                    yield Weight(f"{prefix}.{key}".lstrip("."), place, key)
+
+
+def selected(module: nn.Module, select: Selection) -> list[Weight]:
+    """Return what `select` chooses, or raise where it can't be reparametrized."""
+    chosen = []
+    for prefix, place in places(module):
+        if isinstance(place, NORMALISATIONS):
+            continue
+        parametrized = (
+            list(cast(nn.ModuleDict, place.parametrizations))
+            if parametrize.is_parametrized(place)
+            else []
+        )
+        parameters = [key for key, value in place._parameters.items() if value is not None]
+        # weight_norm's and pruning's older hooks leave a plain tensor in the weight's place.
+        hooked = [
+            key
+            for key, value in vars(place).items()
+            if isinstance(value, Tensor) and default_selection(prefix, place, key)
+        ]
+        for key in (*parametrized, *parameters, *hooked):
+            if "bias" in key.split("_") or not select(prefix, place, key):
+                continue
+            weight = Weight(f"{prefix}.{key}".lstrip("."), place, key)
+            if key in parametrized:
+                if isinstance(weight.chain[0], FactorProduct):
+                    raise InputError(
+                        f"{weight.name} is already reparametrized; fold the module first or leave "
+                        f"it out with select."
+                    )
+                raise InputError(
+                    f"{weight.name} must be a plain parameter, but it has the parametrization "
+                    f"{type(weight.chain[0]).__name__}; remove that or leave it out with select."
+                )
+            if key in hooked:
+                raise InputError(
+                    f"{weight.name} must be a plain parameter, but a hook computes it; remove "
+                    f"the hook (torch.nn.utils.remove_weight_norm, prune.remove) or leave it "
+                    f"out with select."
+                )
+            if is_lazy(weight.parameter):
+                raise InputError(
+                    f"{weight.name} must have values, but it is not initialised; run one forward "
+                    f"pass first."
+                )
+            if isinstance(place, nn.RNNBase):
+                raise InputError(
+                    f"{weight.name} can't be reparametrized, because {type(place).__name__} keeps "
+                    f"a list of its weights that copying doesn't follow; leave it out with select."
+                )
+            chosen.append(weight)
+    return chosen
+
+
+def check_module(module: nn.Module) -> None:
+    """Raise unless `module` is one whose parameters may be replaced."""
+    if not isinstance(module, nn.Module):
+        raise InputError(f"module must be a torch.nn.Module, but it is {module!r}.")
+    for place in module.modules():
+        if isinstance(place, DistributedDataParallel | torch.jit.ScriptModule):
+            raise InputError(
+                f"module must not hold a {type(place).__name__}, which keeps the parameters it "
+                f"was made with; use the module inside it."
+            )
+
+
+def check_ties(module: nn.Module, weights: list[Weight]) -> None:
+    """Raise where a chosen weight is also in use at a place that was not chosen."""
+    chosen = {(id(weight.module), weight.key): weight for weight in weights}
+    by_memory: dict[tuple[torch.device, int], Weight] = {
+        (weight.parameter.device, weight.parameter.data_ptr()): weight
+        for weight in weights
+        if weight.parameter.numel()
+    }
+    by_identity = {id(weight.parameter): weight for weight in weights}
+    for prefix, place in module.named_modules():
+        for key, x in place._parameters.items():
+            if x is None or is_lazy(x):
+                continue
+            name = f"{prefix}.{key}".lstrip(".")
+            twin = by_identity.get(id(x))
+            if twin is not None:
+                if (id(place), key) not in chosen:
+                    raise InputError(
+                        f"{twin.name} is the same parameter as {name}, which select leaves out; "
+                        f"select both or neither."
+                    )
+                continue
+            other = None if x.is_meta else by_memory.get((x.device, _address(x)))
+            if other is not None:
+                _refuse_shared_memory(other.name, name)
+    for weight in weights:
+        x = weight.parameter
+        other = by_memory.get((x.device, x.data_ptr())) if x.numel() else None
+        if other is not None and other.parameter is not x:
+            _refuse_shared_memory(weight.name, other.name)
+
+
+def _address(x: Tensor) -> int:
+    """Return where the values of `x` lie; -1 where there are none or no address."""
+    return x.data_ptr() if x.numel() and x.layout == torch.strided else -1
+
+
+def _refuse_shared_memory(one: str, other: str) -> None:
+    raise InputError(
+        f"{one} and {other} share memory without being one Parameter, so m ⊙ w would part them; "
+        f"make them one Parameter or leave both out with select."
+    )
