@@ -21,6 +21,7 @@ from mirrorflow.sweep import theorem23
 
 QUICK = ["--problem", "gaussian", "--n", "8", "--d", "20", "--k", "2", "--seeds", "2"]
 QUICK += ["--totals", "0", "1", "--transition-betas", "50", "--jobs", "1"]
+STUDY = theorem23.Theorem23()
 # wall times are the only columns that a repetition may change
 CLOCK = r"_seconds$"
 
@@ -56,7 +57,7 @@ def test_writes_what_design_says(finished):
 
 def test_every_verdict_is_confirmed(finished):
     frame = results.load(finished)
-    table = theorem23.verdicts(frame)
+    table = STUDY.verdicts(frame)
     assert {row[0] for row in table} == set(theorem23.CLAIMS.values())
     assert [row for row in table if row[4] != "confirmed"] == []
     assert all(trials > 0 and value <= bound for _, trials, value, bound, _ in table)
@@ -81,13 +82,13 @@ def test_rows_are_what_the_library_computes(finished):
 def test_a_wrong_verdict_is_shown(finished):
     frame = results.load(finished)
     frame.loc[0, ["finite_time", "finite_time_holds"]] = [1.0, False]
-    rows = {row[0]: row for row in theorem23.verdicts(frame)}
+    rows = {row[0]: row for row in STUDY.verdicts(frame)}
     claim = rows[theorem23.CLAIMS["finite_time"]]
     assert claim[2] == 1.0
     assert claim[4] == "refuted in 1"
     frame.loc[1, "finite_time"] = np.nan
     frame.loc[1, "finite_time_holds"] = False
-    claim = {row[0]: row for row in theorem23.verdicts(frame)}[claim[0]]
+    claim = {row[0]: row for row in STUDY.verdicts(frame)}[claim[0]]
     assert claim[4] == "refuted in 2"
 
 
@@ -96,10 +97,10 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     assert run(tmp_path, *flags) == 0
     before = results.load(tmp_path / "out")
 
-    def refuse(row):
+    def refuse(specs):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(theorem23, "compute", refuse)
+    monkeypatch.setattr(theorem23.Theorem23, "compute", staticmethod(refuse))
     assert run(tmp_path, *flags) == 0
     pandas.testing.assert_frame_equal(results.load(tmp_path / "out"), before)
     # one more seed adds runs only; their failure is said and the rest is kept
@@ -129,7 +130,7 @@ def test_data_files(tmp_path):
     frame = results.load(tmp_path / "out")
     assert frame["beta"].isna().all()
     assert frame["problem"].eq("own").all()
-    verdicts = theorem23.verdicts(frame)
+    verdicts = STUDY.verdicts(frame)
     assert [row for row in verdicts if row[4] != "confirmed"] == []
     table = pandas.DataFrame(Z, columns=[f"x{i}" for i in range(9)]).assign(y=Z @ x)
     table.to_csv(tmp_path / "own.csv", index=False)

@@ -6,9 +6,12 @@ import dataclasses
 import os
 import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mirrorflow.checks import InputError
+
+if TYPE_CHECKING:
+    from mirrorflow.sweep.study import Study
 
 STUDIES = {"theorem23": "Theorem 2.3 on real and synthetic regressions (the default)"}
 
@@ -16,68 +19,69 @@ STUDIES = {"theorem23": "Theorem 2.3 on real and synthetic regressions (the defa
 def main(arguments: list[str] | None = None) -> int:
     """Run a study; returns the exit code: 0 done, 1 runs failed, 2 bad input, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    study = words.pop(0) if words and not words[0].startswith("-") else "theorem23"
+    name = words.pop(0) if words and not words[0].startswith("-") else "theorem23"
     warnings.showwarning = _say_warning
     try:
-        if study not in STUDIES:
-            raise InputError(f"STUDY must be one of {', '.join(STUDIES)}, but it is {study!r}.")
-        return _run(study, words)
+        if name not in STUDIES:
+            raise InputError(f"STUDY must be one of {', '.join(STUDIES)}, but it is {name!r}.")
+        return run(configure(name, words))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _run(study: str, words: list[str]) -> int:
+def configure(name: str, words: list[str]) -> Study:
+    """The study's configuration from its flags; `--help` and unknown flags exit here."""
     import tyro
 
-    from mirrorflow.sweep import theorem23
+    from mirrorflow.sweep.theorem23 import Theorem23
 
-    listed = "\n".join(f"  {name}: {text}" for name, text in STUDIES.items())
-    config = tyro.cli(
-        theorem23.Theorem23,
+    kind = Theorem23
+    listed = "\n".join(f"  {study}: {text}" for study, text in STUDIES.items())
+    return tyro.cli(
+        kind,
         args=words,
-        prog=f"python -m mirrorflow.sweep {study}",
-        description=f"{theorem23.Theorem23.__doc__}\n\nStudies:\n{listed}",
+        prog=f"python -m mirrorflow.sweep {name}",
+        description=f"{kind.__doc__}\n\nStudies:\n{listed}",
     )
-    runs = config.runs()
+
+
+def run(study: Study) -> int:
+    """Compute what is missing, write the results, print the verdicts, draw the figures."""
+    runs = study.runs()
 
     from rich.console import Console
 
-    from mirrorflow.results import Folder, command_line
+    from mirrorflow.results import Folder, command_line, load_paths
     from mirrorflow.sweep.runner import execute
     from mirrorflow.sweep.table import print_verdicts
 
-    folder = Folder(config.out)
+    folder = Folder(study.out)
     command = command_line("mirrorflow.sweep")
-    jobs = config.jobs or os.cpu_count() or 1
     try:
-        failures = execute(runs, theorem23.compute, folder, jobs, force=config.force)
+        failures = execute(study, runs, folder, study.jobs or os.cpu_count() or 1)
     except KeyboardInterrupt:
         print(f"\nInterrupted; finished runs are kept. To go on: {command}", file=sys.stderr)
         return 130
-    frame = folder.consolidate(runs, command, _plain(config))
-    for run, message in failures[:3]:
-        print(f"error: a run failed: {run.spec}\n{message}", file=sys.stderr)
-    console = Console()
+    frame = folder.consolidate(runs, command, _plain(study))
+    for failed, message in failures[:3]:
+        print(f"error: a run failed: {failed.spec}\n{message}", file=sys.stderr)
     if len(frame):
-        from mirrorflow.results import load_paths
-
-        print_verdicts(console, theorem23.verdicts(frame), frame)
-        drawn = theorem23.figures(config, frame, load_paths(config.out / "paths.npz"))
-        names = ["rows.parquet", "paths.npz", "manifest.json", *(f.name for f in drawn)]
-        console.print(
-            f"\n{len(frame)} runs in {config.out}/: {', '.join(names)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console = Console()
+        remarks = [study.note, *study.remarks(frame)]
+        print_verdicts(console, study.title, study.verdicts(frame), remarks)
+        drawn = study.figures(frame, load_paths(study.out / "paths.npz"))
+        names = ["rows.parquet", "paths.npz", "manifest.json", *(file.name for file in drawn)]
+        places = f"{len(frame)} runs in {study.out}/: {', '.join(names)}"
+        console.print(f"\n{places}", highlight=False, soft_wrap=True)
     if failures:
         print(f"error: {len(failures)} of {len(runs)} runs failed.", file=sys.stderr)
         return 1
     return 0
 
 
-def _plain(config: Any) -> dict[str, Any]:
-    values = dataclasses.asdict(config)
+def _plain(study: Study) -> dict[str, Any]:
+    values = dataclasses.asdict(study)
     return {k: v if isinstance(v, (int, float, list, tuple)) else str(v) for k, v in values.items()}
 
 

@@ -19,22 +19,20 @@ from rich.progress import (
 
 from mirrorflow.checks import Array
 from mirrorflow.results import Folder, Row, Run
+from mirrorflow.sweep.study import Study
 
-__all__ = ["Compute", "Failure", "execute"]
+__all__ = ["Failure", "execute"]
 
-Compute = Callable[[Row], tuple[Row, dict[str, Array]]]
 Failure = tuple[Run, str]
 
 
-def execute(
-    runs: Sequence[Run], compute: Compute, folder: Folder, jobs: int, *, force: bool = False
-) -> list[Failure]:
+def execute(study: Study, runs: Sequence[Run], folder: Folder, jobs: int) -> list[Failure]:
     """Compute every run that is not on disk yet; return those that raised, with their message.
 
     One BLAS thread per process, so that the numbers don't depend on `jobs`. Ctrl-C leaves what
     is finished on disk and raises KeyboardInterrupt.
     """
-    todo = [run for run in runs if force or folder.read(run) is None]
+    todo = [run for run in runs if study.force or folder.read(run) is None]
     failures: list[Failure] = []
     bar = Progress(
         TextColumn("{task.description}"),
@@ -47,37 +45,39 @@ def execute(
     )
     with bar:
         task = bar.add_task("runs", total=len(runs), completed=len(runs) - len(todo))
-        for run, outcome in _outcomes(todo, compute, jobs):
+        for batch, outcome in _outcomes(study.batches(todo), study.compute, jobs):
             if isinstance(outcome, str):
-                failures.append((run, outcome))
+                failures += [(run, outcome) for run in batch]
             else:
-                folder.write(run, *outcome)
-            bar.advance(task)
+                for run, (row, arrays) in zip(batch, outcome, strict=True):
+                    folder.write(run, row, arrays)
+            bar.advance(task, len(batch))
     return failures
 
 
-Outcome = tuple[Row, dict[str, Array]] | str
+Compute = Callable[[Sequence[Row]], list[tuple[Row, dict[str, Array]]]]
+Outcome = tuple[list[Run], list[tuple[Row, dict[str, Array]]] | str]
 
 
-def _outcomes(runs: Sequence[Run], compute: Compute, jobs: int) -> Iterator[tuple[Run, Outcome]]:
+def _outcomes(batches: Sequence[list[Run]], compute: Compute, jobs: int) -> Iterator[Outcome]:
     import joblib
 
-    if jobs == 1 or len(runs) < 2:
-        yield from (_attempt(run, compute) for run in runs)
+    if jobs == 1 or len(batches) < 2:
+        yield from (_attempt(batch, compute) for batch in batches)
         return
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = joblib.Parallel(
             n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs"
         )
-        yield from parallel(joblib.delayed(_attempt)(run, compute) for run in runs)
+        yield from parallel(joblib.delayed(_attempt)(batch, compute) for batch in batches)
 
 
-def _attempt(run: Run, compute: Compute) -> tuple[Run, Outcome]:
+def _attempt(batch: list[Run], compute: Compute) -> Outcome:
     from threadpoolctl import threadpool_limits
 
     try:
         with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore")  # said once, when the study was set up
-            return run, compute(run.spec)
+            return batch, compute([run.spec for run in batch])
     except Exception:  # one broken run must not take the others down; it is reported by name
-        return run, traceback.format_exc(limit=-3)
+        return batch, traceback.format_exc(limit=-3)

@@ -7,19 +7,17 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import tyro
 
-import mirrorflow
 from mirrorflow import certificates as certify
 from mirrorflow import references
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.factors import Factors
-from mirrorflow.flows import RTOL_RANGE, direct_flow, gradient_flow
+from mirrorflow.flows import RTOL_RANGE, Flow, direct_flow, gradient_flow
 from mirrorflow.limits import Interpolator, interpolator
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import (
@@ -30,8 +28,9 @@ from mirrorflow.problems import (
     load,
     random_stream,
 )
-from mirrorflow.results import Row, Run, code_digest
+from mirrorflow.results import Row, Run
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Quadratic, Schedule
+from mirrorflow.sweep.study import Study, Verdict
 
 if TYPE_CHECKING:
     import pandas
@@ -60,7 +59,7 @@ ScheduleName = Literal["constant", "quadratic", "geometric", "harmonic"]
 
 
 @dataclass(frozen=True)
-class Theorem23:
+class Theorem23(Study):
     """Simulate gradient flow under m ⊙ w and compare it with Theorem 2.3's limit.
 
     The flow minimises 1/(2n)‖Zx − y‖² + α(t)(‖m‖² + ‖w‖²) with x = m ⊙ w from the PILoT
@@ -105,13 +104,13 @@ class Theorem23:
     penalty has faded, at most 1e9."""
     rtol: float = 1e-8
     """Relative tolerance of the integrators, per step."""
-    out: Path = field(default=Path("results/theorem23"))
-    """Folder for rows.parquet, paths.npz, figures and manifest.json; finished runs found there
-    are not repeated."""
-    jobs: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: number of cores)")] = 0
-    """Processes."""
-    force: bool = False
-    """Repeat finished runs."""
+    out: Path = Path("results/theorem23")
+
+    title: ClassVar[str] = "Theorem 2.3 and what it rests on"
+    note: ClassVar[str] = (
+        "Worst: the trial with the largest value/bound. Values are relative; paths and limits "
+        "are judged from integrated (m, w)."
+    )
 
     def runs(self) -> list[Run]:
         """Every run of this configuration, the slowest problems first.
@@ -122,11 +121,7 @@ class Theorem23:
             If a value breaks its rule or a file can't be used.
         """
         self._check()
-        digest = code_digest(
-            Path(mirrorflow.__file__).parent,
-            ("plots.py", "results.py", "sweep/__main__.py", "sweep/runner.py", "sweep/table.py"),
-        )
-        runs = []
+        digest, runs = self.digest(), []
         for base in self._problems():
             build_problem(_frozen(base))  # refuse bad input before the first run starts
             from_file = bool(base["data"]) and Factors.load(base["data"]) is not None
@@ -189,12 +184,62 @@ class Theorem23:
         names = list(rows) if self.problem == "all" else [self.problem]
         return [{**blank, "problem": name, **rows[name]} for name in names]
 
+    @staticmethod
+    def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
+        return [compute(spec) for spec in specs]
+
+    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
+        """The worst trial of each claim is the one with the largest value/bound."""
+        table = []
+        for name, claim in CLAIMS.items():
+            if name not in frame:
+                continue
+            tried = frame[frame[f"{name}_holds"].notna()]
+            if tried.empty:
+                continue
+            values, bounds = tried[name].to_numpy(float), tried[f"{name}_bound"].to_numpy(float)
+            worst = int(np.argmax(np.nan_to_num(values / bounds, nan=np.inf)))
+            held = int(tried[f"{name}_holds"].astype(bool).sum())
+            verdict = "confirmed" if held == len(tried) else f"refuted in {len(tried) - held}"
+            table.append(Verdict(claim, len(tried), values[worst], bounds[worst], verdict))
+        return table
+
+    def remarks(self, frame: pandas.DataFrame) -> list[str]:
+        said = [
+            f"{count} runs: limit {status}."
+            for status, count in frame["limit_status"].value_counts().items()
+            if status != "converged"
+        ]
+        ended = frame["status"].eq("completed")
+        waiting = ended & (frame["arrival"].isna() if "arrival" in frame else True)
+        if waiting.any():
+            said.append(
+                f"{int(waiting.sum())} flows had not arrived at their end time; "
+                "their verdict is the one at finite time."
+            )
+        if not ended.all():
+            said.append(f"{int((~ended).sum())} flows failed: {frame['message'][~ended].iloc[0]}")
+        return said
+
+    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
+        """theorem23.png/.pdf for the first of gaussian, digits, diabetes, and one a problem."""
+        from mirrorflow import plots
+
+        order = ["gaussian", "digits", "diabetes"]
+        names = frame["problem"].unique()
+        files = []
+        for i, name in enumerate(sorted(names, key=lambda n: order.index(n) if n in order else -1)):
+            figure = plots.theorem23(frame[frame["problem"] == name], paths, self.beta)
+            stem = "theorem23" if i == 0 else f"theorem23_{name}"
+            files += plots.save(figure, self.out / stem)
+        return files
+
     def _check(self) -> None:
+        self.check_common()
         if self.n is not None:
             whole("--n", self.n, 1)
         whole("--seeds", self.seeds, 1, 10_000)
         whole("--data-seed", self.data_seed, 0)
-        whole("--jobs", self.jobs, 0, 1024)
         number("--beta", self.beta, 0.0, open_low=True)
         for beta in self.transition_betas:
             number("--transition-betas", beta, 0.0, open_low=True)
@@ -352,8 +397,8 @@ def _certificates(
     factors: Factors,
     schedule: Schedule,
     limit: Interpolator,
-    dual: mirrorflow.Flow,
-    direct: mirrorflow.Flow,
+    dual: Flow,
+    direct: Flow,
 ) -> list[certify.Certificate]:
     rtol, total = row["rtol"], row["total"]
     checks = [
@@ -387,37 +432,3 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._since
         self._since = now
-
-
-def verdicts(frame: pandas.DataFrame) -> list[tuple[str, int, float, float, str]]:
-    """(claim, trials, worst value, its bound, verdict) for each claim that was tried.
-
-    The worst trial is the one with the largest value/bound.
-    """
-    table = []
-    for name, claim in CLAIMS.items():
-        if name not in frame:
-            continue
-        tried = frame[frame[f"{name}_holds"].notna()]
-        if tried.empty:
-            continue
-        values, bounds = tried[name].to_numpy(float), tried[f"{name}_bound"].to_numpy(float)
-        worst = int(np.argmax(np.nan_to_num(values / bounds, nan=np.inf)))
-        held = int(tried[f"{name}_holds"].astype(bool).sum())
-        verdict = "confirmed" if held == len(tried) else f"refuted in {len(tried) - held}"
-        table.append((claim, len(tried), float(values[worst]), float(bounds[worst]), verdict))
-    return table
-
-
-def figures(config: Theorem23, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
-    """Draw theorem23.png/.pdf for the first of gaussian, digits, diabetes, and one a problem."""
-    from mirrorflow import plots
-
-    order = ["gaussian", "digits", "diabetes"]
-    names = sorted(frame["problem"].unique(), key=lambda n: order.index(n) if n in order else -1)
-    files = []
-    for i, name in enumerate(names):
-        figure = plots.theorem23(frame[frame["problem"] == name], paths, config.beta)
-        stem = "theorem23" if i == 0 else f"theorem23_{name}"
-        files += plots.save(figure, config.out / stem)
-    return files

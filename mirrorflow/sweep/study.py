@@ -1,0 +1,90 @@
+"""What every study has: where its results go, how its work is cut, what it shows at the end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+
+import tyro
+
+import mirrorflow
+from mirrorflow.checks import Array, whole
+from mirrorflow.results import Row, Run, code_digest
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Study", "Verdict"]
+
+# what these hold changes no number of a row
+PRESENTATION = (
+    "plots.py",
+    "results.py",
+    "sweep/__main__.py",
+    "sweep/runner.py",
+    "sweep/study.py",
+    "sweep/table.py",
+)
+
+
+class Verdict(NamedTuple):
+    """A claim, how often it was tried, its worst value against its bound, and the verdict."""
+
+    claim: str
+    trials: int
+    value: float
+    bound: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Study(ABC):
+    """A configuration that knows its runs, computes them and draws them."""
+
+    out: Path
+    """Folder for rows.parquet, paths.npz, figures and manifest.json; finished runs found there
+    are not repeated."""
+    jobs: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: number of cores)")] = 0
+    """Processes."""
+    force: bool = False
+    """Repeat finished runs."""
+
+    title: ClassVar[str]
+    note: ClassVar[str]
+
+    @abstractmethod
+    def runs(self) -> list[Run]:
+        """Every run of this configuration; raises InputError where a value breaks its rule."""
+
+    def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
+        """How `runs` are cut into units of work; each is computed by one process in one go."""
+        return [[run] for run in runs]
+
+    @staticmethod
+    @abstractmethod
+    def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
+        """Row and paths of each specification of one batch."""
+
+    @abstractmethod
+    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
+        """What the rows say of each claim."""
+
+    @abstractmethod
+    def remarks(self, frame: pandas.DataFrame) -> list[str]:
+        """Sentences about what got no verdict."""
+
+    @abstractmethod
+    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
+        """Draw into `out`; returns the files."""
+
+    def check_common(self) -> None:
+        """Refuse bad values of the flags that all studies share."""
+        whole("--jobs", self.jobs, 0, 1024)
+
+    @staticmethod
+    def digest() -> str:
+        """Hash of the code that computes numbers."""
+        return code_digest(Path(mirrorflow.__file__).parent, PRESENTATION)
