@@ -84,7 +84,10 @@ def whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
 
 def ascending(name: str, value: ArrayLike, *, infinite_end: bool = False) -> Array:
     """Return times: non-negative, strictly ascending, finite (the last may be inf if allowed)."""
-    given = np.asarray(value)
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name} must be a list of numbers ({error}).") from None
     if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "fiu":
         raise InputError(f"{name} must be a non-empty list of numbers, but it is {value!r}.")
     times = np.array(given, dtype=np.float64)

@@ -49,7 +49,7 @@ class Factors:
         """
         x = real_array("x", x, 1)
         beta = number("beta", beta, 0.0, open_low=True)
-        m = np.sqrt(0.5 * beta + 0.5 * np.hypot(beta, 2.0 * x))
+        m = np.sqrt(0.5 * beta + np.hypot(0.5 * beta, x))
         return cls(m, x / m)
 
     @classmethod

@@ -25,6 +25,13 @@ def _log(values: Array) -> Array:
         return np.log(values)
 
 
+def _kl(mass: Array, other: Array, log_ratio: Array) -> Array:
+    """mass·log(mass/other) − mass + other by coordinate, given that logarithm."""
+    with np.errstate(invalid="ignore"):
+        far = np.where(mass > 0, mass * log_ratio, 0.0) - mass + other
+    return np.where(np.abs(log_ratio) > 1.0, far, kl_div(mass, other))
+
+
 def signed_mass(p: Array, q: Array, bent: Array) -> Array:
     """p − q without cancellation, given bent = ½ log(p/q): ±max(p, q)·(1 − e^{−2|bent|})."""
     return np.copysign(np.maximum(p, q) * -np.expm1(-2.0 * np.abs(bent)), bent)
@@ -64,7 +71,7 @@ class HyperbolicEntropy:
         """The potential after total A: a = ½|m₀² − w₀²| e^{−4A}, c = log|u₀/v₀|."""
         total = number("total", total, 0.0)
         log_u, log_v, shift = _log(np.abs(factors.u)), _log(np.abs(factors.v)), LOG2 + 4.0 * total
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             larger, smaller = factors.m, factors.w
             swapped = np.abs(smaller) > np.abs(larger)
             ratio = np.where(swapped, larger / smaller, smaller / larger)
@@ -122,7 +129,8 @@ class HyperbolicEntropy:
         result[on] = np.where(x[on] < 0, np.nan, 0.5 * (log_x[on] - self.log_p[on]))
         on = ~two_sided & np.isfinite(self.log_q)
         result[on] = np.where(x[on] > 0, np.nan, -0.5 * (log_x[on] - self.log_q[on]))
-        result[np.isneginf(self.log_p) & np.isneginf(self.log_q)] = 0.0
+        on = np.isneginf(self.log_p) & np.isneginf(self.log_q)
+        result[on] = np.where(x[on] == 0, 0.0, np.nan)
         if np.isnan(result).any():
             i = int(np.argmax(np.isnan(result)))
             raise InputError(f"x must lie in the domain of R, but x[{i}] = {x[i]:g} does not.")
@@ -135,21 +143,25 @@ class HyperbolicEntropy:
 
     def hessian_diagonal(self, x: Array) -> Array:
         """Diagonal of ∇²R(x): 1/(2√(x² + a²)), shape (d,)."""
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             return 0.5 / np.hypot(self._point(x), np.exp(self.log_a))
 
     def divergence(self, x: Array, y: Array) -> float:
         """Bregman divergence D_R(x, y) = R(x) − R(y) − ⟨∇R(y), x − y⟩ ≥ 0.
 
-        Computed as ½[KL(p_x‖p_y) + KL(q_x‖q_y)], which has no cancellation.
+        Computed as ½[KL(p_x‖p_y) + KL(q_x‖q_y)], a sum of non-negative terms; inf where x or y
+        lies outside the domain.
         """
-        p_x, q_x = self._masses(self._point(x))
-        p_y, q_y = self._masses(self._point(y))
+        x, y = self._point(x), self._point(y)
         lower, upper = self.domain
-        # a mass that the domain forbids does not count; scipy's kl_div(0, 0) is 0
-        p = np.where(upper > 0, kl_div(p_x, p_y), 0.0)
-        q = np.where(lower < 0, kl_div(q_x, q_y), 0.0)
-        return float(0.5 * np.sum(p + q))
+        if ((x < lower) | (x > upper) | (y < lower) | (y > upper)).any():
+            return float("inf")
+        p_x, q_x = self._masses(x)
+        p_y, q_y = self._masses(y)
+        # log(p_x/p_y) = −log(q_x/q_y), from the gradients: masses underflow long before it does
+        with np.errstate(invalid="ignore"):
+            ratio = np.where(x == y, 0.0, 2.0 * (self.gradient(x) - self.gradient(y)))
+        return float(0.5 * np.sum(_kl(p_x, p_y, ratio) + _kl(q_x, q_y, -ratio)))
 
     def _masses(self, x: Array) -> tuple[Array, Array]:
         """The p, q ≥ 0 with p − q = x and pq = a²/4, the smaller of the two by division."""

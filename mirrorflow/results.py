@@ -14,6 +14,7 @@ configuration or a changed code is a new run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import io
@@ -58,11 +59,14 @@ class Run:
 
 
 def code_digest(folder: Path, leave_out: Iterable[str]) -> str:
-    """SHA-256 over the Python files in `folder` that compute numbers."""
-    skip, digest = set(leave_out), hashlib.sha256()
+    """SHA-256 over the Python files in `folder` that compute numbers.
+
+    `leave_out` names files and folders ("plots/") that don't.
+    """
+    skip, digest = tuple(leave_out), hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         name = path.relative_to(folder).as_posix()
-        if name not in skip:
+        if not name.startswith(skip):
             digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -103,7 +107,7 @@ class Folder:
                 return None
             row = json.loads(row_path.read_bytes())
             arrays = load_paths(self.shards / f"{run.key}.npz")
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         same = isinstance(row, dict) and all(
             key in row and (row[key] == value or (row[key] != row[key] and value != value))
@@ -148,17 +152,24 @@ def load(folder: str | os.PathLike[str]) -> pandas.DataFrame:
     Raises
     ------
     InputError
-        If the folder holds no readable rows.parquet.
+        If rows.parquet or manifest.json is missing, damaged, or not of one pair.
     """
     import pandas
-    import pyarrow
 
-    path = Path(folder) / "rows.parquet"
+    path, manifest = Path(folder) / "rows.parquet", Path(folder) / "manifest.json"
     try:
-        return pandas.read_parquet(path)
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no rows.parquet; has its study finished?") from None
-    except (OSError, pyarrow.ArrowException) as error:
+        content = path.read_bytes()
+        expected = json.loads(manifest.read_bytes())["sha256"]["rows.parquet"]
+    except FileNotFoundError as error:
+        missing = Path(error.filename).name
+        raise InputError(f"{folder} holds no {missing}; has its study finished?") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{folder} has no readable rows and manifest ({error}).") from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise InputError(f"{path} is not the file that {manifest.name} describes; it is damaged.")
+    try:
+        return pandas.read_parquet(io.BytesIO(content))
+    except Exception as error:  # a hostile pair of files: Parquet's readers raise anything
         raise InputError(f"{path} is not a readable Parquet file ({error}).") from None
 
 
@@ -189,7 +200,8 @@ def atomic_write(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise InputError(f"{path} can't be written ({error.strerror}).") from None
 
 

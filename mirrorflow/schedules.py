@@ -112,7 +112,9 @@ class Constant:
         return 0.0
 
     def remaining(self, t: float) -> float:
-        return self.strength * max(self._end - t, 0.0) if self.strength > 0 else 0.0
+        if self.strength == 0:
+            return 0.0
+        return math.inf if self.stop is None else self.strength * max(self.stop - t, 0.0)
 
 
 class _Decaying:
@@ -169,7 +171,7 @@ class Harmonic(_Decaying):
         return self.strength * self.timescale * np.log1p(reached / self.timescale)[()]
 
     def slope(self, t: float) -> float:
-        return -self.strength / self.timescale / (1.0 + t / self.timescale) ** 2
+        return -self.alpha(t) / (self.timescale + t)
 
     def remaining(self, t: float) -> float:
         return self.total_infinity
@@ -200,7 +202,7 @@ class Quadratic(_Decaying):
         return self.strength * self.timescale
 
     def alpha(self, t):
-        return self.strength / ((1.0 + np.asarray(t) / self.timescale) ** 2)[()]
+        return self.strength * ((1.0 / (1.0 + np.asarray(t) / self.timescale)) ** 2)[()]
 
     def total(self, t):
         # 1/(1 + τ/t) rather than t/(τ + t): also right at t = inf
@@ -208,7 +210,7 @@ class Quadratic(_Decaying):
             return self.total_infinity / (1.0 + self.timescale / np.asarray(t, float))[()]
 
     def slope(self, t: float) -> float:
-        return -2.0 * self.strength / self.timescale / (1.0 + t / self.timescale) ** 3
+        return -2.0 * self.alpha(t) / (self.timescale + t)
 
     def remaining(self, t: float) -> float:
         return self.total_infinity / (1.0 + t / self.timescale)
@@ -343,4 +345,7 @@ class Piecewise:
         return 0.0
 
     def remaining(self, t: float) -> float:
-        return self.total_infinity - self.total(t) if self.alphas[-1] == 0.0 else math.inf
+        if self.alphas[-1] > 0.0:
+            return math.inf
+        ends = np.maximum(self.times, min(t, self.times[-1]))
+        return float(np.sum(np.diff(ends) * self.alphas[:-1]))

@@ -13,7 +13,13 @@ from mirrorflow.checks import InputError
 if TYPE_CHECKING:
     from mirrorflow.sweep.study import Study
 
-STUDIES = {"theorem23": "Theorem 2.3 on real and synthetic regressions (the default)"}
+STUDIES = {
+    "theorem23": "Theorem 2.3 on real and synthetic regressions (the default)",
+    "initialization": "PILoT's against the balanced initialisation (Figure 1a)",
+    "regularization": "the best schedule of each of three regularisers (Figure 1b)",
+    "schedules": "every schedule of each regulariser (Figure 4)",
+    "sgd": "the same by SGD (Figure 5)",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,9 +40,16 @@ def configure(name: str, words: list[str]) -> Study:
     """The study's configuration from its flags; `--help` and unknown flags exit here."""
     import tyro
 
-    from mirrorflow.sweep.theorem23 import Theorem23
+    from mirrorflow.sweep import descents, theorem23
 
-    kind = Theorem23
+    kinds: dict[str, Any] = {
+        "theorem23": theorem23.Theorem23,
+        "initialization": descents.Initialization,
+        "regularization": descents.Regularization,
+        "schedules": descents.Schedules,
+        "sgd": descents.Sgd,
+    }
+    kind = kinds[name]
     listed = "\n".join(f"  {study}: {text}" for study, text in STUDIES.items())
     return tyro.cli(
         kind,
@@ -54,7 +67,7 @@ def run(study: Study) -> int:
 
     from mirrorflow.results import Folder, command_line, load_paths
     from mirrorflow.sweep.runner import execute
-    from mirrorflow.sweep.table import print_verdicts
+    from mirrorflow.sweep.table import print_summary, print_verdicts
 
     folder = Folder(study.out)
     command = command_line("mirrorflow.sweep")
@@ -69,6 +82,9 @@ def run(study: Study) -> int:
     if len(frame):
         console = Console()
         remarks = [study.note, *study.remarks(frame)]
+        summary = study.summary(frame)
+        if summary is not None:
+            print_summary(console, summary)
         print_verdicts(console, study.title, study.verdicts(frame), remarks)
         drawn = study.figures(frame, load_paths(study.out / "paths.npz"))
         names = ["rows.parquet", "paths.npz", "manifest.json", *(file.name for file in drawn)]

@@ -17,11 +17,11 @@ from mirrorflow.results import Row, Run, code_digest
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Study", "Verdict"]
+__all__ = ["Study", "Summary", "Verdict"]
 
 # what these hold changes no number of a row
 PRESENTATION = (
-    "plots.py",
+    "plots/",
     "results.py",
     "sweep/__main__.py",
     "sweep/runner.py",
@@ -38,6 +38,14 @@ class Verdict(NamedTuple):
     value: float
     bound: float
     verdict: str
+
+
+class Summary(NamedTuple):
+    """A table to print: title, column headings, rows of cells."""
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,10 @@ class Study(ABC):
     @abstractmethod
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         """What the rows say of each claim."""
+
+    def summary(self, frame: pandas.DataFrame) -> Summary | None:
+        """A second table, of numbers without verdict."""
+        return None
 
     @abstractmethod
     def remarks(self, frame: pandas.DataFrame) -> list[str]:

@@ -7,11 +7,21 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from mirrorflow.sweep.study import Verdict
+from mirrorflow.sweep.study import Summary, Verdict
 
-__all__ = ["print_verdicts"]
+__all__ = ["print_summary", "print_verdicts"]
 
 GOOD = ("confirmed", "reproduced")
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print a table of numbers: text on the left, numbers on the right."""
+    table = Table(title=summary.title, title_justify="left")
+    for i, heading in enumerate(summary.headings):
+        table.add_column(heading, justify="left" if i < 2 else "right", no_wrap=True)
+    for row in summary.rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 def print_verdicts(

@@ -1,15 +1,9 @@
-"""Figures from results, never from fresh runs.
-
-Colours are Okabe and Ito's (safe for colour-blind readers); line styles and markers repeat what
-colour says.
-"""
+"""The figure of study `theorem23`: the way there, where it ends, and the potential."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -18,25 +12,14 @@ from matplotlib.figure import Figure
 
 from mirrorflow.checks import Array
 from mirrorflow.factors import Factors
+from mirrorflow.plots.style import MARKERS, STYLE, caption
 from mirrorflow.potentials import HyperbolicEntropy
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["potentials", "save", "theorem23", "trajectories", "transition"]
+__all__ = ["LOOK", "potentials", "theorem23", "trajectories", "transition"]
 
-STYLE: Any = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "pdf.fonttype": 42,
-}
 LOOK = {
     "none": ("#000000", (0, (1, 1)), "no penalty, A = 0"),
     "constant": ("#0072B2", "-", "constant until τ"),
@@ -49,7 +32,6 @@ TARGETS = {
     "min_l1": ("#0072B2", "minimum L1"),
     "min_l2": ("#D55E00", "nearest in L2 to $e^{-4A} x_0$"),
 }
-MARKERS = "osD^vP*X"
 
 
 def theorem23(frame: pandas.DataFrame, paths: dict[str, Array], beta: float) -> Figure:
@@ -75,7 +57,7 @@ def theorem23(frame: pandas.DataFrame, paths: dict[str, Array], beta: float) -> 
             "for the largest A = ∫α and without penalty. (b) end points, constant "
             "schedule, median. (c) scaled to 0 at x = 0 and 1 at x = 1, x₀ = 0."
         )
-        figure.supxlabel("\n".join(textwrap.wrap(words, 165)), fontsize=8, color="#444444")
+        caption(figure, words)
     return figure
 
 
@@ -174,12 +156,3 @@ def _on_common_times(curves: Sequence[tuple[Array, Array]]) -> tuple[Array, Arra
         for t, values in curves
     ]
     return grid, np.exp(np.array(logs))
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.png (150 dpi) and stem.pdf; returns both paths."""
-    files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
-    for file in files:
-        metadata = {"CreationDate": None} if file.suffix == ".pdf" else None
-        figure.savefig(file, dpi=150, metadata=metadata)
-    return files

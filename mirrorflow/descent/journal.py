@@ -1,0 +1,135 @@
+"""What is kept of the runs: the recorded rows, the last states, why a run ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirrorflow.checks import Array
+from mirrorflow.descent.groups import Group
+from mirrorflow.descent.steps import LARGEST
+from mirrorflow.factors import Factors
+from mirrorflow.problems import Regression
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Descent:
+    """The recorded rows of B runs.
+
+    Attributes
+    ----------
+    steps : (T,) int array
+        Recorded steps, ascending; row 0 is the start, the last row the end.
+    step_size : float
+        η.
+    x : (B, T, d) array
+    m, w : (B, d) arrays
+        At the end, x = m ⊙ w; for "l1_on_x", which has no factors, m = x and w = 1.
+    loss : (B, T) array
+        f(x) = 1/(2n)‖Zx − y‖², or twice that for `loss="mse"`; without the penalty.
+    distance : (B, T) array or None
+        ‖x − x_true‖₂; None where the problem has no x_true.
+    total : (B, T) array
+        A = Σ η α_k over the steps made, whatever the regulariser.
+    status : B strings
+        "completed" or "diverged".
+    message : B strings
+    diverged_at : (B,) int array
+        The first step that took (m ± w)/2 ("factors"), m or w ("mask_l1") or x ("l1_on_x")
+        beyond 1e50 in size or to no number at all; −1 where there was none. From that step on
+        every array repeats the run's last state before it: see `valid`.
+    """
+
+    steps: NDArray[np.int64]
+    step_size: float
+    x: Array
+    m: Array
+    w: Array
+    loss: Array
+    distance: Array | None
+    total: Array
+    status: tuple[str, ...]
+    message: tuple[str, ...]
+    diverged_at: NDArray[np.int64]
+
+    @property
+    def success(self) -> bool:
+        """Whether every run was completed."""
+        return bool((self.diverged_at < 0).all())
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(B, T): False for the rows that only repeat a diverged run's last state."""
+        ends = np.where(self.diverged_at < 0, np.iinfo(np.int64).max, self.diverged_at)
+        return self.steps[None, :] < ends[:, None]
+
+    @property
+    def times(self) -> Array:
+        """Flow time η·steps, shape (T,)."""
+        return np.multiply(self.step_size, self.steps, dtype=np.float64)
+
+
+class Journal:
+    """The rows as they come, and the ends of the runs that diverged."""
+
+    def __init__(self, factors: Sequence[Factors], marks: NDArray[np.int64]) -> None:
+        shape = (len(factors), marks.size)
+        self.marks = marks
+        self.x = np.zeros((*shape, factors[0].d))
+        self.total = np.zeros(shape)
+        self.m = np.array([one.m for one in factors])
+        self.w = np.array([one.w for one in factors])
+        self.x[:, 0] = self.m * self.w
+        self.diverged_at = np.full(len(factors), -1, dtype=np.int64)
+        self.row = 1
+
+    def note(self, step: int, groups: Sequence[Group], total: Array) -> None:
+        """Keep this step's row if it is one of the recorded."""
+        if step != self.marks[self.row]:
+            return
+        for group in groups:
+            m, w = group.read()
+            self.x[group.runs, self.row] = m * w
+            self.total[group.runs, self.row] = total[group.runs]
+        self.row += 1
+
+    def close(self, run: int, step: int, m: Array, w: Array, total: float) -> None:
+        """A run diverged in this step: its last state fills the rows from here on."""
+        after = self.marks >= step
+        self.x[run, after], self.total[run, after] = m * w, total
+        self.m[run], self.w[run] = m, w
+        self.diverged_at[run] = step
+
+    def result(
+        self, problem: Regression, step_size: float, scale: float, groups: Sequence[Group]
+    ) -> Descent:
+        for group in groups:
+            self.m[group.runs], self.w[group.runs] = group.read()
+        residual = self.x @ problem.Z.T - problem.y
+        loss = 0.5 * scale * np.einsum("bti,bti->bt", residual, residual) / problem.n
+        distance = None
+        if problem.x_true is not None:
+            distance = np.linalg.norm(self.x - problem.x_true, axis=2)
+        messages = [
+            "Every step was made."
+            if at < 0
+            else f"Step {at} left the range of numbers up to {LARGEST:g}; use a step_size "
+            f"below {step_size:g}, or a smaller alpha where 2·step_size·alpha is above 1."
+            for at in self.diverged_at
+        ]
+        return Descent(
+            self.marks,
+            step_size,
+            self.x,
+            self.m,
+            self.w,
+            loss,
+            distance,
+            self.total,
+            tuple("completed" if at < 0 else "diverged" for at in self.diverged_at),
+            tuple(messages),
+            self.diverged_at,
+        )

@@ -1,0 +1,435 @@
+"""Studies of the paper's discrete experiments (Figures 1a, 1b, 4, 5 of arXiv v1).
+
+Gradient descent or SGD on sparse recovery from several initialisations, under three
+regularisers and four shapes of schedule, each at several totals A = Σ ηα_k: the paper leaves
+the strengths and the unit of k open, and A is what the theory counts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from mirrorflow.checks import Array, InputError, number, whole
+from mirrorflow.descent import REGULARIZERS, descend
+from mirrorflow.factors import Factors
+from mirrorflow.flows import gradient_flow
+from mirrorflow.limits import interpolator, lasso_limit
+from mirrorflow.problems import Regression, gaussian_recovery, random_stream
+from mirrorflow.results import Row, Run
+from mirrorflow.schedules import Constant, Piecewise, Schedule
+from mirrorflow.stepwise import SHAPES, Stepwise
+from mirrorflow.sweep.study import Study, Summary, Verdict
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Descents", "Initialization", "Regularization", "Schedules", "Sgd"]
+
+BATCH = 40  # runs that advance together in one process
+NAMES = {
+    "factors": "α(‖m‖²+‖w‖²)",
+    "mask_l1": "α‖m‖₁",
+    "l1_on_x": "α‖x‖₁",
+}
+
+
+@dataclass(frozen=True)
+class Descents(Study):
+    """Gradient descent on sparse recovery: 40 samples, 100 features, 5 nonzeros."""
+
+    n: int = 40
+    """Samples (rows of Z)."""
+    d: int = 100
+    """Features (columns of Z)."""
+    k: int = 5
+    """Nonzeros (±1) of x*."""
+    noise: float = 0.0
+    """Standard deviation of the noise in y, in units of y."""
+    data_seed: int = 0
+    """Seed of the drawn Z, x* and noise."""
+    seeds: int = 5
+    """Number of initialisations x₀ ~ N(0, I/√d)."""
+    beta: float = 1.0
+    """β = m₀² − w₀² of the PILoT initialisation."""
+    step_size: float = 1e-4
+    """η, in flow time per step."""
+    steps: int = 300_000
+    """Steps of every run: the budget."""
+    per: int = 1000
+    """Steps for which k of the schedules 1/k, 1/k², 0.95ᵏ stays the same."""
+    totals: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    """Totals A = Σ ηα_k; each schedule's strength is set to spend them within the budget."""
+    shapes: tuple[Literal["constant", "harmonic", "quadratic", "geometric"], ...] = SHAPES  # type: ignore[assignment]
+    """Shapes of the schedules."""
+    loss: Literal["mse", "half_mse"] = "mse"
+    """The paper's mean-squared error ‖Zx − y‖²/n, or half of it."""
+    l1: Literal["subgradient", "proximal"] = "subgradient"
+    """How the L1 regularisers step: plain gradient descent as in the paper, or
+    soft-thresholding."""
+    record: int = 150
+    """Recorded steps per run."""
+
+    regularizers: ClassVar[tuple[str, ...]] = REGULARIZERS
+    starts: ClassVar[tuple[str, ...]] = ("pilot",)
+    with_flow: ClassVar[bool] = True
+    batch_size: ClassVar[int | None] = None
+    note: ClassVar[str] = (
+        "Distances ‖x − x*‖₂ at the last step, means over the initialisations. In each claim the "
+        "value must stay below the bound."
+    )
+
+    def runs(self) -> list[Run]:
+        self._check()
+        self._problem()  # refuse bad sizes before the first run starts
+        digest = self.digest()
+        return [
+            Run({**spec, **self._sampling(stream)}, digest)
+            for spec in self._specs()
+            for stream in range(self._streams)
+        ]
+
+    @property
+    def _streams(self) -> int:
+        return 1
+
+    def _sampling(self, stream: int) -> Row:
+        return {"batch_size": None, "sgd_seed": None}
+
+    def _specs(self) -> list[Row]:
+        names = ("n", "d", "k", "noise", "data_seed", "beta", "step_size", "steps", "per")
+        base = {name: getattr(self, name) for name in (*names, "loss", "l1", "record")}
+        return [
+            {
+                **base,
+                "with_flow": self.with_flow and regularizer == "factors",
+                "regularizer": regularizer,
+                "start": start,
+                "shape": shape,
+                "total": float(total),
+                "seed": seed,
+            }
+            for regularizer in self.regularizers
+            for shape in self.shapes
+            for total in self.totals
+            for start in self.starts
+            for seed in range(self.seeds)
+        ]
+
+    def _problem(self) -> Regression:
+        return _build(self.n, self.d, self.k, self.data_seed, self.noise)
+
+    def _check(self) -> None:
+        self.check_common()
+        whole("--seeds", self.seeds, 1, 10_000)
+        whole("--steps", self.steps, 1)
+        whole("--per", self.per, 1)
+        whole("--record", self.record, 1, 100_000)
+        whole("--data-seed", self.data_seed, 0)
+        number("--step-size", self.step_size, 0.0, open_low=True)
+        number("--beta", self.beta, 0.0, open_low=True)
+        if not self.totals or not self.shapes:
+            raise InputError("--totals and --shapes must each hold at least one entry.")
+        for total in self.totals:
+            number("--totals", total, 0.0, 100.0)
+
+    def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
+        """Runs of one regulariser, some tens together: they share every matrix product."""
+        cut: list[list[Run]] = []
+        for name in REGULARIZERS:
+            same = [run for run in runs if run.spec["regularizer"] == name]
+            cut += [same[i : i + BATCH] for i in range(0, len(same), BATCH)]
+        return cut
+
+    @staticmethod
+    def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
+        return compute(specs)
+
+    def remarks(self, frame: pandas.DataFrame) -> list[str]:
+        diverged = frame["status"].eq("diverged")
+        if not diverged.any():
+            return []
+        first = frame[diverged].iloc[0]
+        return [
+            f"{int(diverged.sum())} runs diverged, the first ({NAMES[first['regularizer']]}, "
+            f"{first['shape']}, A = {first['total']:g}) at step {first['diverged_at']:.0f}; "
+            "use a smaller --step-size."
+        ]
+
+    def summary(self, frame: pandas.DataFrame) -> Summary:
+        """Mean final distance for each shape and total."""
+        totals = sorted(frame["total"].unique())
+        rows = []
+        many = frame["start"].nunique() > 1
+        for (name, start, shape), some in frame.groupby(
+            ["regularizer", "start", "shape"], sort=False
+        ):
+            mean = some.groupby("total")["distance_end"].mean()
+            label = NAMES[str(name)] + (f", {start}" if many else "")
+            rows.append([label, str(shape), *(f"{mean[t]:.3g}" for t in totals)])
+        headings = ["regulariser", "schedule", *(f"A={total:g}" for total in totals)]
+        return Summary("‖x − x*‖₂ at the last step, by total A = Σηα", headings, rows)
+
+
+def means(frame: pandas.DataFrame, column: str) -> pandas.Series:
+    """Mean over initialisations (and minibatch seeds) for each configuration."""
+    return frame.groupby(["regularizer", "start", "shape", "total"])[column].mean()
+
+
+def best(frame: pandas.DataFrame, regularizer: str, constant: bool, column: str) -> float:
+    """Smallest mean among the constant, or the decaying, schedules of a regulariser."""
+    some = frame[frame["regularizer"].eq(regularizer)]
+    some = some[some["shape"].eq("constant") == constant]
+    return float(means(some, column).min()) if len(some) else np.nan
+
+
+def _compare(claim: str, trials: int, value: float, bound: float) -> Verdict | None:
+    if np.isnan(value) or np.isnan(bound):
+        return None  # one side was not asked for
+    return Verdict(
+        claim, trials, value, bound, "reproduced" if value <= bound else "not reproduced"
+    )
+
+
+def schedule_claims(frame: pandas.DataFrame) -> list[Verdict]:
+    """Figures 1b, 4, 5: which schedules win, for each regulariser, within the budget."""
+    counts = frame.groupby("regularizer").size()
+    table = []
+    for name in [name for name in REGULARIZERS if name in counts]:
+        constant = best(frame, name, True, "distance_end")
+        decaying = best(frame, name, False, "distance_end")
+        if name == "factors":
+            claim = f"{NAMES[name]}: best decaying beats best constant, in the budget"
+            table.append(_compare(claim, int(counts[name]), decaying, constant))
+        else:
+            claim = f"{NAMES[name]}: best constant beats best decaying, in the budget"
+            table.append(_compare(claim, int(counts[name]), constant, decaying))
+    return [verdict for verdict in table if verdict is not None]
+
+
+def flow_claims(frame: pandas.DataFrame) -> list[Verdict]:
+    """What exact flow says: GD follows it, and its limit is where the budget does not reach."""
+    rows = frame[frame["with_flow"] & frame["start"].eq("pilot")]
+    if rows.empty:
+        return []
+    table = [
+        Verdict(
+            "GD stays with exact flow through the budget (relative)",
+            len(rows),
+            worst := float(rows["flow_difference"].max()),
+            1e-2,
+            "confirmed" if worst <= 1e-2 else "refuted",
+        )
+    ]
+    late = rows[rows["total"].ge(4.0) & rows["shape"].ne("constant")]
+    if len(late):
+        value = float(late["limit_distance"].max())
+        claim = "PILoT, exact limit at A ≥ 4: distance to x*"
+        verdict = "confirmed" if value <= 1e-2 else "refuted"
+        table.append(Verdict(claim, len(late), value, 1e-2, verdict))
+    constant = best(rows, "factors", True, "limit_distance")
+    decaying = best(rows, "factors", False, "limit_distance")
+    claim = f"{NAMES['factors']}: best decaying beats best constant, exact limit"
+    limit = _compare(claim, len(rows), decaying, constant)
+    return table + ([limit] if limit is not None else [])
+
+
+@dataclass(frozen=True)
+class Initialization(Descents):
+    """Figure 1a: PILoT's initialisation against the balanced one, for every penalty strength.
+
+    Balanced factors |m₀| = |w₀| cannot change the signs of x; x* is out of reach unless they
+    fit. Gradient descent on sparse recovery, x = m ⊙ w, penalty α(‖m‖² + ‖w‖²).
+    """
+
+    out: Path = Path("results/initialization")
+    shapes: tuple[Literal["constant", "harmonic", "quadratic", "geometric"], ...] = (
+        "constant",
+        "geometric",
+    )
+
+    regularizers: ClassVar[tuple[str, ...]] = ("factors",)
+    starts: ClassVar[tuple[str, ...]] = ("pilot", "balanced")
+    title: ClassVar[str] = "Figure 1a: initialisation"
+
+    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
+        table = []
+        for column, where in (("distance_end", "in the budget"), ("limit_distance", "exact limit")):
+            by_start = means(frame, column).unstack("start")
+            ratio = float((by_start["pilot"] / by_start["balanced"]).max())
+            claim = f"PILoT ends nearer x* than balanced at every strength, {where} (ratio)"
+            verdict = "reproduced" if ratio < 1.0 else "not reproduced"
+            table.append(Verdict(claim, len(by_start), ratio, 1.0, verdict))
+        return table + flow_claims(frame)
+
+    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
+        from mirrorflow import plots
+
+        return plots.save(plots.initialization(frame, paths), self.out / "initialization")
+
+
+@dataclass(frozen=True)
+class Regularization(Descents):
+    """Figure 1b: the best schedule of each of three regularisers.
+
+    α(‖m‖² + ‖w‖²) on x = m ⊙ w, α‖m‖₁ on x = m ⊙ w, α‖x‖₁ on x itself; gradient descent on
+    sparse recovery.
+    """
+
+    out: Path = Path("results/regularization")
+
+    title: ClassVar[str] = "Figure 1b: regularisation"
+
+    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
+        return schedule_claims(frame) + flow_claims(frame)
+
+    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
+        from mirrorflow import plots
+
+        return plots.save(plots.regularization(frame, paths), self.out / "regularization")
+
+
+@dataclass(frozen=True)
+class Schedules(Descents):
+    """Figure 4: constant and decaying schedules of three regularisers, by gradient descent."""
+
+    out: Path = Path("results/schedules")
+    totals: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+
+    title: ClassVar[str] = "Figure 4: schedules"
+    with_flow: ClassVar[bool] = False
+    stem: ClassVar[str] = "schedules"
+
+    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
+        return schedule_claims(frame)
+
+    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
+        from mirrorflow import plots
+
+        return plots.save(plots.schedules(frame, paths), self.out / self.stem)
+
+
+@dataclass(frozen=True)
+class Sgd(Schedules):
+    """Figure 5: the schedules of Figure 4 by SGD, batch size 5, 5 seeds an initialisation."""
+
+    out: Path = Path("results/sgd")
+    batch: int = 5
+    """Rows of each minibatch."""
+    sgd_seeds: int = 5
+    """Streams of minibatches for each initialisation."""
+
+    title: ClassVar[str] = "Figure 5: SGD"
+    stem: ClassVar[str] = "sgd"
+
+    @property
+    def _streams(self) -> int:
+        return self.sgd_seeds
+
+    def _sampling(self, stream: int) -> Row:
+        return {"batch_size": self.batch, "sgd_seed": stream}
+
+    def _check(self) -> None:
+        Descents._check(self)
+        whole("--batch", self.batch, 1, self.n)
+        whole("--sgd-seeds", self.sgd_seeds, 1, 1000)
+
+
+@functools.lru_cache(maxsize=4)
+def _build(n: int, d: int, k: int, seed: int, noise: float) -> Regression:
+    return gaussian_recovery(n, d, k, seed, noise)
+
+
+def start_factors(spec: Row, problem: Regression) -> Factors:
+    """m₀, w₀ of a run: both kinds of start share x₀."""
+    x0 = random_stream("descents", "x0", spec["seed"]).standard_normal(problem.d)
+    x0 *= problem.d**-0.25
+    return Factors.balanced(x0) if spec["start"] == "balanced" else Factors.pilot(x0, spec["beta"])
+
+
+def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
+    """All specifications of a batch at once; they share problem, step size and regulariser."""
+    first = specs[0]
+    problem = _build(first["n"], first["d"], first["k"], first["data_seed"], first["noise"])
+    starts = [start_factors(spec, problem) for spec in specs]
+    schedules = [
+        Stepwise.from_total(s["shape"], s["total"], s["steps"], s["step_size"], per=s["per"])
+        for s in specs
+    ]
+    run = descend(
+        problem,
+        starts,
+        schedules,
+        first["step_size"],
+        first["steps"],
+        batch_size=first["batch_size"],
+        seed=[_stream(spec) for spec in specs],
+        regularizer=first["regularizer"],
+        record=first["record"],
+        loss=first["loss"],
+        l1=first["l1"],
+    )
+    assert run.distance is not None  # the generator knows x*
+    results = []
+    for i, (spec, start, schedule) in enumerate(zip(specs, starts, schedules, strict=True)):
+        diverged = run.status[i] == "diverged"
+        row: Row = {
+            "alpha": schedule.strength,
+            "total_spent": float(run.total[i, -1]),
+            "status": run.status[i],
+            "message": run.message[i],
+            "diverged_at": int(run.diverged_at[i]) if diverged else None,
+            "distance_end": float(run.distance[i, -1]),
+            "distance_least": float(run.distance[i].min()),
+            "loss_end": float(run.loss[i, -1]),
+            "flow_distance": None,
+            "flow_difference": None,
+            "limit_distance": None,
+            "limit_status": None,
+        }
+        if spec["with_flow"]:
+            row |= _exact(problem, start, schedule, spec, run.x[i, -1])
+        paths = {"steps": run.steps, "distance": run.distance[i], "total": run.total[i]}
+        results.append((row, paths))
+    return results
+
+
+def _stream(spec: Row) -> int:
+    # every (initialisation, minibatch seed) has minibatches of its own; schedules share them
+    return 0 if spec["sgd_seed"] is None else spec["seed"] * 100_003 + spec["sgd_seed"]
+
+
+def _exact(problem: Regression, start: Factors, schedule: Stepwise, spec: Row, x_end: Array) -> Row:
+    """Exact flow under the same α, at the budget's time and at its limit.
+
+    Gradient descent on c·f with penalty α is a scheme for the flow of f with penalty α/c in
+    time c·ηk; c = 2 for the paper's mean-squared error.
+    """
+    assert problem.x_true is not None
+    scale = 2.0 if spec["loss"] == "mse" else 1.0
+    end = scale * spec["step_size"] * spec["steps"]
+    flow = gradient_flow(problem, start, _continuous(schedule, spec, scale, end), [end])
+    if schedule.shape == "constant" and schedule.strength > 0:
+        limit = lasso_limit(problem, start, schedule.strength / scale)
+    else:
+        limit = interpolator(problem, start, spec["total"])
+    size = float(np.abs(flow.x[-1]).max())
+    return {
+        "flow_distance": float(np.linalg.norm(flow.x[-1] - problem.x_true)),
+        "flow_difference": float(np.abs(flow.x[-1] - x_end).max()) / size,
+        "limit_distance": float(np.linalg.norm(limit.x - problem.x_true)),
+        "limit_status": limit.status,
+    }
+
+
+def _continuous(schedule: Stepwise, spec: Row, scale: float, end: float) -> Schedule:
+    """α of the steps as a piecewise constant function of flow time."""
+    if schedule.shape == "constant":
+        return Constant(schedule.strength / scale)
+    starts = np.arange(0, spec["steps"], spec["per"])
+    return Piecewise(starts * spec["step_size"] * scale, schedule.alpha(starts + 1) / scale)

@@ -1,0 +1,337 @@
+"""Schedules: α(t) as printed, A(t) against quadrature, constructors from a total, edges."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+
+from mirrorflow.checks import InputError
+from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
+
+identity = settings(deadline=None, max_examples=50, derandomize=True)
+
+strengths = st.floats(1e-3, 1e3)
+spans = st.floats(1e-2, 1e2)
+decays = st.floats(0.05, 0.99)
+times = st.one_of(st.just(0.0), st.floats(1e-3, 50.0))
+
+
+@st.composite
+def piecewise(draw: st.DrawFn) -> Piecewise:
+    gaps = draw(st.lists(st.floats(0.1, 10.0), min_size=1, max_size=4))
+    alphas = draw(st.lists(st.floats(0.0, 10.0), min_size=len(gaps), max_size=len(gaps)))
+    return Piecewise(np.cumsum([0.0, *gaps]), [*alphas, 0.0])
+
+
+# by hand, because hypothesis draws the simpler branches of one_of far more often
+FINITE = [
+    st.builds(Constant, strengths, spans),
+    st.builds(Quadratic, strengths, spans),
+    st.builds(Geometric, strengths, decays),
+    piecewise(),
+]
+ENDLESS = [st.builds(Constant, strengths), st.builds(Harmonic, strengths, spans)]
+finite = st.sampled_from(FINITE).flatmap(lambda kind: kind)
+endless = st.sampled_from(ENDLESS).flatmap(lambda kind: kind)
+every = st.sampled_from(FINITE + ENDLESS).flatmap(lambda kind: kind)
+
+SAMPLES = [
+    Constant(0.3),
+    Constant(0.3, 2.0),
+    Harmonic(0.7, 2.5),
+    Quadratic(0.7, 2.5),
+    Geometric(0.7, 0.9),
+    Piecewise([0.0, 1.0, 3.0], [0.2, 0.5, 0.0]),
+    Piecewise([0.0, 1.0], [0.2, 0.5]),
+]
+
+
+def by_hand(schedule: Schedule) -> Callable[[float], float]:
+    """α(t) from the formulas of the class docstrings, in plain floats."""
+    match schedule:
+        case Constant(strength=alpha, stop=stop):
+            return lambda t: alpha if stop is None or t < stop else 0.0
+        case Harmonic(strength=alpha, timescale=tau):
+            return lambda t: alpha / (1 + t / tau)
+        case Quadratic(strength=alpha, timescale=tau):
+            return lambda t: alpha / (1 + t / tau) ** 2
+        case Geometric(strength=alpha, decay=decay):
+            return lambda t: alpha * decay**t
+        case Piecewise(times=knots, alphas=alphas):
+            pairs = list(zip(knots, alphas, strict=True))
+            return lambda t: [value for knot, value in pairs if knot <= t][-1]
+    raise AssertionError(schedule)
+
+
+def area(schedule: Schedule, low: float, high: float) -> float:
+    """∫ α from `low` to `high` by adaptive quadrature, between jumps and on the scale of decay."""
+    f = by_hand(schedule)
+    if isinstance(schedule, Constant | Piecewise):
+        marks = set(schedule.breakpoints)
+    else:
+        fast = isinstance(schedule, Geometric)
+        unit = -1 / math.log(schedule.decay) if fast else low + schedule.timescale
+        if math.isinf(high) and not fast:
+            return unit * quad(lambda s: f(low + unit * s), 0.0, high, epsabs=0.0, epsrel=1e-11)[0]
+        marks = {low + factor * unit for factor in (1, 10, 100, 1000, 10_000)}
+        high = min(high, low + 40 * unit) if fast else high  # e⁻⁴⁰ is left
+    cuts = sorted({low, high} | {t for t in marks if low < t < high})
+    return sum(
+        quad(f, a, b, epsabs=0.0, epsrel=1e-11, limit=200)[0] if f(a) > 0 else 0.0
+        for a, b in itertools.pairwise(cuts)
+    )
+
+
+def near(value: float, rel: float = 1e-14):
+    """Relative only: pytest's own absolute 1e-12 would hide what is small."""
+    return pytest.approx(value, rel=rel, abs=0.0)
+
+
+QUAD = 1e-9  # quad is asked for 1e-11 on each stretch; a wrong constant is off by 1
+
+
+@identity
+@given(schedule=every, t=times)
+def test_alpha_is_the_formula(schedule, t):
+    # decay**t against exp(t log decay): the exponent's rounding, |t log decay| ≤ 150
+    assert schedule.alpha(t) == near(by_hand(schedule)(t), rel=1e-13)
+
+
+@identity
+@given(schedule=every, t=times)
+def test_total_is_the_integral_of_alpha(schedule, t):
+    assert schedule.total(t) == near(area(schedule, 0.0, t), QUAD)
+
+
+@pytest.mark.parametrize("schedule", SAMPLES, ids=repr)
+def test_alpha_total_and_remaining_between_and_after_the_jumps(schedule):
+    for t in (0.0, 0.4, 1.0, 1.7, 2.0, 2.9, 3.0, 7.5, 40.0):
+        assert schedule.alpha(t) == near(by_hand(schedule)(t))
+        assert schedule.total(t) == near(area(schedule, 0.0, t), QUAD)
+        if math.isfinite(schedule.total_infinity):
+            assert schedule.remaining(t) == near(area(schedule, t, math.inf), QUAD)
+
+
+@identity
+@given(schedule=finite)
+def test_total_infinity_is_the_whole_integral(schedule):
+    assert schedule.total_infinity == near(area(schedule, 0.0, math.inf), QUAD)
+    assert schedule.total(math.inf) == near(schedule.total_infinity, rel=1e-14)
+    assert schedule.alpha_infinity == 0.0
+    assert schedule.alpha(math.inf) == 0.0
+
+
+@identity
+@given(schedule=finite, t=times)
+def test_remaining_is_the_integral_from_t_on(schedule, t):
+    """Relative to itself, not to A_∞: late in a geometric schedule little is left."""
+    assert schedule.remaining(t) == near(area(schedule, t, math.inf), QUAD)
+
+
+@identity
+@given(schedule=endless, t=times)
+def test_endless_schedules_reach_every_total(schedule, t):
+    assert schedule.total_infinity == schedule.total(math.inf) == math.inf
+    assert schedule.remaining(t) == math.inf
+
+
+def test_limits_of_alpha():
+    assert [s.alpha_infinity for s in SAMPLES] == [0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5]
+
+
+@identity
+@given(schedule=every, t=st.floats(0.01, 20.0))
+def test_slope_is_the_derivative_of_alpha(schedule, t):
+    h = 1e-3 * min(1.0, getattr(schedule, "timescale", 1.0)) * min(t, 1.0)
+    if any(abs(t - jump) <= 2 * h for jump in schedule.breakpoints):
+        return
+    f = by_hand(schedule)
+    # fourth order in h/τ ≤ 1e-3; the rest is rounding of f divided by h
+    stencil = (8 * (f(t + h) - f(t - h)) - (f(t + 2 * h) - f(t - 2 * h))) / (12 * h)
+    assert schedule.slope(t) == pytest.approx(stencil, rel=1e-7, abs=1e-14 * f(t) / h)
+
+
+@identity
+@given(total=st.just(0.0) | st.floats(1e-100, 1e3), span=spans, by=spans, decay=decays)
+def test_constructors_from_a_total(total, span, by, decay):
+    made = [
+        Constant.from_total(total, span),
+        Quadratic.from_total(total, span),
+        Geometric.from_total(total, decay),
+        Piecewise.from_total(total, [0.0, span, span + by, 2 * span + by], [1.0, 0.0, 3.0, 0.0]),
+    ]
+    for schedule in made:
+        assert schedule.total_infinity == near(total, rel=1e-14)
+    harmonic = Harmonic.from_total(total, span, by)
+    assert harmonic.total(by) == near(total, rel=1e-14)
+    assert (made[0].stop, made[1].timescale, made[2].decay) == (span, span, decay)
+    assert harmonic.timescale == span
+    first, second, third, last = made[3].alphas
+    assert (second, last) == (0.0, 0.0)
+    assert third == near(3 * first)
+
+
+@identity
+@given(schedule=every, ts=st.lists(times, min_size=1, max_size=6))
+def test_arrays_and_numbers_agree(schedule, ts):
+    array = np.array(sorted(ts))
+    assert np.array_equal(schedule.alpha(array), [schedule.alpha(t) for t in array])
+    assert np.array_equal(schedule.total(array), [schedule.total(t) for t in array])
+    assert schedule.alpha(array).dtype == schedule.total(array).dtype == np.float64
+    # monotone up to the last digit of the largest
+    assert (np.diff(schedule.total(array)) >= -1e-15 * schedule.total(array[-1])).all()
+    assert np.ndim(schedule.alpha(ts[0])) == np.ndim(schedule.total(ts[0])) == 0
+
+
+@pytest.mark.parametrize("schedule", SAMPLES, ids=repr)
+def test_members_of_every_schedule(schedule):
+    assert isinstance(schedule, Schedule)
+    assert schedule.total(0.0) == 0.0
+    assert schedule.total(0) == 0.0
+    assert schedule.alpha(2) == schedule.alpha(2.0)
+    assert schedule.total(np.array([1, 4]))[1] == schedule.total(4.0)
+    assert isinstance(schedule.total_infinity, float)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(schedule, dataclasses.fields(schedule)[0].name, 1.0)
+
+
+@pytest.mark.parametrize("schedule", SAMPLES, ids=repr)
+def test_alpha_is_right_continuous_and_jumps_only_at_breakpoints(schedule):
+    for jump in schedule.breakpoints:
+        assert schedule.alpha(jump) == schedule.alpha(math.nextafter(jump, math.inf))
+        assert schedule.alpha(jump) != schedule.alpha(math.nextafter(jump, 0.0))
+    assert all(t > 0 for t in schedule.breakpoints)
+    grid = np.linspace(0.0, 5.0, 1001) + 1e-4
+    steps = np.abs(np.diff(schedule.alpha(grid)))
+    assert np.count_nonzero(steps > 0.05) == len(schedule.breakpoints)
+
+
+SILENT = [
+    Constant(0.0),
+    Constant(0.0, 3.0),
+    Constant(2.0, 0.0),
+    Harmonic(0.0, 1.0),
+    Quadratic(0.0, 1.0),
+    Geometric(0.0, 0.5),
+    Piecewise([0.0], [0.0]),
+    Piecewise([0.0, 1.0], [0.0, 0.0]),
+]
+
+
+@pytest.mark.parametrize("schedule", SILENT, ids=repr)
+def test_no_penalty_is_no_penalty_at_any_time(schedule):
+    """0·inf must be 0: without strength nothing is summed up, not even in infinite time."""
+    t = np.array([0.0, 1.0, 1e100, np.inf])
+    assert np.array_equal(schedule.alpha(t), np.zeros(4))
+    assert np.array_equal(schedule.total(t), np.zeros(4))
+    assert schedule.total_infinity == schedule.alpha_infinity == 0.0
+    assert schedule.remaining(0.0) == schedule.remaining(7.0) == 0.0
+    assert schedule.slope(1.0) == 0.0
+
+
+def test_a_stop_at_zero_has_no_breakpoint():
+    assert Constant(2.0, stop=0.0).breakpoints == ()
+    assert Constant(2.0).breakpoints == ()
+    assert Constant(2.0, stop=1.5).breakpoints == (1.5,)
+    assert Piecewise([0.0, 1.0, 4.0], [1.0, 2.0, 0.0]).breakpoints == (1.0, 4.0)
+
+
+def test_huge_alpha():
+    assert Constant(1e300, 1e5).total_infinity == near(1e305)
+    assert Quadratic(1e300, 1e5).total(1e5) == near(5e304)
+    assert Harmonic(1e300, 1.0).total(math.e - 1.0) == near(1e300)
+    assert Geometric(1e300, math.exp(-1.0)).total(1.0) == near(1e300 * (1 - math.exp(-1)))
+    assert Piecewise([0, 1], [1e300, 0]).total(0.25) == near(2.5e299)
+
+
+def test_tiny_totals_do_not_cancel():
+    """A(t) ≈ αt for t ≪ τ: log1p and expm1, not log(1 + ·) and 1 − exp."""
+    for schedule in (Harmonic(2.0, 1.0), Quadratic(2.0, 1.0), Geometric(2.0, 0.5)):
+        assert schedule.total(1e-20) == near(2e-20, rel=1e-14)
+
+
+def test_what_remains_is_not_a_difference_of_totals():
+    """The protocol promises A_∞ − A(t) without cancellation; integrators wait for it to vanish."""
+    assert Geometric(1.0, 0.5).remaining(100.0) == near(0.5**100 / math.log(2))
+    assert Quadratic(1.0, 1.0).remaining(1e20) == near(1e-20)
+    faint = Piecewise([0.0, 1.0, 2.0], [1.0, 1e-17, 0.0])
+    assert faint.remaining(1.0) == near(1e-17)
+    assert faint.remaining(1.5) == near(5e-18)
+
+
+def test_nothing_remains_at_infinity():
+    for schedule in SAMPLES:
+        left = schedule.remaining(math.inf)
+        assert left == (0.0 if math.isfinite(schedule.total_infinity) else math.inf)
+
+
+@pytest.mark.parametrize("schedule", SAMPLES, ids=repr)
+def test_very_late_times(schedule):
+    """Nothing overflows on the way to 0."""
+    for t in (1e60, 1e120, 1e200, 1e300):
+        assert schedule.alpha(t) == near(by_hand_late(schedule, t))
+        assert abs(schedule.slope(t)) < 1e-50
+        assert schedule.total(t) <= schedule.total_infinity
+
+
+def by_hand_late(schedule: Schedule, t: float) -> float:
+    if isinstance(schedule, Harmonic):
+        return schedule.strength * schedule.timescale / t
+    if isinstance(schedule, Quadratic):
+        return schedule.strength * (schedule.timescale / t) * (schedule.timescale / t)
+    return schedule.alpha_infinity
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (lambda: Constant(-1.0), r"alpha must be a finite number at least 0, but it is -1\.0"),
+        (lambda: Constant(math.nan), r"alpha must be a finite number at least 0, but it is nan"),
+        (lambda: Constant(math.inf), r"alpha must be a finite number at least 0, but it is inf"),
+        (lambda: Constant(None), r"alpha must be a number, but it is None"),
+        (lambda: Constant("much"), r"alpha must be a number, but it is 'much'"),
+        (lambda: Constant(1.0, -2.0), r"stop must be a finite number at least 0, but it is -2\.0"),
+        (lambda: Constant(1.0, math.inf), r"stop must be a finite number.* but it is inf"),
+        (lambda: Constant.from_total(1.0, 0.0), r"stop must be .*above 0, but it is 0\.0"),
+        (lambda: Constant.from_total(-1.0, 1.0), r"total must be .*at least 0, but it is -1\.0"),
+        (lambda: Harmonic(1.0, 0.0), r"timescale must be .*above 0, but it is 0\.0"),
+        (lambda: Harmonic(-1.0, 1.0), r"alpha must be .*at least 0, but it is -1\.0"),
+        (lambda: Harmonic.from_total(1.0, 1.0, 0.0), r"by must be .*above 0, but it is 0\.0"),
+        (lambda: Harmonic.from_total(1.0, -1.0, 1.0), r"timescale must be .*above 0.*-1\.0"),
+        (lambda: Harmonic.from_total(math.inf, 1.0, 1.0), r"total must be a finite .* is inf"),
+        (lambda: Quadratic(1.0, math.nan), r"timescale must be .*above 0, but it is nan"),
+        (lambda: Quadratic.from_total(1.0, 0.0), r"timescale must be .*above 0, but it is 0\.0"),
+        (lambda: Quadratic.from_total(-2.0, 1.0), r"total must be .*at least 0, but it is -2\.0"),
+        (lambda: Geometric(1.0, 0.0), r"decay must be .*above 0, but it is 0\.0"),
+        (lambda: Geometric(1.0, 1.0), r"decay must be below 1, but it is 1\.0; use Constant"),
+        (lambda: Geometric(1.0, 1.5), r"decay must be below 1, but it is 1\.5"),
+        (lambda: Geometric.from_total(math.nan, 0.5), r"total must be .* but it is nan"),
+        (lambda: Piecewise([], []), r"times must be a non-empty list of numbers, but it is \[\]"),
+        (lambda: Piecewise([[0.0]], [1.0]), r"times must be a non-empty list of numbers"),
+        (lambda: Piecewise(["0"], [1.0]), r"times must be a non-empty list of numbers"),
+        (lambda: Piecewise([[0.0, 1.0], [2.0]], [1.0, 2.0]), r"times must be "),
+        (lambda: Piecewise([0.5, 1.0], [1, 0]), r"times must start at 0, but times\[0\] is 0\.5"),
+        (lambda: Piecewise([-1.0, 1.0], [1, 0]), r"times must be at least 0, but it holds -1\.0"),
+        (lambda: Piecewise([0.0, math.nan], [1, 0]), r"times must be .*holds nan"),
+        (lambda: Piecewise([0.0, math.inf], [1, 0]), r"times must be finite.* is inf"),
+        (lambda: Piecewise([0, 2, 1], [1, 1, 0]), r"ascend strictly, but times\[2\] = 1 follows 2"),
+        (lambda: Piecewise([0, 1, 1], [1, 1, 0]), r"ascend strictly, but times\[2\] = 1 follows 1"),
+        (lambda: Piecewise([0, 1], [1, 2, 0]), r"alphas must have 2 entries .*times.* has 3"),
+        (lambda: Piecewise([0, 1], [1, -2]), r"alphas must be at least 0, but one is -2"),
+        (lambda: Piecewise([0, 1], [1, math.nan]), r"alphas must be finite, but .* is nan"),
+        (lambda: Piecewise.from_total(1.0, [0, 1], [1, 1]), r"weights must end with 0 .*\[1, 1\]"),
+        (lambda: Piecewise.from_total(1.0, [0, 1], [0, 0]), r"weights must .*positive.*\[0, 0\]"),
+        (lambda: Piecewise.from_total(-1.0, [0, 1], [1, 0]), r"total must be .*at least 0.*-1\.0"),
+    ],
+)
+def test_errors_name_argument_value_and_rule(make, rule):
+    with pytest.raises(InputError, match=rule):
+        make()

@@ -1,0 +1,174 @@
+"""The discrete studies: rows, verdicts that follow the rows, exact flow beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas
+import pytest
+
+import mirrorflow as mf
+from mirrorflow import results
+from mirrorflow.sweep import __main__ as cli
+from mirrorflow.sweep import descents
+
+SMALL = ["--n", "10", "--d", "24", "--k", "2", "--seeds", "2", "--jobs", "1"]
+SMALL += ["--step-size", "1e-3", "--steps", "20000", "--per", "100", "--record", "20"]
+
+
+def run(name, folder, *flags):
+    return cli.main([name, *SMALL, *flags, "--out", str(folder)])
+
+
+@pytest.fixture(scope="module")
+def regularization(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("regularization")
+    assert run("regularization", folder, "--totals", "1", "4") == 0
+    return folder
+
+
+def test_rows_and_files(regularization):
+    frame = results.load(regularization)
+    # 3 regularisers × 4 shapes × 2 totals × 2 initialisations
+    assert len(frame) == 48
+    assert frame["status"].eq("completed").all()
+    assert (regularization / "regularization.png").is_file()
+    assert (regularization / "regularization.pdf").is_file()
+    # every schedule spends the total it was built for
+    assert frame["total_spent"].to_numpy() == pytest.approx(frame["total"].to_numpy(), rel=1e-9)
+    paths = results.load_paths(regularization / "paths.npz")
+    key = frame["key"][0]
+    assert paths[f"{key}/distance"][-1] == frame["distance_end"][0]
+
+
+def test_rows_are_a_plain_loop(regularization):
+    """One "factors" run again as a researcher would write it: mean-squared error, no ½."""
+    frame = results.load(regularization)
+    row = frame[
+        (frame["regularizer"] == "factors") & (frame["shape"] == "harmonic") & (frame["seed"] == 1)
+    ].iloc[0]
+    problem = mf.gaussian_recovery(10, 24, 2, 0)
+    start = descents.start_factors(row.to_dict(), problem)
+    m, w = start.m.copy(), start.w.copy()
+    for k in range(20000):
+        alpha = row["alpha"] / (k // 100 + 1)
+        slope = 2 * problem.gradient(m * w)
+        m, w = (
+            m - 1e-3 * (w * slope + 2 * alpha * m),
+            w - 1e-3 * (m * slope + 2 * alpha * w),
+        )
+    assert np.linalg.norm(m * w - problem.x_true) == pytest.approx(row["distance_end"], rel=1e-8)
+
+
+def test_exact_flow_is_the_one_that_descent_approximates(regularization):
+    """Halving η halves the distance between GD and the flow in the rows."""
+    frame = results.load(regularization)
+    rows = frame[frame["with_flow"] & (frame["shape"] == "geometric")]
+    folder = regularization / "half"
+    flags = ["--totals", "1", "4", "--shapes", "geometric", "--step-size", "5e-4"]
+    assert run("regularization", folder, *flags, "--steps", "40000", "--per", "200") == 0
+    other = results.load(folder)
+    other = other[other["with_flow"]]
+    order = ["total", "seed"]
+    coarse = rows.sort_values(order)["flow_difference"].to_numpy()
+    fine = other.sort_values(order)["flow_difference"].to_numpy()
+    assert coarse / fine == pytest.approx(2.0, rel=0.1)
+    # and the flow itself is the same one
+    assert rows.sort_values(order)["flow_distance"].to_numpy() == pytest.approx(
+        other.sort_values(order)["flow_distance"].to_numpy(), rel=1e-5
+    )
+
+
+def test_limits_are_lasso_and_interpolator(regularization):
+    frame = results.load(regularization)
+    problem = mf.gaussian_recovery(10, 24, 2, 0)
+    for shape in ("constant", "quadratic"):
+        row = frame[frame["with_flow"] & (frame["shape"] == shape)].iloc[-1]
+        if shape == "constant":
+            # mse: min ‖Zx − y‖²/n + 2α‖x‖₁, so f + α‖x‖₁
+            x = mf.lasso(problem, row["alpha"] / 2).x
+        else:
+            x = mf.min_potential(
+                problem, descents.start_factors(row.to_dict(), problem), row["total"]
+            ).x
+        distance = np.linalg.norm(x - problem.x_true)
+        assert row["limit_distance"] == pytest.approx(distance, abs=1e-5)
+
+
+def rows_of(**ends):
+    """A frame with one row per (regulariser, shape), `ends` the final distances."""
+    rows = [
+        {
+            "regularizer": name,
+            "start": "pilot",
+            "shape": shape,
+            "total": 1.0,
+            "with_flow": False,
+            "distance_end": end,
+        }
+        for name, pair in ends.items()
+        for shape, end in zip(("constant", "geometric"), pair, strict=True)
+    ]
+    return pandas.DataFrame(rows)
+
+
+def test_verdicts_follow_the_rows():
+    """Constant nearer or decaying nearer: each claim flips with the numbers."""
+    frame = rows_of(factors=(0.2, 0.1), mask_l1=(0.1, 0.2), l1_on_x=(0.1, 0.2))
+    assert [v.verdict for v in descents.schedule_claims(frame)] == ["reproduced"] * 3
+    frame = rows_of(factors=(0.1, 0.2), mask_l1=(0.2, 0.1), l1_on_x=(0.2, 0.1))
+    assert [v.verdict for v in descents.schedule_claims(frame)] == ["not reproduced"] * 3
+    alone = frame[frame["shape"] == "constant"]
+    assert descents.schedule_claims(alone) == []
+
+
+def test_initialization_compares_every_strength(tmp_path):
+    assert run("initialization", tmp_path, "--totals", "0.5", "2") == 0
+    frame = results.load(tmp_path)
+    assert set(frame["start"]) == {"pilot", "balanced"}
+    study = descents.Initialization()
+    claims = study.verdicts(frame)
+    assert claims[0].trials == 4  # 2 shapes × 2 totals
+    worse = frame.copy()
+    worse.loc[worse["start"].eq("pilot") & worse["total"].eq(0.5), "distance_end"] = 1e3
+    assert study.verdicts(worse)[0].verdict == "not reproduced"
+    assert (tmp_path / "initialization.png").is_file()
+
+
+def test_sgd_streams(tmp_path):
+    flags = ["--totals", "1", "--shapes", "constant", "--sgd-seeds", "3", "--steps", "500"]
+    assert run("sgd", tmp_path, *flags) == 0
+    frame = results.load(tmp_path)
+    assert len(frame) == 3 * 2 * 3
+    for _, some in frame.groupby(["regularizer", "seed"]):
+        assert some["distance_end"].nunique() == 3  # other minibatches, other ends
+    assert frame["batch_size"].eq(5).all()
+
+
+def test_divergence_is_said_and_kept(tmp_path, capsys):
+    flags = ["--step-size", "5", "--totals", "1", "--shapes", "constant", "--steps", "200"]
+    assert cli.main(["schedules", *SMALL, *flags, "--out", str(tmp_path)]) == 0
+    frame = results.load(tmp_path)
+    assert frame["status"].eq("diverged").any()
+    assert frame["distance_end"].notna().all()
+    text = " ".join(capsys.readouterr().out.split())
+    assert "runs diverged, the first" in text
+    assert "use a smaller --step-size" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("sgd", ["--batch", "50"], "--batch must be at least 1 and at most 10, but it is 50"),
+        ("sgd", ["--sgd-seeds", "0"], "--sgd-seeds must be at least 1"),
+        ("schedules", ["--steps", "0"], "--steps must be at least 1"),
+        ("schedules", ["--step-size", "0"], "--step-size must be a finite number above 0"),
+        ("schedules", ["--totals", "-1"], "--totals must be a finite number at least 0"),
+        ("initialization", ["--beta", "-1"], "--beta must be a finite number above 0"),
+        ("regularization", ["--k", "99"], "k must be at least 0 and at most 24"),
+    ],
+)
+def test_bad_input(tmp_path, capsys, name, flags, message):
+    assert run(name, tmp_path, *flags) == 2
+    errors = capsys.readouterr().err.strip()
+    assert message in errors
+    assert len(errors.splitlines()) == 1
