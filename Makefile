@@ -25,10 +25,14 @@ notebooks: $(READY)
 	$(BIN)/python -m mirrorflow.sweep
 	$(BIN)/python notebooks/execute.py
 
+STUDIES := theorem23 initialization regularization schedules sgd
+
 figures: $(READY)
-	$(BIN)/python -m mirrorflow.sweep --out results/theorem23
-	cp results/theorem23/theorem23*.png results/theorem23/theorem23*.pdf figures/
-	cp results/theorem23/rows.parquet figures/theorem23_rows.parquet
+	for study in $(STUDIES); do \
+		$(BIN)/python -m mirrorflow.sweep $$study || exit 1; \
+		cp results/$$study/*.png results/$$study/*.pdf figures/; \
+		cp results/$$study/rows.parquet figures/$${study}_rows.parquet; \
+	done
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -5,6 +5,7 @@ Nothing here loads torch, cvxpy, matplotlib, pandas or scikit-learn until it is 
 
 from mirrorflow.certificates import Certificate
 from mirrorflow.checks import InputError
+from mirrorflow.descent import Descent, descend
 from mirrorflow.factors import Factors
 from mirrorflow.flows import Flow, direct_flow, gradient_flow, gradient_flows
 from mirrorflow.limits import Interpolator, interpolator, lasso_limit
@@ -18,10 +19,12 @@ from mirrorflow.problems import (
 )
 from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
+from mirrorflow.stepwise import Stepwise
 
 __all__ = [
     "Certificate",
     "Constant",
+    "Descent",
     "Factors",
     "Flow",
     "Geometric",
@@ -34,6 +37,8 @@ __all__ = [
     "Reference",
     "Regression",
     "Schedule",
+    "Stepwise",
+    "descend",
     "diabetes",
     "digits_sensing",
     "direct_flow",

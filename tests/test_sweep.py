@@ -184,7 +184,10 @@ BAD = [
     (["--problem", "diabetes", "--degree", "0"], "degree must be at least 1"),
     (["--data", "absent.npz"], "absent.npz does not exist"),
     (["--data", "absent.txt"], "a data file must end in .npz or .csv"),
-    (["nonsense"], "STUDY must be one of theorem23, but it is 'nonsense'"),
+    (
+        ["nonsense"],
+        "STUDY must be one of theorem23, initialization, regularization, schedules, sgd, but it",
+    ),
 ]
 
 

@@ -64,6 +64,9 @@ def _ends(axes: Axes, frame: pandas.DataFrame, shapes: list[str]) -> None:
                     mean.index, mean, color=colour, ls=style, marker=marker, mfc=fill, label=label
                 )
     axes.set(xscale="log", yscale="log", xlabel="total A = Σηα (no unit)")
+    totals = sorted(frame["total"].unique())
+    axes.set_xticks(totals, [f"{total:g}" for total in totals])
+    axes.minorticks_off()
     axes.set_ylabel("$\\|x - x^*\\|_2$ (units of x)")
     axes.set_title("where they end", loc="left")
     axes.legend()
@@ -91,7 +94,7 @@ def regularization(frame: pandas.DataFrame, paths: dict[str, Array]) -> Figure:
                         chosen["limit_distance"].mean(), color=SHAPES[shape][0], ls=":", lw=1
                     )
             _decorate(axes, TITLES[name])
-            axes.legend(loc="lower left")
+            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 0.1))
         caption(figure, _setting(frame) + " Dotted: limit of exact flow.")
     return figure
 
@@ -131,14 +134,14 @@ def _band(
     """Mean over runs as a line, their range as a band."""
     if rows.empty:
         return
-    steps = paths[f"{rows['key'].iloc[0]}/steps"]
+    steps = paths[f"{rows['key'].iloc[0]}/steps"] / 1000
     curves = np.array([paths[f"{key}/distance"] for key in rows["key"]])
     axes.plot(steps, curves.mean(0), color=colour, ls=dashes, label=label)
     axes.fill_between(steps, curves.min(0), curves.max(0), color=colour, alpha=0.12, lw=0)
 
 
 def _decorate(axes: Axes, title: str) -> None:
-    axes.set(yscale="log", xlabel="step")
+    axes.set(yscale="log", xlabel="step k (thousands)")
     axes.set_ylabel("$\\|x_k - x^*\\|_2$ (units of x)")
     axes.set_title(title, loc="left")
 
