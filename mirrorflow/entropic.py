@@ -47,7 +47,9 @@ class _Dual:
 
     def masses(self, tau: float) -> tuple[Array, Array, Array]:
         """p, q and x = p − q at the current κ."""
-        bend = self.kappa @ self.V
+        return self._masses(tau, self.kappa @ self.V)
+
+    def _masses(self, tau: float, bend: Array) -> tuple[Array, Array, Array]:
         with np.errstate(over="ignore"):
             p, q = np.exp(self.log_p + 4 * tau + bend), np.exp(self.log_q + 4 * tau - bend)
         return p, q, signed_mass(p, q, self.c + bend)
@@ -55,14 +57,16 @@ class _Dual:
     def correct(self, tau: float, tolerance: float, limit: int = 60) -> bool:
         """Newton steps until the last one moves no exponent by more than `tolerance`."""
         for _ in range(limit):
-            p, q, x = self.masses(tau)
-            gradient = self.b - self.V @ x
-            weights = p + q
+            bend = self.kappa @ self.V
+            p, q, x = self._masses(tau, bend)
+            fit, weights = self.V @ x, p + q
+            gradient = self.b - fit
             # a mass is as exact as what its exponent is summed from
-            seen = weights > EPS * weights.max(initial=0.0)
-            summed = self.sizes[seen] + 4 * tau + np.abs((self.kappa @ self.V)[seen])
-            noise = EPS * (1.0 + float(summed.max(initial=0.0)))
-            H = (self.V * weights) @ self.V.T
+            summed = self.sizes + 4 * tau + np.abs(bend)
+            seen = weights > EPS * weights.max()
+            noise = EPS * (1.0 + float(summed.max(where=seen, initial=0.0)))
+            weighted = self.V * weights
+            H = weighted @ self.V.T
             # Where weights vanish, so does what H says of the directions that only they see.
             # The ridge keeps a step there from being made of rounding alone.
             ridge = 10 * noise * max(float(H.trace()), 1e-300)
@@ -72,13 +76,14 @@ class _Dual:
             if failed or not np.isfinite(gradient).all():
                 return False
             step = lapack.dpotrs(factor, gradient, lower=1)[0]
-            # the tangent solves H κ' = 4Vx; corrected rather than computed anew, so that
-            # unseen directions keep the slope they had when they were seen
-            lag = 4 * (self.V @ x) - (self.V * weights) @ (self.tangent @ self.V)
-            self.tangent = self.tangent + lapack.dpotrs(factor, lag, lower=1)[0]
+            if tau > 0:
+                # the tangent solves H κ' = 4Vx; corrected rather than computed anew, so that
+                # unseen directions keep the slope they had when they were seen
+                lag = 4 * fit - weighted @ (self.tangent @ self.V)
+                self.tangent = self.tangent + lapack.dpotrs(factor, lag, lower=1)[0]
             reached = float(np.abs(step @ self.V).max())
             self._advance(tau, step, reached, float(gradient @ step))
-            floor = noise * float(np.linalg.norm(weights))  # rows of V have norm 1
+            floor = noise * float(np.sqrt(weights @ weights))  # rows of V have norm 1
             if reached <= tolerance or float(np.abs(gradient).max()) <= floor:
                 return True
         return False
@@ -132,13 +137,13 @@ def solve_entropic(
         if sizes.size and typical > 0:
             tau = max(0.0, (np.log(typical) - float(np.median(sizes))) / 4)
     stride = 1.0
-    arrived = dual.correct(tau, 1e-2 if tau > 0 else 1e-9, MAX_ITERATIONS)
+    arrived = dual.correct(tau, 1e-1 if tau > 0 else 1e-9, MAX_ITERATIONS)
     while arrived and tau > 0:
         stride = min(stride, tau)
         kappa, tangent, spent = dual.kappa, dual.tangent, dual.iterations
         dual.kappa = kappa + stride * tangent
         tau -= stride
-        if dual.correct(tau, 1e-2 if tau > 0 else 1e-9):
+        if dual.correct(tau, 1e-1 if tau > 0 else 1e-9):
             stride *= 2.0 if dual.iterations - spent > 2 else 8.0
         elif stride > 1e-3 and dual.iterations < MAX_ITERATIONS:
             dual.kappa, dual.tangent, tau, stride = kappa, tangent, tau + stride, stride / 4

@@ -256,10 +256,12 @@ def _solve(reach: _Reach, start: Array | None = None) -> EntropicSolution:
 def _smooth(problem: Regression, reach: _Reach, found: EntropicSolution) -> Interpolator:
     x, kappa, potential = found.x, found.kappa, reach.potential
     theta = 0.5 * (kappa @ reach.space.V)
+    low = high = potential.gradient(x)
     tiny = np.finfo(float).tiny
-    lower, upper = potential.domain
-    low = potential.gradient(np.maximum(np.where(np.abs(x) < tiny, -tiny, x), lower))
-    high = potential.gradient(np.minimum(np.where(np.abs(x) < tiny, tiny, x), upper))
+    if (np.abs(x) < tiny).any():
+        lower, upper = potential.domain
+        low = potential.gradient(np.maximum(np.where(np.abs(x) < tiny, -tiny, x), lower))
+        high = potential.gradient(np.minimum(np.where(np.abs(x) < tiny, tiny, x), upper))
     counted = np.isfinite(potential.log_p) | np.isfinite(potential.log_q)
     stationarity = np.maximum(low - theta, theta - high)[counted].max(initial=0.0)
     dual_value = 0.5 * (reach.b @ kappa - np.sum(found.p + found.q))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Descents", "Initialization", "Regularization", "Schedules", "Sgd"]
 
-BATCH = 40  # runs that advance together in one process
+BATCH = 60  # runs that advance together in one process
 NAMES = {
     "factors": "α(‖m‖²+‖w‖²)",
     "mask_l1": "α‖m‖₁",
@@ -327,6 +327,7 @@ class Sgd(Schedules):
     """Figure 5: the schedules of Figure 4 by SGD, batch size 5, 5 seeds an initialisation."""
 
     out: Path = Path("results/sgd")
+    steps: int = 200_000
     batch: int = 5
     """Rows of each minibatch."""
     sgd_seeds: int = 5
