@@ -107,9 +107,10 @@ def gradient_flow(
 
     Examples
     --------
+    >>> from mirrorflow import Constant
     >>> problem = Regression([[1.0, 2.0]], [2.0])
     >>> flow = gradient_flow(problem, Factors.pilot([0.0, 0.0]), Constant(0.0), [0.0, 50.0])
-    >>> float(flow.loss[-1]) < 1e-15
+    >>> bool(flow.loss[-1] < 1e-15)
     True
     """
     dual = _DualSystem(problem, factors, schedule)

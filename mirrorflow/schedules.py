@@ -67,7 +67,7 @@ class Constant:
 
     Examples
     --------
-    >>> Constant.from_total(2.0, stop=4.0).alpha(1.0)
+    >>> float(Constant.from_total(2.0, stop=4.0).alpha(1.0))
     0.5
     """
 
