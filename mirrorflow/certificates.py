@@ -175,12 +175,8 @@ class _Remainder:
 
     moving: float
     lagging: float
-    transient: float
     misfit: float
-
-    @property
-    def total(self) -> float:
-        return self.moving + self.lagging + self.transient
+    fading: float  # e^{−rate·(T − stop)}
 
 
 def _remainder(
@@ -203,8 +199,8 @@ def _remainder(
     return _Remainder(
         moving,
         float(np.abs(lag).max()),
-        fading * float(np.abs(limit.x).max()),
         float(np.linalg.norm(space.s * misfit)),
+        fading,
     )
 
 
@@ -213,17 +209,17 @@ def arrival(
 ) -> Certificate:
     """Zx_T → y (Theorem 2.3): relative misfit at the last finite time.
 
-    Value: ‖Zx_T − ŷ‖ / ‖ŷ‖, ŷ the attainable part of y. Bound: twice the misfit
+    Value: ‖Zx_T − ŷ‖ / max_t ‖Zx_t‖, ŷ the attainable part of y. Bound: twice the misfit
     (n/2)α_T‖dν/dA‖ of a flow that follows its moving target, plus 10 e^{−rate·(T − stop)} for
     the transient, plus 100 rtol.
     """
     last = int(np.flatnonzero(np.isfinite(flow.times))[-1])
     fit = problem.Z @ limit.x
-    scale = float(np.linalg.norm(fit)) or 1.0
+    # the flow's own size: with y = 0 the fit alone is made of rounding
+    scale = float(np.linalg.norm(problem.Z @ flow.x.T, axis=0).max()) or 1.0
     value = float(np.linalg.norm(problem.Z @ flow.x[last] - fit)) / scale
     left = _remainder(problem, limit, schedule, float(flow.times[last]))
-    transient = left.transient / (float(np.abs(limit.x).max()) or 1.0)
-    bound = 2.0 * left.misfit / scale + 10.0 * transient + PATH_FACTOR * rtol
+    bound = 2.0 * left.misfit / scale + 10.0 * left.fading + PATH_FACTOR * rtol
     return Certificate.of("arrival", value, bound)
 
 
@@ -232,14 +228,15 @@ def convergence(
 ) -> Certificate:
     """x_t → argmin {R_{a_∞}(x) : Zx = y} (Theorem 2.3): distance at the last finite time.
 
-    Value: ‖x_T − x_∞‖_∞ / ‖x_∞‖_∞. Bound: twice ‖dx_∞/dA‖(A_∞ − A_T) and the lag behind the
-    moving target, plus 10 e^{−rate·(T − stop)}, plus 100 rtol. With ∫α = ∞ hand over the limit
+    Value: ‖x_T − x_∞‖_∞ relative to the flow's largest √(x² + a²). Bound: twice
+    ‖dx_∞/dA‖(A_∞ − A_T) and the lag behind the moving target, plus 10 e^{−rate·(T − stop)},
+    plus 100 rtol. With ∫α = ∞ hand over the limit
     after A_T: the flow must follow it.
     """
     last = int(np.flatnonzero(np.isfinite(flow.times))[-1])
-    scale = float(np.abs(limit.x).max()) or 1.0
+    scale = _size(flow)
     left = _remainder(problem, limit, schedule, float(flow.times[last]))
-    bound = 2.0 * (left.moving + left.lagging) + 10.0 * left.transient
+    bound = 2.0 * (left.moving + left.lagging) + 10.0 * left.fading * scale
     value = float(np.abs(flow.x[last] - limit.x).max()) / scale
     return Certificate.of("convergence", value, bound / scale + PATH_FACTOR * rtol)
 
@@ -247,12 +244,12 @@ def convergence(
 def optimality(problem: Regression, limit: Interpolator, total: float) -> Certificate:
     """The KKT conditions of the limit: Zx = ŷ, ∇R_a(x) in the row space, no duality gap.
 
-    Value: the largest of the constraint residual relative to max_i Σ_j|Z_ij x_j|, the
-    stationarity residual, and the gap relative to (1 + 4A)‖x‖₁. Bound: 50 eps (1 + 4A), the
+    Value: the largest of the constraint residual relative to max_i Σ_j|Z_ij|√(x_j² + a_j²), the
+    stationarity residual, and the gap relative to (1 + 4A)Σ√(x² + a²). Bound: 50 eps (1 + 4A), the
     rounding of exponents of size 4A.
     """
     reach = 1.0 + 4.0 * (0.0 if math.isinf(total) else total)
-    scale = float((np.abs(problem.Z) @ np.abs(limit.x)).max()) or 1.0
+    scale = float((np.abs(problem.Z) @ (limit.p + limit.q)).max()) or 1.0
     mass = float(np.sum(limit.p + limit.q)) or 1.0
     value = max(
         limit.constraint_residual / scale,
@@ -268,11 +265,11 @@ def agreement(
     """The limit against cvxpy's solution of the same program.
 
     Value: ‖x − x_cvxpy‖₂. Bound: √(4·max√(x² + a²)·gap), the distance that strong convexity
-    of R allows a point whose value is within `gap` = 1e-9·(1 + |R|) of the minimum (Clarabel's
-    own accuracy on exponential cones), plus 1e-7·‖x‖ for its infeasibility.
+    of R allows a point whose value is within `gap` = 1e-9·(|R| + Σ√(x² + a²)) of the minimum
+    (Clarabel's own accuracy on exponential cones), plus 1e-7·‖x‖ for its infeasibility.
     """
     size = float(np.linalg.norm(limit.x))
-    gap = 1e-9 * (1.0 + abs(potential.value(limit.x)))
+    gap = 1e-9 * (abs(potential.value(limit.x)) + float(np.sum(limit.p + limit.q)))
     curvature = float((limit.p + limit.q).max())
     bound = math.sqrt(4.0 * curvature * gap) + 1e-7 * size
     value = float(np.linalg.norm(limit.x - reference.x)) if reference.success else math.inf

@@ -15,13 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["InputError"]
 
 Array = NDArray[np.float64]
+SHORTEST = 1e-50  # of positive times, in flow time
 
 
 class InputError(ValueError):
     """A value from outside breaks a rule; the message names argument, value and rule."""
 
 
-def real_array(name: str, value: ArrayLike, ndim: int) -> Array:
+def real_array(name: str, value: ArrayLike, ndim: int, largest: float = np.inf) -> Array:
     """Return `value` as a read-only, finite float64 array with `ndim` axes, none empty."""
     try:
         given = np.asarray(value)
@@ -36,7 +37,14 @@ def real_array(name: str, value: ArrayLike, ndim: int) -> Array:
     array = np.array(given, dtype=np.float64, order="C")
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise InputError(f"{name} must be finite, but {name}[{where}] is {array[where]}.")
+        place = ", ".join(map(str, where))
+        raise InputError(f"{name} must be finite, but {name}[{place}] is {array[where]}.")
+    if np.abs(array).max() > largest:
+        where = tuple(int(i) for i in np.argwhere(np.abs(array) > largest)[0])
+        place = ", ".join(map(str, where))
+        raise InputError(
+            f"{name} must be at most {largest:g} in size, but {name}[{place}] is {array[where]:g}."
+        )
     array.flags.writeable = False
     return array
 
@@ -99,6 +107,12 @@ def ascending(name: str, value: ArrayLike, *, infinite_end: bool = False) -> Arr
         raise InputError(
             f"{name} must ascend strictly, but {name}[{at}] = {times[at]:g} "
             f"follows {times[at - 1]:g}."
+        )
+    finite = times[np.isfinite(times) & (times > 0)]
+    if finite.size and (finite[0] < SHORTEST or finite[-1] > 1 / SHORTEST):
+        raise InputError(
+            f"{name} must be 0 or between {SHORTEST:g} and {1 / SHORTEST:g}, "
+            f"but they run from {finite[0]:g} to {finite[-1]:g}."
         )
     if np.isinf(times[-1]) and not infinite_end:
         raise InputError(f"{name} must be finite, but its last entry is inf.")

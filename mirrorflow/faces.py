@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 Mask = NDArray[np.bool_]
+EPS = float(np.finfo(float).eps)
 TIGHT = 1e-9  # relative: which constraints of a polished solution count as active
 LP_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
@@ -109,7 +110,7 @@ def minimum_l1_face(G: Array, b: Array) -> Face:
         If HiGHS finds no solution.
     """
     scale = float(np.linalg.norm(b))
-    if scale == 0.0:
+    if scale == 0.0 or G.shape[1] == 0:
         zeros = np.zeros(G.shape[1])
         return Face(zeros, zeros > 0, np.zeros(b.size), True)
     result = linprog(
@@ -153,6 +154,11 @@ def lasso_face(G: Array, b: Array, s: Array, penalty: float) -> tuple[Face, Arra
         last = float(stacked[-1] @ weights) - 1.0
         u = -weights / last * size
     passive = u > 1e-12 * u.max(initial=0.0)
+    # what rounding of Bᵀθ amounts to in units of the penalty
+    rounding = 64 * EPS * float(np.linalg.norm(B, axis=0).max(initial=0.0)) * size / penalty
+    if rounding > 1e-2:
+        raise FaceError("the penalty is lost in the rounding of y: use the limit at A = ∞ instead")
+    tight = TIGHT + rounding
     for _ in range(10 * N + 10):
         columns = np.flatnonzero(passive)
         u = np.zeros(N)
@@ -167,14 +173,14 @@ def lasso_face(G: Array, b: Array, s: Array, penalty: float) -> tuple[Face, Arra
         correlations = B.T @ theta / penalty
         if columns.size and u[columns].min() < 0:
             passive[columns[np.argmin(u[columns])]] = False
-        elif correlations.max(initial=0.0) > 1.0 + TIGHT:
+        elif correlations.max(initial=0.0) > 1.0 + tight:
             passive[int(np.argmax(correlations))] = True
         else:
             break
     else:
         raise FaceError("the LASSO's active set did not settle")
     fit = G @ u
-    candidates = passive | (correlations >= 1.0 - TIGHT)
+    candidates = passive | (correlations >= 1.0 - tight)
     return _face(G, fit, u, candidates, s * theta / penalty), fit
 
 
@@ -182,6 +188,9 @@ def cone_projection(G: Array, b: Array, s: Array) -> tuple[Face, Array, float]:
     """All u ≥ 0 that minimise ‖s(Gu − b)‖, their common Gu, and the relative misfit."""
     B, target = s[:, None] * G, s * b
     size = float(np.linalg.norm(target)) or 1.0
+    if G.shape[1] == 0:  # m = w = 0 everywhere: x = 0; scipy's nnls can't do without columns
+        nothing = np.zeros(0)
+        return Face(nothing, nothing > 0, target, True), np.zeros_like(b), float(target.any())
     u, _ = nnls(B, target / size, maxiter=30 * G.shape[1])
     columns = np.flatnonzero(u > 0)
     if columns.size:

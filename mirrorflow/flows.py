@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.integrate import solve_ivp
+from scipy.integrate import LSODA
 from scipy.linalg import lapack
 
 from mirrorflow.checks import Array, InputError, ascending, number
 from mirrorflow.factors import Factors
-from mirrorflow.limits import Interpolator, interpolator, lasso_limit
+from mirrorflow.limits import Interpolator, check_pair, interpolator, lasso_limit
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
 from mirrorflow.rosenbrock import Counts, StepLimit, integrate
@@ -33,6 +33,7 @@ __all__ = ["Flow", "direct_flow", "gradient_flow", "gradient_flows"]
 
 RTOL_RANGE = (1e-13, 1e-2)
 SMALLEST = 1e-140
+MOST_CALLS = 2_000_000
 LARGEST_EXPONENT = 300.0  # a trial step beyond it is hopeless; finite, so that it is rejected
 
 
@@ -113,42 +114,21 @@ def gradient_flow(
     >>> bool(flow.loss[-1] < 1e-15)
     True
     """
+    finite, ask_limit, rtol = _arguments(problem, factors, schedule, times, rtol)
     dual = _DualSystem(problem, factors, schedule)
-    finite, ask_limit, rtol = _arguments(problem, factors, times, rtol)
     # an error τ in every κ_j moves an exponent by about τ√(r/d), as the rows of V are unit
     # vectors in R^d: this scaling makes rtol the error of the exponents
     tolerance = rtol * np.sqrt(problem.d / max(dual.b.size, 1))
     kappa, counts = np.zeros(dual.b.size), Counts()
-    reached, states, failure = [], [], ""
+    reached: list[float] = []
+    states: list[Array] = []
+    failure = ""
     for start, asked, end in _segments(finite, schedule):
-        if end > start and dual.b.size:
-            stops = np.unique(np.append(asked, end))
-            run = solve_ivp(
-                dual.derivative,
-                (start, end),
-                kappa,
-                method="LSODA",
-                t_eval=stops,
-                jac=dual.jacobian,
-                rtol=max(tolerance, 3e-14),
-                atol=max(tolerance, 3e-14),
-            )
-            counts.steps += int(run.t.size)
-            counts.derivatives += int(run.nfev)
-            counts.factorizations += int(run.njev)
-            points = run.y.T
-            usable = np.isfinite(points).all()
-            if run.status != 0 or not usable:
-                done = int(np.count_nonzero(np.isin(asked, run.t))) if usable else 0
-                reached += [float(t) for t in asked[:done]]
-                states += list(points[:done])
-                failure = f"LSODA stopped between t = {start:.6g} and {end:.6g}: {run.message}"
-                break
-            kappa = points[-1]
-        else:
-            points = np.tile(kappa, (asked.size + 1, 1))
-        reached += [float(t) for t in asked]
-        states += list(points[: asked.size])
+        points, kappa, failure = _lsoda(dual, kappa, start, asked, end, tolerance, counts)
+        reached += [float(t) for t in asked[: len(points)]]
+        states += points
+        if failure:
+            break
     parts = [dual.split(t, state) for t, state in zip(reached, states, strict=True)]
     pairs = [dual.factors_from(half_u, half_v) for half_u, half_v in parts]
     status, message = "completed", "Every time was reached."
@@ -216,11 +196,13 @@ def direct_flow(
 
     Notes
     -----
-    Balanced coordinates are stable only up to rounding: after long times they may change sign
-    here, though not in exact arithmetic. Look at the drift of (m² − w²)e^{4A} before trusting
-    this flow on them.
+    The smaller of |m ± w| is what carries a coordinate to the other sign, and (m, w) in double
+    precision hold it only down to 1e-16 of the larger. Balanced coordinates, where it is 0, may
+    therefore change sign here after long times, though not in exact arithmetic; so may others
+    once e^{−4A} is below that, from A ≈ 9 on, and from A ≈ 40 on the path itself is lost. Look
+    at the drift of (m² − w²)e^{4A} before trusting this flow there.
     """
-    finite, ask_limit, rtol = _arguments(problem, factors, times, rtol)
+    finite, ask_limit, rtol = _arguments(problem, factors, schedule, times, rtol)
     if ask_limit:
         raise InputError("times must be finite for direct_flow, but the last is inf.")
     system = _DirectSystem(problem, schedule, rtol)
@@ -243,13 +225,11 @@ def direct_flow(
 
 
 def _arguments(
-    problem: Regression, factors: Factors, times: ArrayLike, rtol: float
+    problem: Regression, factors: Factors, schedule: Schedule, times: ArrayLike, rtol: float
 ) -> tuple[Array, bool, float]:
-    if factors.d != problem.d:
-        raise InputError(
-            f"factors must have d = {problem.d} coordinates like the problem, "
-            f"but they have {factors.d}."
-        )
+    check_pair(problem, factors)
+    if not isinstance(schedule, Schedule):
+        raise InputError(f"schedule must be a Schedule, but it is {schedule!r}.")
     rtol = number("rtol", rtol, *RTOL_RANGE)
     given = ascending("times", times, infinite_end=True)
     endless = bool(np.isinf(given[-1]))
@@ -299,6 +279,42 @@ def _flow(
         counts.derivatives,
         counts.factorizations,
     )
+
+
+def _lsoda(
+    dual: _DualSystem,
+    kappa: Array,
+    start: float,
+    asked: Array,
+    end: float,
+    tolerance: float,
+    counts: Counts,
+) -> tuple[list[Array], Array, str]:
+    """κ at the times asked for in [start, end], κ at `end`, and why it stopped before, if so."""
+    points = [kappa for t in asked if t == start]
+    if end == start or dual.b.size == 0:
+        return [kappa] * asked.size, kappa, ""
+    tolerance = max(tolerance, 3e-14)  # LSODA's least
+    solver = LSODA(
+        dual.derivative, start, kappa, end, rtol=tolerance, atol=tolerance, jac=dual.jacobian
+    )
+    reason = ""
+    while solver.status == "running" and not reason:
+        reason = solver.step() or ""
+        counts.steps += 1
+        if not np.isfinite(solver.y).all():
+            reason = "the state is no longer finite"
+        elif solver.nfev > MOST_CALLS:
+            reason = f"more than {MOST_CALLS} right-hand sides were needed"
+        elif solver.status != "failed":
+            inside = asked[len(points) :]
+            inside = inside[inside <= solver.t]
+            if inside.size:
+                points += list(solver.dense_output()(inside).T)
+    counts.derivatives += solver.nfev
+    counts.factorizations += solver.njev
+    failure = f"LSODA stopped at t = {solver.t:.6g}: {reason}" if reason else ""
+    return points, solver.y, failure
 
 
 def _limit(problem: Regression, factors: Factors, schedule: Schedule) -> Interpolator:

@@ -32,8 +32,9 @@ Indices = NDArray[np.intp]
 
 __all__ = ["Interpolator", "interpolator", "lasso_limit"]
 
+MOST = 1e9  # beyond it, exponents 4A round to more than 1e-6
 MESSAGES = {
-    "converged": "The limit was found to rounding.",
+    "converged": "The limit was found; its residuals say how exactly.",
     "inconsistent": "Zx = y has no solution; x minimises R over the least-squares solutions.",
     "no_interpolator_in_sign_cone": (
         "Balanced coordinates keep their signs and no x with those signs solves Zx = y; x is the "
@@ -88,7 +89,7 @@ class Interpolator:
 
     @property
     def success(self) -> bool:
-        """Whether x is what was asked for, to rounding."""
+        """Whether x is the point that `status` describes."""
         return self.status != "not_converged"
 
 
@@ -124,7 +125,13 @@ class _Reach:
         return _Reach(self.space, b, HyperbolicEntropy(log_p, log_q, c), status)
 
 
-def _fits(problem: Regression, factors: Factors) -> None:
+def check_pair(problem: Regression, factors: Factors) -> None:
+    """Refuse factors that don't belong to the problem."""
+    if not isinstance(problem, Regression) or not isinstance(factors, Factors):
+        raise InputError(
+            "problem must be a Regression and factors Factors, but they are "
+            f"{type(problem).__name__} and {type(factors).__name__}."
+        )
     if factors.d != problem.d:
         raise InputError(
             f"factors must have d = {problem.d} coordinates like the problem, "
@@ -133,7 +140,7 @@ def _fits(problem: Regression, factors: Factors) -> None:
 
 
 def _reach(problem: Regression, factors: Factors, total: float) -> _Reach:
-    _fits(problem, factors)
+    check_pair(problem, factors)
     space = problem.row_space
     potential = HyperbolicEntropy.of(factors, total)
     status = "converged" if space.consistent else "inconsistent"
@@ -176,6 +183,9 @@ def interpolator(problem: Regression, factors: Factors, total: float) -> Interpo
     array([0., 1.])
     """
     total = number("total", total, 0.0, infinite=True)
+    if MOST < total < math.inf:
+        raise InputError(f"total must be at most {MOST:g} or inf, but it is {total:g}.")
+    check_pair(problem, factors)
     try:
         if math.isinf(total):
             reach = _reach(problem, factors, 0.0)
@@ -205,11 +215,11 @@ def lasso_limit(problem: Regression, factors: Factors, alpha: float) -> Interpol
         α_∞; the LASSO's λ is 2α.
     """
     alpha = number("alpha", alpha, 0.0, open_low=True)
+    check_pair(problem, factors)
     n, space = problem.n, problem.row_space
     try:
         # signs enter through the columns alone: a LASSO needs no interpolator
         potential = HyperbolicEntropy.of(factors, 0.0)
-        _fits(problem, factors)
         reach = _Reach(space, space.b, potential, "converged")
         G, _, _ = reach.signed
         face, fit = lasso_face(G, space.b, space.s, 2 * alpha * n)
@@ -255,6 +265,8 @@ def _solve(reach: _Reach, start: Array | None = None) -> EntropicSolution:
 
 def _smooth(problem: Regression, reach: _Reach, found: EntropicSolution) -> Interpolator:
     x, kappa, potential = found.x, found.kappa, reach.potential
+    if not np.isfinite(x).all():
+        return _failed(problem, "the masses p and q left the range of float64")
     theta = 0.5 * (kappa @ reach.space.V)
     low = high = potential.gradient(x)
     tiny = np.finfo(float).tiny

@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+LARGEST = 1e150  # squares still fit into float64
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RowSpace:
     """Z = U diag(s) V with orthonormal rows of V, and the coordinates b of y in it.
@@ -77,9 +80,10 @@ class Regression:
     _row_space: list[RowSpace] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        Z = real_array("Z", self.Z, 2)
+        Z = real_array("Z", self.Z, 2, LARGEST)
         object.__setattr__(self, "Z", Z)
-        object.__setattr__(self, "y", vector("y", self.y, Z.shape[0], "one for each row of Z"))
+        y = real_array("y", self.y, 1, LARGEST)
+        object.__setattr__(self, "y", vector("y", y, Z.shape[0], "one for each row of Z"))
         if self.x_true is not None:
             x_true = vector("x_true", self.x_true, Z.shape[1], "one for each column of Z")
             object.__setattr__(self, "x_true", x_true)
@@ -161,6 +165,7 @@ def gaussian_recovery(n: int, d: int, k: int, seed: int, noise: float = 0.0) -> 
         Standard deviation of the noise, in units of y.
     """
     n, d = whole("n", n, 1), whole("d", d, 1)
+    whole("n·d", n * d, 1, 10**9)  # 8 GB
     k, seed = whole("k", k, 0, d), whole("seed", seed, 0)
     noise = number("noise", noise, 0.0)
     Z = random_stream("gaussian", n, d, "Z", seed).standard_normal((n, d))
@@ -173,7 +178,6 @@ def gaussian_recovery(n: int, d: int, k: int, seed: int, noise: float = 0.0) -> 
     return Regression(Z, y, x_true, "gaussian")
 
 
-@functools.lru_cache(maxsize=8)
 def diabetes(degree: int = 4, n: int = 60, seed: int = 0) -> Regression:
     """Disease progression of n of 442 patients from all monomials of their 10 measurements.
 
@@ -183,7 +187,11 @@ def diabetes(degree: int = 4, n: int = 60, seed: int = 0) -> Regression:
     square over all patients; y is standardised likewise. No x_true.
     """
     degree, n = whole("degree", degree, 1, 6), whole("n", n, 1, 442)
-    seed = whole("seed", seed, 0)
+    return _diabetes(degree, n, whole("seed", seed, 0))
+
+
+@functools.lru_cache(maxsize=8)
+def _diabetes(degree: int, n: int, seed: int) -> Regression:
     from sklearn.datasets import load_diabetes
     from sklearn.preprocessing import PolynomialFeatures
 
@@ -210,6 +218,7 @@ def digits_sensing(index: int, n: int, seed: int) -> Regression:
     seed : int ≥ 0
     """
     index, n, seed = whole("index", index, 0, 1796), whole("n", n, 1), whole("seed", seed, 0)
+    whole("n·d", 64 * n, 1, 10**9)
     from sklearn.datasets import load_digits
 
     x_true = load_digits().data[index] / 16.0

@@ -44,23 +44,32 @@ class Reference:
 
 
 def min_l1(problem: Regression) -> Reference:
-    """min ‖x‖₁ over Zx = y."""
+    """min ‖x‖₁ over Zx = y (over the least-squares solutions where there is none)."""
     import cvxpy as cp
 
-    x = cp.Variable(problem.d)
-    rules = [problem.Z @ x == problem.y]
-    return _solve(cp.Minimize(cp.norm1(x)), rules, x, {"method": "highs-ipm"}, "SCIPY")
+    x, (y, scale) = cp.Variable(problem.d), _attainable(problem)
+    found = _solve(
+        cp.Minimize(cp.norm1(x)), [problem.Z @ x == y], x, {"method": "highs-ipm"}, "SCIPY"
+    )
+    return _rescaled(found, scale, scale)
 
 
 def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
-    """min ‖x − origin‖₂² over Zx = y, with origin (d,) or one number for all coordinates."""
+    """min ‖x − origin‖₂² over Zx = y, with origin (d,) or one number for all coordinates.
+
+    Over the least-squares solutions where Zx = y has none.
+    """
     import cvxpy as cp
 
-    full = np.broadcast_to(np.asarray(origin, dtype=float), (problem.d,))
-    centre = vector("origin", full, problem.d, "one for each column of Z")
-    x = cp.Variable(problem.d)
-    goal = cp.Minimize(cp.sum_squares(x - centre))
-    return _solve(goal, [problem.Z @ x == problem.y], x, TIGHT)
+    if np.ndim(origin) == 0:
+        origin = np.full(problem.d, number("origin", origin))
+    centre = vector("origin", origin, problem.d, "one for each column of Z")
+    # the step from the origin, in units of its least-norm solution
+    y, scale = _attainable(problem, centre)
+    step = cp.Variable(problem.d)
+    found = _solve(cp.Minimize(cp.sum_squares(step)), [problem.Z @ step == y], step, TIGHT)
+    moved = _rescaled(found, scale, scale**2)
+    return Reference(centre + moved.x, moved.value, moved.status, moved.message)
 
 
 def lasso(problem: Regression, alpha: float) -> Reference:
@@ -68,9 +77,10 @@ def lasso(problem: Regression, alpha: float) -> Reference:
     import cvxpy as cp
 
     alpha = number("alpha", alpha, 0.0, open_low=True)
-    x = cp.Variable(problem.d)
-    fit = cp.sum_squares(problem.Z @ x - problem.y) / (2 * problem.n)
-    return _solve(cp.Minimize(fit + 2 * alpha * cp.norm1(x)), [], x, TIGHT)
+    x, (_, scale) = cp.Variable(problem.d), _attainable(problem)
+    fit = cp.sum_squares(problem.Z @ x - problem.y / scale) / (2 * problem.n)
+    found = _solve(cp.Minimize(fit + 2 * alpha / scale * cp.norm1(x)), [], x, TIGHT)
+    return _rescaled(found, scale, scale**2)
 
 
 def min_potential(problem: Regression, factors: Factors, total: float) -> Reference:
@@ -78,32 +88,48 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
 
     With p̄ = ½u₀²e^{−4A}, q̄ = ½v₀²e^{−4A} and x = p − q, p, q ≥ 0:
 
-        min [Σ p log p − p(log p̄ + 1) + Σ q log q − q(log q̄ + 1)] / (1 + 4A).
+        min [Σ p log p − p(log p̄ + 1) + Σ q log q − q(log q̄ + 1)] / (1 + 4A),
 
-    The division keeps the objective of order ‖x‖₁; without it Clarabel reports `optimal` at
-    A = 4 with an error of 2e-3. The value returned is R_a(x) (the program's value times
-    (1 + 4A)/2).
+    over the least-squares solutions where Zx = y has none, and in units of the least-norm
+    solution, so that the solver's absolute tolerances mean something. The division keeps the
+    objective of order ‖x‖₁; without it Clarabel reports `optimal` at A = 4 with an error of
+    2e-3. The value returned is R_a(x).
     """
     import cvxpy as cp
 
-    total = number("total", total, 0.0)
+    total = number("total", total, 0.0, 1e9)
     if factors.d != problem.d:
         raise InputError(
             f"factors must have d = {problem.d} coordinates like the problem, "
             f"but they have {factors.d}."
         )
+    y, unit = _attainable(problem)
     p, q = cp.Variable(problem.d), cp.Variable(problem.d)
-    scale, goal, rules = 1.0 + 4.0 * total, 0.0, [problem.Z @ (p - q) == problem.y]
+    scale, goal, rules = 1.0 + 4.0 * total, 0.0, [problem.Z @ (p - q) == y]
     for mass, root in ((p, (factors.m + factors.w) ** 2), (q, (factors.m - factors.w) ** 2)):
         there = root > 0  # ½u₀² = ¼(m₀ + w₀)²
         if there.any():
-            offset = np.log(root[there] / 4.0) - 4.0 * total + 1.0
+            offset = np.log(root[there] / 4.0 / unit) - 4.0 * total + 1.0
             goal = goal + cp.sum(-cp.entr(mass[there]))
             goal = goal - offset @ mass[there]
         if not there.all():
             rules.append(mass[~there] == 0)
     found = _solve(cp.Minimize(goal / scale), rules, p - q, CONIC)
-    return Reference(found.x, 0.5 * scale * found.value, found.status, found.message)
+    return _rescaled(found, unit, 0.5 * scale * unit)
+
+
+def _attainable(problem: Regression, origin: Array | None = None) -> tuple[Array, float]:
+    """ŷ/s and s: the part of y − Z·origin that Z reaches, in units of its least-norm solution."""
+    y = problem.y if origin is None else problem.y - problem.Z @ origin
+    least, _, _, _ = np.linalg.lstsq(problem.Z, y, rcond=None)
+    scale = float(np.abs(least).max()) or 1.0
+    reached = problem.Z @ least
+    solvable = np.linalg.norm(y - reached) <= 1e-10 * np.linalg.norm(y)
+    return (y if solvable else reached) / scale, scale
+
+
+def _rescaled(found: Reference, scale: float, value: float) -> Reference:
+    return Reference(scale * found.x, value * found.value, found.status, found.message)
 
 
 def _solve(

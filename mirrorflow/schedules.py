@@ -85,6 +85,9 @@ class Constant:
         total = number("total", total, 0.0)
         return cls(total / number("stop", stop, 0.0, open_low=True), stop)
 
+    def __repr__(self) -> str:
+        return f"Constant(alpha={self.strength!r}, stop={self.stop!r})"
+
     @property
     def _end(self) -> float:
         return math.inf if self.stop is None else self.stop
@@ -128,6 +131,9 @@ class _Decaying:
         object.__setattr__(self, "strength", number("alpha", alpha, 0.0))
         object.__setattr__(self, "timescale", number("timescale", timescale, 0.0, open_low=True))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(alpha={self.strength!r}, timescale={self.timescale!r})"
+
     @property
     def alpha_infinity(self) -> float:
         return 0.0
@@ -137,7 +143,7 @@ class _Decaying:
         return ()
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Harmonic(_Decaying):
     """α(t) = α/(1 + t/τ), A(t) = ατ log(1 + t/τ) → ∞.
 
@@ -177,7 +183,7 @@ class Harmonic(_Decaying):
         return self.total_infinity
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Quadratic(_Decaying):
     """α(t) = α/(1 + t/τ)², A(t) = ατ·t/(τ + t) → ατ.
 
@@ -242,6 +248,9 @@ class Geometric:
         """The geometric schedule with A_∞ = `total`."""
         unit = cls(1.0, decay)
         return cls(number("total", total, 0.0) * unit._rate, decay)
+
+    def __repr__(self) -> str:
+        return f"Geometric(alpha={self.strength!r}, decay={self.decay!r})"
 
     @property
     def _rate(self) -> float:

@@ -51,18 +51,49 @@ def test_potential_value_is_the_potential(small):
         assert found.value == pytest.approx(R.value(found.x), rel=1e-7, abs=1e-7)
 
 
-def test_infeasible_is_said(small):
-    problem = mf.Regression([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]], [1.0, 2.0])
-    for found in (mf.min_l1(problem), mf.min_l2(problem)):
-        assert not found.success
-        assert found.value == np.inf
-        assert "infeasible" in found.message
+def test_infeasible_is_said():
     outside = mf.Regression([[1.0, 2.0, 3.0]], [-1.0])
-    assert not mf.min_potential(outside, mf.Factors.balanced(np.ones(3)), 0.0).success
+    found = mf.min_potential(outside, mf.Factors.balanced(np.ones(3)), 0.0)
+    assert not found.success
+    assert found.value == np.inf
+    assert "infeasible" in found.message
+
+
+def test_inconsistent_targets_are_projected():
+    """Twice the same rows with y ± 0.3: the same answers as with y."""
+    rng = np.random.default_rng(0)
+    Z, y = rng.standard_normal((3, 8)), rng.standard_normal(3)
+    factors = mf.Factors.pilot(rng.normal(0, 0.3, 8))
+    plain = mf.Regression(Z, y)
+    apart = mf.Regression(np.vstack([Z, Z]), np.r_[y + 0.3, y - 0.3])
+    for judge in (mf.min_l1, mf.min_l2):
+        assert np.abs(judge(plain).x - judge(apart).x).max() < 1e-8
+    entropic = [mf.min_potential(problem, factors, 1.0).x for problem in (plain, apart)]
+    # strong convexity turns Clarabel's 1e-11 gap into some 1e-6
+    assert np.abs(entropic[0] - entropic[1]).max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-3, 1e6])
+def test_answers_scale_with_the_data(small, size):
+    """Clarabel's absolute tolerances must not decide: y × s and a × s give x × s."""
+    problem, factors = small
+    root = np.sqrt(size)
+    larger = mf.Regression(problem.Z, size * problem.y)
+    grown = mf.Factors(root * factors.m, root * factors.w)
+    pairs = [
+        (mf.min_l1(larger), mf.min_l1(problem)),
+        (mf.min_l2(larger, 0.3 * size), mf.min_l2(problem, 0.3)),
+        (mf.lasso(larger, 0.1 * size), mf.lasso(problem, 0.1)),
+        (mf.min_potential(larger, grown, 1.0), mf.min_potential(problem, factors, 1.0)),
+    ]
+    for found, unit in pairs:
+        assert np.abs(found.x / size - unit.x).max() < 1e-6
 
 
 def test_bad_input(small):
     problem, factors = small
+    with pytest.raises(mf.InputError, match="origin must have 15 entries"):
+        mf.min_l2(problem, np.zeros(3))
     with pytest.raises(mf.InputError, match="alpha must be a finite number above 0"):
         mf.lasso(problem, -1.0)
     with pytest.raises(mf.InputError, match="total must be a finite number at least 0"):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas
 import pytest
 
+import mirrorflow as mf
 from mirrorflow import results
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import theorem23
@@ -65,8 +66,6 @@ def test_every_verdict_is_confirmed(finished):
 
 def test_rows_are_what_the_library_computes(finished):
     """One row again by hand, from its own columns."""
-    import mirrorflow as mf
-
     frame = results.load(finished)
     row = frame[(frame["schedule"] == "quadratic") & (frame["seed"] == 1)].iloc[0]
     problem = mf.gaussian_recovery(8, 20, 2, 0)
@@ -109,6 +108,84 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     ]
     assert run(tmp_path, *more) == 1
     assert len(results.load(tmp_path / "out")) == len(before)
+
+
+SPEC = set(theorem23.Theorem23().runs()[0].spec)
+PATH = {"invariant", "mirror_flow", "finite_time", "arrival", "convergence"}
+
+
+def test_verdicts_come_from_the_referee(finished, monkeypatch):
+    """A wrong dual flow flips `path_difference` alone; a wrong direct flow flips the rest too."""
+    frame = results.load(finished)
+    row = frame[(frame["schedule"] == "quadratic") & (frame["seed"] == 0)].iloc[0]
+    spec = {
+        name: (None if pandas.isna(value) else value) for name, value in row.items() if name in SPEC
+    }
+    right, _ = theorem23.compute(spec)
+    assert right["path_difference_holds"]
+
+    def wrong(original):
+        def flow(*arguments):
+            run = original(*arguments)
+            return dataclasses.replace(run, m=1.05 * run.m, x=1.05 * run.x)
+
+        return flow
+
+    with monkeypatch.context() as patch:
+        patch.setattr(theorem23, "gradient_flow", wrong(mf.gradient_flow))
+        seen, _ = theorem23.compute(spec)
+    assert not seen["path_difference_holds"]
+    assert {name: seen[name] for name in PATH} == {name: right[name] for name in PATH}
+    with monkeypatch.context() as patch:
+        patch.setattr(theorem23, "direct_flow", wrong(mf.direct_flow))
+        seen, _ = theorem23.compute(spec)
+    assert not any(seen[f"{name}_holds"] for name in PATH | {"path_difference"})
+
+
+def test_start_and_distances_are_what_the_columns_say(finished):
+    """x₀ has variance 1/√d; each distance column is the distance to its own reference."""
+    frame = results.load(finished)
+    row = frame[(frame["schedule"] == "constant") & (frame["total"] == 1)].iloc[0]
+    problem = mf.gaussian_recovery(8, 20, 2, 0)
+    draws = [
+        theorem23.start_factors({"data": None, "beta": 1.0, "problem": "x", "seed": s}, problem).x
+        for s in range(400)
+    ]
+    assert np.var(draws) == pytest.approx(20**-0.5, rel=0.05)
+    x = results.load_paths(finished / "paths.npz")[f"{row['key']}/x_end"]
+    factors = theorem23.start_factors({**row, "data": None}, problem)
+    bias = np.exp(-4.0) * factors.x
+    for column, y in (
+        ("distance_to_min_l1", mf.min_l1(problem).x),
+        ("distance_to_min_l2", mf.min_l2(problem, bias).x),
+        ("distance_to_limit", mf.interpolator(problem, factors, 1.0).x),
+    ):
+        assert row[column] == pytest.approx(np.linalg.norm(x - y), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["inconsistent", "zero", "tall", "cone", "nothing"])
+def test_nothing_is_refuted_where_nothing_is_wrong(tmp_path, kind):
+    """Inconsistent or zero targets, n ≥ d, a sign cone, m₀ = w₀ = 0: remarks, not refutations."""
+    rng = np.random.default_rng(1)
+    Z, m0, w0 = rng.standard_normal((4, 9)), np.ones(9), np.linspace(-0.5, 0.5, 9)
+    y = rng.standard_normal(4)
+    if kind == "inconsistent":
+        Z[3] = Z[0]
+    if kind == "zero":
+        y = np.zeros(4)
+    if kind == "tall":
+        Z, m0, w0 = Z.T, np.ones(4), np.linspace(-0.5, 0.5, 4)
+        y = rng.standard_normal(9)
+    if kind == "cone":
+        Z, w0 = np.abs(Z), np.ones(9)
+        y = -np.ones(4)
+    if kind == "nothing":
+        m0, w0 = np.zeros((2, 9))
+    np.savez(tmp_path / "own.npz", Z=Z, y=y, m0=m0, w0=w0)
+    flags = ["--data", str(tmp_path / "own.npz"), "--totals", "0", "2", "--jobs", "1"]
+    assert run(tmp_path, *flags, "--t-end", "1e4") == 0
+    frame = results.load(tmp_path / "out")
+    assert [v for v in STUDY.verdicts(frame) if v.verdict != "confirmed"] == []
 
 
 def test_jobs_do_not_change_the_numbers(tmp_path, finished):
@@ -172,11 +249,15 @@ def test_interrupt_keeps_what_is_done(tmp_path):
 
 BAD = [
     (["--seeds", "0"], "--seeds must be at least 1"),
-    (["--beta", "0"], "--beta must be a finite number above 0, but it is 0"),
+    (
+        ["--beta", "0"],
+        "--beta must be a finite number at least 1e-06 and at most 1e+06, but it is 0",
+    ),
     (["--beta", "nan"], "--beta must be a finite number"),
-    (["--totals", "-1"], "--totals must be a finite number at least 0"),
-    (["--timescale", "0"], "--timescale must be a finite number above 0"),
-    (["--t-end", "-5"], "--t-end must be a finite number above 0"),
+    (["--totals", "-1"], "--totals must be a finite number at least 0 and at most 20"),
+    (["--out", ""], "--out must name a folder of its own"),
+    (["--timescale", "0"], "--timescale must be a finite number at least 0.01"),
+    (["--t-end", "-5"], "--t-end must be a finite number at least 1e-06"),
     (["--rtol", "1"], "--rtol must be a finite number at least 1e-13 and at most 0.01"),
     (["--problem", "gaussian", "--k", "200"], "k must be at least 0 and at most 100"),
     (["--problem", "gaussian", "--noise", "-1"], "noise must be a finite number at least 0"),
@@ -193,7 +274,8 @@ BAD = [
 
 @pytest.mark.parametrize(("flags", "message"), BAD, ids=[" ".join(f) for f, _ in BAD])
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, flags, message):
-    assert run(tmp_path, *flags) == 2 if flags != ["nonsense"] else cli.main(flags) == 2
+    alone = flags == ["nonsense"] or "--out" in flags
+    assert (cli.main(flags) if alone else run(tmp_path, *flags)) == 2
     errors = capsys.readouterr().err.strip()
     assert message in errors
     assert len(errors.splitlines()) == 1
@@ -219,6 +301,7 @@ def test_bad_files_through_the_command(tmp_path, capsys):
     np.savez(tmp_path / "partial.npz", Z=np.ones((1, 3)))
     np.savez(tmp_path / "shapes.npz", Z=np.ones((2, 3)), y=np.ones(3))
     np.savez(tmp_path / "nan.npz", Z=np.full((2, 3), np.nan), y=np.ones(2))
+    np.savez(tmp_path / "wrong.npz", Z=np.ones((1, 3)), y=np.ones(1), m0=np.ones(2), w0=np.ones(2))
     np.savez(tmp_path / "half.npz", Z=np.ones((1, 3)), y=np.ones(1), m0=np.ones(3))
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)

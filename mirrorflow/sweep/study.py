@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import tyro
 
 import mirrorflow
-from mirrorflow.checks import Array, whole
+from mirrorflow.checks import Array, InputError, whole
 from mirrorflow.results import Row, Run, code_digest
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class Study(ABC):
     def check_common(self) -> None:
         """Refuse bad values of the flags that all studies share."""
         whole("--jobs", self.jobs, 0, 1024)
+        if self.out == Path():
+            raise InputError("--out must name a folder of its own, but it is empty.")
 
     @staticmethod
     def digest() -> str:
