@@ -50,7 +50,7 @@ class _Dual:
         return self._masses(tau, self.kappa @ self.V)
 
     def _masses(self, tau: float, bend: Array) -> tuple[Array, Array, Array]:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             p, q = np.exp(self.log_p + 4 * tau + bend), np.exp(self.log_q + 4 * tau - bend)
         return p, q, signed_mass(p, q, self.c + bend)
 
@@ -59,6 +59,8 @@ class _Dual:
         for _ in range(limit):
             bend = self.kappa @ self.V
             p, q, x = self._masses(tau, bend)
+            if not np.isfinite(x).all():
+                return False
             fit, weights = self.V @ x, p + q
             gradient = self.b - fit
             # a mass is as exact as what its exponent is summed from
@@ -73,7 +75,7 @@ class _Dual:
             H.flat[:: H.shape[0] + 1] += ridge
             factor, failed = lapack.dpotrf(H, lower=1, overwrite_a=1)
             self.iterations += 1
-            if failed or not np.isfinite(gradient).all():
+            if failed:
                 return False
             step = lapack.dpotrs(factor, gradient, lower=1)[0]
             if tau > 0:

@@ -33,7 +33,7 @@ __all__ = ["Flow", "direct_flow", "gradient_flow", "gradient_flows"]
 
 RTOL_RANGE = (1e-13, 1e-2)
 SMALLEST = 1e-140
-MOST_CALLS = 2_000_000
+MOST_CALLS = 500_000
 LARGEST_EXPONENT = 300.0  # a trial step beyond it is hopeless; finite, so that it is rejected
 
 
