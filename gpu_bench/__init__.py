@@ -1,0 +1,1 @@
+"""The vision benchmark of PILoT: real images, real networks, seven baselines."""

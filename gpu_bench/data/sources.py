@@ -1,0 +1,227 @@
+"""Where images come from: scikit-learn, an array cache, torchvision's official files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpu_bench.data.dataset import Dataset, stratified
+from gpu_bench.data.folders import ImageFolders, need_torchvision
+from mirrorflow.archives import read_arrays
+from mirrorflow.checks import InputError
+
+__all__ = ["NAMES", "load"]
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True, slots=True)
+class Official:
+    """A published data set: shapes, where torchvision keeps it, SHA-256 of its four arrays.
+
+    Digests are of the bytes in C order, all uint8: images (N, H, W, C), labels (N,).
+    """
+
+    classes: int
+    train: tuple[int, int, int, int]
+    test: tuple[int, int, int, int]
+    torchvision: str  # class in torchvision.datasets
+    folder: str  # what that class makes under its root
+    digests: tuple[str, str, str, str]  # in the order of ARRAYS
+
+
+OFFICIAL = {
+    "fashion-mnist": Official(
+        10,
+        (60000, 28, 28, 1),
+        (10000, 28, 28, 1),
+        "FashionMNIST",
+        "FashionMNIST/raw",
+        (
+            "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+            "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
+            "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+            "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
+        ),
+    ),
+    "cifar10": Official(
+        10,
+        (50000, 32, 32, 3),
+        (10000, 32, 32, 3),
+        "CIFAR10",
+        "cifar-10-batches-py",
+        (
+            "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
+            "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
+            "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+            "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
+        ),
+    ),
+    "cifar100": Official(
+        100,
+        (50000, 32, 32, 3),
+        (10000, 32, 32, 3),
+        "CIFAR100",
+        "cifar-100-python",
+        (
+            "4e457917601a66aed021f5fa37957b56c6319557c0a8ed5484de3c390af45430",
+            "9f11b9f97aad759ba6df0a33e3218b01d8deaf4ed3a14aa1185d69b9ad7ebcb3",
+            "4cb8e5d9309da489bf6b19cc10cd96c3ae6f8daf225380b605aaee4c0d6aee19",
+            "4dad7d09c7c97d33f6cb928d705cf4196221316fd6e31bdd978a08ed9103ee0b",
+        ),
+    ),
+}
+NAMES = ("digits", *OFFICIAL, "imagenet")
+
+
+def load(
+    name: str,
+    root: str | PathLike[str] | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+) -> Dataset | ImageFolders:
+    """Load a data set by name.
+
+    Parameters
+    ----------
+    name : {"digits", "fashion-mnist", "cifar10", "cifar100", "imagenet"}
+        digits: scikit-learn's 1797 images of 8×8 (bundled), values 0…16 spread over 0…255,
+        split once and for all into 1437 for training and 360 for testing, classes in proportion.
+        fashion-mnist, cifar10, cifar100: complete, in the official order and split; from the
+        array cache `<root>/<name>.npz` if it is there, else from the official files as
+        torchvision lays them under `root`; the arrays' SHA-256 must be the published ones either
+        way. imagenet: `<root>/train/<class>/…` and `<root>/val/<class>/…`, streamed from disk.
+    root : path, optional
+        The folder that holds the data (`--data-root`); not used by digits.
+    download : bool
+        Let torchvision fetch the official files into `root` (`--download`).
+    image_size : int, optional
+        imagenet only: side of the square crops (224).
+
+    Returns
+    -------
+    Dataset or ImageFolders
+        Both have `name`, `shape`, `classes`, `mean`, `std`, `augment`, `split`, `batches`.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, the data is missing, or it is not the published data.
+    """
+    if name not in NAMES:
+        raise InputError(f"dataset must be one of {', '.join(NAMES)}, but it is {name!r}.")
+    if image_size is not None and name != "imagenet":
+        raise InputError(
+            f"image_size must be left out for {name}, whose images have one size, but it is "
+            f"{image_size!r}."
+        )
+    if name == "digits":
+        return _digits()
+    if root is None:
+        fetch = "" if name == "imagenet" else ", and add --download to fetch it there"
+        raise InputError(f"{name} must be on disk: name its folder with --data-root{fetch}.")
+    root = Path(root).expanduser()
+    if name == "imagenet":
+        if download:
+            raise InputError("imagenet can't be fetched by --download: its licence forbids that.")
+        return ImageFolders.open(name, root, 224 if image_size is None else image_size)
+    return _official(name, root, download)
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    pixels, target = load_digits(return_X_y=True)
+    images = np.rint(pixels.reshape(-1, 1, 8, 8) * (255.0 / 16.0)).astype(np.uint8)
+    held = stratified(target, 360, ("digits", "test"))
+    labels = target.astype(np.int64)
+
+    def part(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(images[rows]), torch.from_numpy(labels[rows])
+
+    return Dataset.of("digits", part(~held), part(held), 10, augment=False)
+
+
+def _official(name: str, root: Path, download: bool) -> Dataset:
+    official = OFFICIAL[name]
+    cache = root / f"{name}.npz"
+    if cache.exists():
+        arrays, source = read_arrays(cache, ARRAYS), str(cache)
+    elif download or (root / official.folder).exists():
+        arrays, source = _by_torchvision(name, root, download), str(root / official.folder)
+    else:
+        raise InputError(
+            f"{name} was not found: {root} holds neither {cache.name} nor {official.folder}; "
+            f"name the folder that holds one of them with --data-root, or add --download to "
+            f"fetch the official files (torchvision must be installed)."
+        )
+    checked = {}
+    for array, digest in zip(ARRAYS, official.digests, strict=True):
+        shape = official.train if array.startswith("train") else official.test
+        images = array.endswith("images")
+        checked[array] = _checked(
+            array, arrays[array], shape if images else shape[:1], official.classes, source, digest
+        )
+
+    def part(which: str) -> tuple[Tensor, Tensor]:
+        images, labels = checked[f"{which}_images"], checked[f"{which}_labels"]
+        # copies: what was read from a file is read-only, and torch wants to own its memory
+        nchw = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        return nchw, torch.from_numpy(labels.astype(np.int64))
+
+    return Dataset.of(name, part("train"), part("test"), official.classes, augment=True)
+
+
+def _checked(
+    name: str, array: np.ndarray, shape: tuple[int, ...], classes: int, source: str, digest: str
+) -> np.ndarray:
+    """Return the array as uint8, or raise where it is not the published one."""
+    labels = name.endswith("labels")
+    if array.shape != shape:
+        raise InputError(
+            f"{name} in {source} must have the shape {shape}, but it is {array.shape}."
+        )
+    if array.dtype.kind not in "ui" or (not labels and array.dtype != np.uint8):
+        rule = "whole numbers" if labels else "uint8"
+        raise InputError(f"{name} in {source} must hold {rule}, but its dtype is {array.dtype}.")
+    if labels and not (array.min() >= 0 and array.max() < classes):
+        raise InputError(
+            f"{name} in {source} must lie in [0, {classes}), but they run from {array.min()} to "
+            f"{array.max()}."
+        )
+    plain = np.ascontiguousarray(array, dtype=np.uint8)
+    found = hashlib.sha256(plain.data).hexdigest()
+    if found != digest:
+        raise InputError(
+            f"{name} in {source} are not the published ones: their SHA-256 is {found[:16]}…, but "
+            f"{digest[:16]}… is expected; delete the damaged files and fetch them again with "
+            f"--download."
+        )
+    return plain
+
+
+def _by_torchvision(name: str, root: Path, download: bool) -> dict[str, np.ndarray]:
+    """Read the official files; torchvision compares their MD5 before it unpickles CIFAR's."""
+    datasets = need_torchvision(f"{name}'s official files").datasets
+    open_part: Callable[..., Dataset] = getattr(datasets, OFFICIAL[name].torchvision)
+    arrays = {}
+    for which in ("train", "test"):
+        try:
+            part = open_part(str(root), train=which == "train", download=download)
+        except (OSError, RuntimeError) as error:
+            wish = "could not be fetched" if download else "could not be read"
+            hint = "check the connection" if download else "add --download to fetch them again"
+            raise InputError(
+                f"{name}'s official files {wish} in {root} ({str(error)[:200]}); {hint}."
+            ) from None
+        images = np.asarray(part.data)  # type: ignore[attr-defined]
+        arrays[f"{which}_images"] = images if images.ndim == 4 else images[..., None]
+        arrays[f"{which}_labels"] = np.asarray(part.targets)  # type: ignore[attr-defined]
+    return arrays

@@ -1,0 +1,149 @@
+"""Residual networks for small and large images, Kaiming-normal, seeded.
+
+>>> model = build("resnet20", (3, 32, 32), classes=10, seed=0)
+>>> sum(p.numel() for p in model.parameters())
+272474
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpu_bench.data.folders import need_torchvision
+from mirrorflow.checks import InputError, whole
+from mirrorflow.problems import random_stream
+
+__all__ = ["NAMES", "build"]
+
+
+def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
+    """Build a network on the CPU in float32, in training mode.
+
+    Every weight of a convolution or linear layer is drawn from N(0, 2/fan_out) (Kaiming normal,
+    He et al. 2015; fan_out = C_out·k² of a convolution, the number of classes for the classifier;
+    gain √2 of ReLU), each from its own stream keyed by (model, layer, seed): global random state
+    neither matters nor moves, and another input or number of classes leaves the layers between
+    unchanged. Biases are 0, batch norm starts at weight 1 and bias 0.
+
+    Parameters
+    ----------
+    name : {"resnet20", "resnet18", "resnet50"}
+        resnet20: the CIFAR network of He et al. (2016), 3 stages of 3 blocks with 16, 32, 64
+        channels, with projections where the shape changes (their option B, as in the pruning
+        literature); 0.27 M weights. With them ‖x‖₁ ≈ 14 860 at the start, of which the PILoT
+        paper's K = 8000 is 0.54.
+        resnet18: stages of 2 blocks with 64, 128, 256, 512 channels, the same shortcuts, and
+        the CIFAR stem (3×3 convolution, stride 1, no max-pool); 11.2 M weights.
+        resnet50: torchvision's, with its stem for large images; 25.6 M weights at 1000 classes.
+    dataset_shape : (C, H, W)
+        Of one image. H and W of 8, 28, 32, … all work: the last pooling is global.
+    classes : int ≥ 2
+    seed : int ≥ 0
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, a size is out of range, or resnet50 lacks torchvision.
+    """
+    if name not in BUILDERS:
+        raise InputError(f"model must be one of {', '.join(NAMES)}, but it is {name!r}.")
+    if len(dataset_shape) != 3:
+        raise InputError(f"dataset_shape must be (C, H, W), but it is {dataset_shape!r}.")
+    for letter, size in zip("CHW", dataset_shape, strict=True):
+        whole(f"dataset_shape's {letter}", size, 1)
+    classes, seed = whole("classes", classes, 2), whole("seed", seed, 0)
+    # layers draw their first values from the global state when they are made
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        model = BUILDERS[name](dataset_shape[0], classes)
+    _initialise(model, name, seed)
+    return model
+
+
+class BasicBlock(nn.Module):
+    """relu(bn(conv(relu(bn(conv(x))))) + shortcut(x)) with 3×3 convolutions.
+
+    The shortcut is the identity, or bn(1×1 convolution) where the shape changes.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or c_in != c_out:
+            projection = nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c_in, H, W) → (N, c_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class SmallResNet(nn.Module):
+    """A residual network whose stem keeps the resolution: 3×3 convolution, no max-pool."""
+
+    def __init__(self, channels: int, classes: int, widths: tuple[int, ...], depth: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        c_in, stages = widths[0], []
+        for stage, width in enumerate(widths):
+            blocks = []
+            for i in range(depth):
+                stride = 2 if stage and not i else 1
+                blocks.append(BasicBlock(c_in, width, stride))
+                c_in = width
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.fc = nn.Linear(c_in, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits: (N, C, H, W) → (N, classes)."""
+        y = self.stages(F.relu(self.bn1(self.conv1(x))))
+        return self.fc(y.mean((2, 3)))
+
+
+def _resnet20(channels: int, classes: int) -> nn.Module:
+    return SmallResNet(channels, classes, (16, 32, 64), depth=3)
+
+
+def _resnet18(channels: int, classes: int) -> nn.Module:
+    return SmallResNet(channels, classes, (64, 128, 256, 512), depth=2)
+
+
+def _resnet50(channels: int, classes: int) -> nn.Module:
+    model = cast(nn.Module, need_torchvision("resnet50").models.resnet50(num_classes=classes))
+    if channels != 3:
+        model.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    return model
+
+
+BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
+    "resnet20": _resnet20,
+    "resnet18": _resnet18,
+    "resnet50": _resnet50,
+}
+NAMES = tuple(BUILDERS)
+
+
+def _initialise(model: nn.Module, name: str, seed: int) -> None:
+    for layer, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            stream = random_stream("model", name, layer, seed)
+            generator = torch.Generator().manual_seed(int(stream.integers(2**63)))
+            nn.init.kaiming_normal_(
+                module.weight, mode="fan_out", nonlinearity="relu", generator=generator
+            )
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,1 @@
+"""When to train, when to prune: one file per protocol."""

@@ -1,0 +1,275 @@
+"""The flags of the command line, their checks, and the runs that follow from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+import mirrorflow
+from mirrorflow.checks import InputError, number, whole
+from mirrorflow.results import Row, Run, code_digest
+
+__all__ = ["OneShot"]
+
+# what these hold changes no number of a row
+PRESENTATION = ("report.py", "grid.py", "run.py", "settings.py")
+EITHER = (
+    ("threshold", "threshold_fraction"),
+    ("l1", "l1_total"),
+    ("mask_l1", "mask_l1_total"),
+    ("delta", "swing"),
+    ("alpha_initial", "total"),
+)
+
+
+def _default(words: str) -> Any:
+    return tyro.conf.arg(help_behavior_hint=f"(default: {words})")
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """One-shot sparsification: train with each method, cut the smallest weights, read accuracy.
+
+    Without flags: scikit-learn's digits, ResNet-20, dense + spred + pilot, 3 seeds.
+    """
+
+    dataset: str = "digits"
+    """digits (bundled), fashion-mnist, cifar10, cifar100 or imagenet."""
+    model: str = "resnet20"
+    """resnet20 (0.27 M weights), resnet18 (CIFAR stem) or resnet50."""
+    methods: tuple[str, ...] = ("dense", "spred", "pilot")
+    """Any of dense, pilot, spred, lasso, mask-l1, str, powerprop, continuous; or all."""
+    seeds: int = 3
+    """Number of seeds (0, 1, …), each with its own initial weights and order of images."""
+    sparsities: Annotated[tuple[float, ...] | None, _default("1 − 0.8^k, k = 1…25")] = None
+    """Fractions of the prunable weights to set to zero, each in [0, 1)."""
+
+    epochs: int = 30
+    """T: passes over the training images."""
+    batch_size: int = 128
+    """Images per step."""
+    lr: Annotated[float | None, _default("0.2 where x = m ⊙ w, 0.5 of powerprop, else 0.1")] = None
+    """Learning rate η after the warm-up."""
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """Shape of the learning rate after the warm-up; step falls to a tenth at T/2 and at 3T/4."""
+    warmup: Annotated[float | None, _default("T/30")] = None
+    """Epochs of linear warm-up."""
+    momentum: float = 0.9
+    """Momentum of SGD, in [0, 1)."""
+    weight_decay: float = 1e-4
+    """Ordinary weight decay (per unit of η): of biases and normalisation, and of the weights of
+    the methods that have no penalty of their own."""
+
+    alpha: Annotated[float | None, _default("from --total")] = None
+    """α of pilot and spred in the first epoch: weight_decay = 2α on m and w."""
+    total: Annotated[float | None, _default("3")] = None
+    """A = Σ ηα/(1 − momentum) over the run (no unit), which sets α from the learning-rate
+    schedule; PILoT's controller moves α from there. Not together with --alpha."""
+    init: Literal["pilot", "balanced"] = "pilot"
+    """Start of pilot: m² − w² = β, or |m| = |w| (the paper's ablation)."""
+    beta: float = 1.0
+    """β = m₀² − w₀² of pilot and mask-l1 (units of x)."""
+    controller: bool = True
+    """Let pilot move α after every epoch (Algorithm 1)."""
+    delta: Annotated[float | None, _default("swing^(2/T)")] = None
+    """δ ≥ 1: factor by which the controller moves α."""
+    swing: float = 2.11
+    """What T/2 risings multiply α by, where --delta is not given; δ = 1.01 over 150 epochs is
+    2.11."""
+    threshold: Annotated[float | None, _default("from --threshold-fraction")] = None
+    """K of the controller, absolute: α rises only while ‖m ⊙ w‖₁ ≥ K."""
+    threshold_fraction: float = 0.0
+    """K as a fraction of ‖x_init‖₁; 0 never stops the rising."""
+    l1: Annotated[float | None, _default("from --l1-total")] = None
+    """λ of lasso (λ‖x‖₁) and mask-l1 (λ‖m‖₁)."""
+    l1_total: Annotated[float | None, _default("1 of lasso, 2 of mask-l1")] = None
+    """λ Σ η/(1 − momentum), which sets λ where --l1 is not given: how far the penalty alone moves
+    a weight over the run (units of x), or of m."""
+    str_start: float = -8.0
+    """s₀ of str: thresholds start at σ(s₀) (units of x)."""
+    str_total: float = 3.0
+    """Decay of str's s times Σ η/(1 − momentum): without gradient s ends at s₀ e^(−str_total)."""
+    kappa: float = 2.0
+    """κ > 1 of powerprop: x = θ|θ|^(κ−1)."""
+    mask_start: float = 0.0
+    """s₀ of continuous: every mask starts at σ(s₀)."""
+    mask_l1: Annotated[float | None, _default("from --mask-l1-total")] = None
+    """λ of continuous, on Σ σ(τs)."""
+    mask_l1_total: float = 5e-3
+    """λ Σ η/(1 − momentum), which sets λ where --mask-l1 is not given."""
+    mask_rate: float = 10.0
+    """Learning rate of continuous's s, relative to η."""
+    temperature: float = 200.0
+    """τ of continuous in the last epoch; 1 in the first, geometric between."""
+
+    validation: float = 0.0
+    """Fraction of the training images held out and read instead of the test images: to choose
+    hyperparameters; 0 reads the test images."""
+    data_root: Path | None = None
+    """Folder with the official files or the array cache (cifar10.npz …)."""
+    download: bool = False
+    """Fetch the official files into --data-root."""
+
+    device: Annotated[str, _default("cuda if there is one")] = "auto"
+    """cpu, cuda or cuda:N."""
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], _default("bfloat16 on CUDA, else float32")
+    ] = "auto"
+    """Of forward and backward; weights and updates stay float32."""
+    layout: Annotated[
+        Literal["auto", "contiguous", "channels-last"], _default("channels-last only on CUDA")
+    ] = "auto"
+    """Memory format of images and convolutions."""
+    capture: bool = True
+    """On CUDA: replay each training step as a CUDA graph."""
+    deterministic: bool = False
+    """On CUDA: only kernels that give the same bits twice (slower)."""
+    threads: int = 1
+    """CPU threads per process; part of what a seed's numbers depend on."""
+
+    out: Path = Path("results/one-shot")
+    """Folder for rows.parquet, paths.npz, weights/, figures and manifest.json; finished runs
+    found there are not repeated."""
+    jobs: Annotated[int, _default("cores / threads, on CUDA 1")] = 0
+    """Runs at a time, each in a process of its own."""
+    force: bool = False
+    """Repeat finished runs."""
+    tensorboard: bool = False
+    """Also write TensorBoard scalars into OUT/tensorboard."""
+
+    def runs(self) -> list[Run]:
+        """Return every run; raises InputError where a value breaks its rule."""
+        from gpu_bench import methods
+
+        chosen = tuple(methods.METHODS) if self.methods == ("all",) else self.methods
+        used = {name: methods.options(name) for name in chosen}  # refuses unknown names
+        self._check()
+        common = self._common()
+        digest = self.digest()
+        optional = sorted({key for name in methods.METHODS for key in methods.options(name)})
+        given = {**dataclasses.asdict(self), "alpha_initial": self.alpha}
+        runs = []
+        for seed in range(self.seeds):
+            for name in dict.fromkeys(chosen):
+                lr = methods.METHODS[name].learning_rate if self.lr is None else self.lr
+                # an option that the method doesn't have must not make its run another one
+                own = {key: used[name].get(key) for key in optional}
+                own |= {k: given[k] for k in used[name] if given[k] is not None}
+                # where the first is given the second has no effect
+                for one, other in EITHER:
+                    if own[one] is not None:
+                        own[other] = None
+                own["weight_decay"] = self.weight_decay
+                runs.append(Run({**common, **own, "lr": lr, "method": name, "seed": seed}, digest))
+        return runs
+
+    def _common(self) -> Row:
+        from gpu_bench import masks
+
+        device = self._device()
+        cuda = device.startswith("cuda")
+        half = "bfloat16" if cuda else "float32"
+        names = ("dataset", "model", "epochs", "batch_size", "schedule", "momentum", "validation")
+        sparsities = masks.SPARSITIES if self.sparsities is None else self.sparsities
+        return {
+            "protocol": "one-shot",
+            **{name: getattr(self, name) for name in names},
+            "validation_seed": 0,
+            "warmup": self.epochs / 30 if self.warmup is None else self.warmup,
+            "sparsities": sorted({float(sparsity) for sparsity in sparsities}),
+            "device": device,
+            "precision": half if self.precision == "auto" else self.precision,
+            "channels_last": cuda if self.layout == "auto" else self.layout == "channels-last",
+            "capture": self.capture and cuda,
+            "deterministic": self.deterministic,
+            "threads": self.threads,
+        }
+
+    def _device(self) -> str:
+        import torch
+
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        from gpu_bench.data.batches import check_device
+
+        return str(check_device(self.device))
+
+    def processes(self) -> int:
+        """How many runs are computed at a time."""
+        if self.jobs:
+            return self.jobs
+        if self._device().startswith("cuda"):
+            return 1
+        return max((os.cpu_count() or 1) // self.threads, 1)
+
+    def _check(self) -> None:
+        from gpu_bench import data, models
+
+        if not self.methods:
+            raise InputError("--methods must hold at least one entry.")
+        for flag, value, names in (
+            ("--dataset", self.dataset, data.NAMES),
+            ("--model", self.model, models.NAMES),
+        ):
+            if value not in names:
+                raise InputError(f"{flag} must be one of {', '.join(names)}, but it is {value!r}.")
+        whole("--seeds", self.seeds, 1, 10_000)
+        whole("--epochs", self.epochs, 1)
+        whole("--batch-size", self.batch_size, 1)
+        whole("--jobs", self.jobs, 0, 1024)
+        whole("--threads", self.threads, 1, 1024)
+        if self.lr is not None:
+            number("--lr", self.lr, 0.0, open_low=True)
+        number("--warmup", 0.0 if self.warmup is None else self.warmup, 0.0, self.epochs)
+        if not 0.0 <= self.momentum < 1.0:
+            raise InputError(f"--momentum must lie in [0, 1), but it is {self.momentum}.")
+        number("--weight-decay", self.weight_decay, 0.0)
+        if self.sparsities is not None and not self.sparsities:
+            raise InputError("--sparsities must hold at least one entry.")
+        for sparsity in self.sparsities or ():
+            if not 0.0 <= sparsity < 1.0:
+                raise InputError(f"--sparsities must lie in [0, 1), but one is {sparsity}.")
+        if not 0.0 <= self.validation < 1.0:
+            raise InputError(f"--validation must lie in [0, 1), but it is {self.validation}.")
+        self._check_methods()
+
+    def _check_methods(self) -> None:
+        if self.alpha is not None and self.total is not None:
+            raise InputError(
+                f"--alpha and --total exclude each other (α follows from A and the learning "
+                f"rates), but they are {self.alpha} and {self.total}."
+            )
+        if self.threshold is not None and self.threshold_fraction:
+            raise InputError(
+                f"--threshold and --threshold-fraction exclude each other, but they are "
+                f"{self.threshold} and {self.threshold_fraction}."
+            )
+        for flag in ("alpha", "total", "threshold"):
+            value = getattr(self, flag)
+            if value is not None:
+                number(f"--{flag}", value, 0.0, infinite=flag == "threshold")
+        number("--beta", self.beta, 1e-30, 1e30)
+        number("--delta", 1.0 if self.delta is None else self.delta, 1.0)
+        number("--swing", self.swing, 1.0)
+        number("--threshold-fraction", self.threshold_fraction, 0.0)
+        number("--l1", self.l1 or 0.0, 0.0)
+        number("--l1-total", self.l1_total or 0.0, 0.0)
+        number("--str-start", self.str_start, -1e4, 0.0)
+        number("--str-total", self.str_total, 0.0)
+        number("--kappa", self.kappa, 1.0)
+        number("--mask-start", self.mask_start, -50.0, 50.0)
+        number("--mask-l1", self.mask_l1 or 0.0, 0.0)
+        number("--mask-l1-total", self.mask_l1_total, 0.0)
+        number("--mask-rate", self.mask_rate, 0.0)
+        number("--temperature", self.temperature, 1.0)
+
+    @staticmethod
+    def digest() -> str:
+        """Hash of the code that computes numbers."""
+        here = code_digest(Path(__file__).parent, PRESENTATION)
+        return here + code_digest(Path(mirrorflow.__file__).parent / "pilot", ())

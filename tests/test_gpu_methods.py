@@ -1,0 +1,202 @@
+"""The weight maps of gpu_bench: derivatives, starts, penalties, what moves between epochs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gpu_bench import methods
+from gpu_bench.methods import METHODS, Plan
+from mirrorflow.checks import InputError
+
+SIZES = (40, 7, 53)
+NAMES = list(METHODS)
+
+
+def weights(seed=0, scale=0.3):
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(sum(SIZES), generator=generator, dtype=torch.float64)
+
+
+def begun(name, epochs=10, rate_sum=50.0, x=None, **options):
+    """A method that has begun a run, and its parameters."""
+    x = weights() if x is None else x
+    method = methods.build(name, options)
+    method.begin(Plan(epochs, rate_sum, SIZES), x)
+    return method, method.start(x)
+
+
+def moved(method, parameters):
+    """The parameters away from their start, where no coordinate is special."""
+    generator = torch.Generator().manual_seed(1)
+    return tuple(
+        p + 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_autograds(name):
+    """(∂g/∂θ)ᵀ ∂x in closed form against torch.autograd, float64."""
+    options = {"str_start": -1.5, "kappa": 2.0, "mask_start": 0.3}
+    method, parameters = begun(name, **options)
+    for epoch in range(1, 4):  # a temperature that is not 1
+        method.after_epoch(epoch, 0.5, 1.0)
+    leaves = tuple(p.detach().clone().requires_grad_() for p in moved(method, parameters))
+    slope = weights(seed=2)
+    expected = torch.autograd.grad(method.weight(*leaves), leaves, slope)
+    found = method.gradients(tuple(leaf.detach() for leaf in leaves), slope.clone())
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+def test_gradient_of_other_powers():
+    method, parameters = begun("powerprop", kappa=3.5)
+    leaf = parameters[0].detach().clone().requires_grad_()
+    slope = weights(seed=2)
+    (expected,) = torch.autograd.grad(leaf * leaf.abs() ** 2.5, leaf, slope)
+    torch.testing.assert_close(method.gradients(parameters, slope)[0], expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_penalties_are_the_gradients_of_what_they_say(name):
+    """Decay and further penalty together, on top of a gradient that is there already."""
+    terms = {
+        "lasso": lambda x: 0.7 * x.abs().sum(),
+        "mask-l1": lambda m, w: 0.7 * m.abs().sum(),
+        "continuous": lambda theta, s: 0.7 * torch.sigmoid(s).sum(),
+    }
+    term = terms.get(name, lambda *_: torch.zeros((), dtype=torch.float64))
+    method, parameters = begun(name, l1=0.7, mask_l1=0.7, mask_rate=1.0)
+    leaves = tuple(p.detach().clone().requires_grad_() for p in moved(method, parameters))
+    value = term(*leaves) + sum(0.0 * leaf.sum() for leaf in leaves)
+    expected = torch.autograd.grad(value, leaves)
+    found = tuple(torch.ones_like(leaf) for leaf in leaves)
+    method.penalize(tuple(leaf.detach() for leaf in leaves), found)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, 1.0 + theirs, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_starts_at_the_weights_it_is_given(name):
+    method, parameters = begun(name)
+    x = weights()
+    # STR's thresholds are σ(s₀) at the start, σ(−8) = 3.4e-4
+    tolerance = 3.4e-4 if name == "str" else 1e-15
+    assert float((method.weight(*parameters) - x).abs().max()) <= tolerance
+    assert len(parameters) == len(method.letters) == len(method.decays())
+
+
+def test_starts_of_the_products():
+    m, w = begun("pilot", beta=0.5)[1]
+    torch.testing.assert_close(m**2 - w**2, torch.full_like(m, 0.5))
+    for name, options in (("spred", {}), ("pilot", {"init": "balanced"})):
+        m, w = begun(name, **options)[1]
+        assert torch.equal(m.abs(), w.abs())
+
+
+@pytest.mark.parametrize("name", ["spred", "pilot"])
+def test_total_sets_alpha(name):
+    """α = A / rate_sum, and the decay of m and w is 2α."""
+    method, _ = begun(name, rate_sum=80.0, total=2.0)
+    assert method.alpha == pytest.approx(0.025)
+    assert [float(decay) for decay in method.decays()] == pytest.approx([0.05, 0.05])
+    method, _ = begun(name, rate_sum=80.0, total=2.0, alpha_initial=0.3)
+    assert method.alpha == 0.3
+
+
+def test_controller_reaches_its_swing_and_returns():
+    """T/2 risings multiply α by 2.11, as δ = 1.01 does in 75 of 150 epochs; then it falls."""
+    method, _ = begun("pilot", epochs=30, alpha_initial=0.1)
+    decay = method.decays()[0]
+    alphas = []
+    for epoch in range(1, 31):
+        method.after_epoch(epoch, epoch / 30, 1.0)
+        alphas.append(method.alpha)
+    assert max(alphas) == pytest.approx(0.211)
+    assert alphas.index(max(alphas)) == 14
+    assert alphas[-1] == pytest.approx(0.1)
+    # the very tensor that a captured step reads has followed
+    assert method.decays()[0] is decay
+    assert float(decay) == pytest.approx(0.2)
+    paper = methods.build("pilot", {})
+    paper.begin(Plan(150, 1.0, SIZES), weights())
+    assert paper.readings()["delta"] == pytest.approx(1.01, abs=1e-4)
+
+
+def test_threshold_as_a_fraction_of_the_start():
+    x = weights()
+    method, _ = begun("pilot", x=x, threshold_fraction=0.5)
+    K = 0.5 * float(x.abs().sum())
+    assert method.readings()["threshold"] == pytest.approx(K)
+    before = method.alpha
+    method.after_epoch(1, 0.5, 0.99 * K)
+    assert method.alpha < before
+    method, _ = begun("pilot", x=x, threshold_fraction=0.5)
+    method.after_epoch(1, 0.5, 1.01 * K)
+    assert method.alpha > before
+    absolute, _ = begun("pilot", threshold=8000.0, threshold_fraction=0.5)
+    assert absolute.readings()["threshold"] == 8000.0
+
+
+def test_controller_off_keeps_alpha():
+    method, _ = begun("pilot", controller=False, delta=3.0)
+    before = method.alpha
+    for epoch in range(1, 11):
+        method.after_epoch(epoch, epoch / 10, 1.0)
+    assert method.alpha == before
+
+
+@pytest.mark.parametrize("rate_sum", [50.0, 5000.0])
+def test_str_opens_its_thresholds_whatever_the_length_of_the_run(rate_sum):
+    """Without gradient s decays to s₀ e^{−str_total}: the decay has to grow with 1/Σ η."""
+    method, (_, s) = begun("str", rate_sum=rate_sum, str_start=-10.0, str_total=1.5)
+    steps = 20_000
+    for _ in range(steps):
+        s = s - rate_sum / steps * method.decays()[1] * s
+    # Euler's error is str_total²/(2·steps) = 6e-5
+    torch.testing.assert_close(s, torch.full_like(s, -10.0 * math.exp(-1.5)), rtol=1e-4, atol=0)
+
+
+def test_str_cuts_to_exact_zeros_layer_by_layer():
+    method, (theta, s) = begun("str")
+    s = torch.tensor([-50.0, 50.0, 0.0], dtype=torch.float64)
+    first, second, third = method.weight(theta, s).split(SIZES)
+    theta = theta.split(SIZES)
+    torch.testing.assert_close(first, theta[0])
+    assert not second.any()
+    assert torch.equal(third != 0, theta[2].abs() > 0.5)
+
+
+def test_continuous_hardens_geometrically_and_ends_hard():
+    method, (theta, _) = begun("continuous", epochs=5, mask_start=-0.2)
+    taus = [method.readings()["tau"]]
+    for epoch in range(1, 5):
+        method.after_epoch(epoch, 0.5, 1.0)
+        taus.append(method.readings()["tau"])
+    assert taus == pytest.approx([200.0 ** (k / 4) for k in range(5)])
+    s = torch.linspace(-1.0, 1.0, theta.numel(), dtype=torch.float64)
+    scale = 1.0 + math.exp(0.2)  # 1/σ(−0.2)
+    hard = method.fold(theta, s)
+    torch.testing.assert_close(hard, torch.where(s > 0, scale * theta, 0.0))
+    # far from s = 0 the trained network is already the folded one
+    far = s.abs() > 0.2
+    torch.testing.assert_close(method.weight(theta, s)[far], hard[far], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("lasso", "l1"), ("mask-l1", "l1"), ("continuous", "mask_l1")]
+)
+def test_l1_shrinks_runs_of_any_length_alike(name, option):
+    """λ = total / Σ(η/(1 − momentum)), or as given."""
+    method, _ = begun(name, rate_sum=80.0, **{f"{option}_total": 2.0})
+    assert method.readings()[option] == pytest.approx(0.025)
+    method, _ = begun(name, rate_sum=80.0, **{option: 0.5})
+    assert method.readings()[option] == 0.5
+
+
+def test_unknown_method_lists_the_others():
+    with pytest.raises(InputError, match=r"dense, pilot, spred, lasso.*'magic' is not"):
+        methods.options("magic")

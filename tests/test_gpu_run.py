@@ -1,0 +1,391 @@
+"""python -m gpu_bench.run from end to end on real digits: rows, files, resuming, refusals."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas
+import pytest
+import torch
+
+from gpu_bench import data, grid, masks, methods, models, report, run
+from gpu_bench.protocols import one_shot
+from gpu_bench.settings import OneShot
+from mirrorflow import results
+
+# a tenth of a second per epoch: what the files hold matters here, not how good it is
+QUICK = ["--epochs", "2", "--batch-size", "359", "--jobs", "1", "--sparsities", "0", "0.5", "0.9"]
+
+
+def main(folder, *flags):
+    return run.main([*QUICK, "--out", str(folder), *flags])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def _no_figures(monkeypatch):
+    """Drawing takes longer than these runs; `finished` has drawn everything once."""
+    monkeypatch.setattr(report, "figures", lambda *_: [])
+
+
+pytestmark = pytest.mark.usefixtures("_no_figures")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Every method, one seed."""
+    folder = tmp_path_factory.mktemp("one-shot")
+    assert main(folder, "--methods", "all", "--seeds", "1", "--total", "1.5") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frame(finished):
+    return results.load(finished)
+
+
+def test_one_row_per_run_and_sparsity(finished, frame):
+    assert set(frame["method"]) == set(methods.METHODS)
+    assert len(frame) == 3 * len(methods.METHODS)
+    assert frame["status"].eq("completed").all()
+    assert frame["accuracy"].between(0, 1).all()
+    assert list(frame["sparsity"][:3]) == [0.0, 0.5, 0.9]
+    # exact: to the nearest weight
+    assert (frame["measured_sparsity"] - frame["sparsity"]).abs().max() < 1 / 200_000
+    assert frame["threads_used"].eq(1).all()
+    paths = results.load_paths(finished / "paths.npz")
+    for key in frame["key"].unique():
+        for name in one_shot.CURVES:
+            assert paths[f"{key}/{name}"].shape == (2,)
+        assert paths[f"{key}/layer_density"].shape[0] == 3
+        np.testing.assert_allclose(paths[f"{key}/layer_density"][0], 1.0)
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["configuration"]["total"] == 1.5
+    assert manifest["sha256"]["rows.parquet"]
+    drawn = {
+        f"{name}.{kind}" for name in ("accuracy", "epochs", "layers") for kind in ("png", "pdf")
+    }
+    assert drawn <= {path.name for path in finished.iterdir()}
+
+
+def test_every_run_carries_the_theory(frame):
+    """A as asked for, a = ½βe^{−4A}; no A where there is no such penalty."""
+    rows = frame.drop_duplicates("key").set_index("method")
+    assert rows.loc["spred", "total_spent"] == pytest.approx(1.5)
+    assert rows.loc["spred", "predicted_scale"] == 0.0
+    spent = rows.loc["pilot", "total_spent"]
+    assert spent == pytest.approx(1.5, rel=0.6)
+    assert rows.loc["pilot", "predicted_scale"] == pytest.approx(0.5 * math.exp(-4 * spent))
+    others = rows.drop(index=["spred", "pilot"])
+    assert others["total_spent"].isna().all()
+    assert rows.loc["spred", "alpha_first"] == pytest.approx(1.5 / rows.loc["spred", "rate_sum"])
+
+
+def test_no_cut_is_the_trained_network(finished, frame):
+    """Sparsity 0 and the last epoch's accuracy are one number, where folding changes nothing."""
+    rows = frame[frame["sparsity"] == 0]
+    assert (rows["accuracy"] == rows["uncut_accuracy"]).all()
+    rows = rows[rows["method"] != "continuous"]
+    assert (rows["accuracy"] == rows["last_accuracy"]).all()
+    paths = results.load_paths(finished / "paths.npz")
+    for _, row in rows.iterrows():
+        assert paths[f"{row['key']}/test_accuracy"][-1] == row["accuracy"]
+
+
+@pytest.mark.parametrize("name", ["dense", "pilot", "continuous"])
+def test_files_rebuild_the_row_in_an_untouched_model(finished, frame, name):
+    row = frame[(frame["method"] == name) & (frame["sparsity"] == 0.9)].iloc[0]
+    start = finished / "weights" / row["files"]
+    digits = data.load("digits")
+    model = models.build("resnet20", digits.shape, digits.classes, seed=99)
+    keys = list(model.state_dict())
+    state = torch.load(start.with_name(f"{start.name}.pt"), weights_only=True)
+    assert list(state) == keys
+    model.load_state_dict(state)
+    if name != "continuous":  # the whole network, not what the last cut left of it
+        assert all(bool((w != 0).all()) for w in masks.prunable(model).values())
+    mask = masks.load(start.with_name(f"{start.name}-mask-0.9000.pt"), model)
+    masks.apply(model, mask)
+    model.eval()
+    right = total = 0
+    with torch.no_grad():
+        for images, labels in digits.batches(359, 0).evaluation():
+            right += int((model(images).argmax(1) == labels).sum())
+            total += len(labels)
+    assert right / total == pytest.approx(row["accuracy"], abs=1e-12)
+    zeros = sum(int((w == 0).sum()) for w in masks.prunable(model).values())
+    assert zeros >= round(0.9 * row["prunable_weights"])
+    text = json.loads(start.with_name(f"{start.name}.json").read_text())
+    told = text["sparsities"]["0.9000"]
+    assert told["measured_sparsity"] == pytest.approx(row["measured_sparsity"])
+    assert set(told["layers"]) == set(masks.prunable(model))
+    assert 0 < told["flops"]["masked"] < told["flops"]["dense"] == text["flops"]["dense"]
+
+
+def test_cuts_are_the_smallest_weights(finished, frame):
+    row = frame[(frame["method"] == "dense") & (frame["sparsity"] == 0.5)].iloc[0]
+    start = finished / "weights" / row["files"]
+    state = torch.load(start.with_name(f"{start.name}.pt"), weights_only=True)
+    mask = masks.load(start.with_name(f"{start.name}-mask-0.9000.pt"))
+    kept = torch.cat([state[name][m].abs() for name, m in mask.items()])
+    cut = torch.cat([state[name][~m].abs() for name, m in mask.items()])
+    assert float(kept.min()) >= float(cut.max())
+
+
+def test_finished_runs_are_not_repeated(finished, frame, monkeypatch, capsys):
+    """The same rows again without a computation; one more seed computes that one only."""
+    calls = []
+    original = one_shot.compute
+
+    def counted(run, *rest):
+        calls.append(run.spec["seed"])
+        return original(run, *rest)
+
+    monkeypatch.setattr(one_shot, "compute", counted)
+    flags = ["--methods", "dense", "spred", "--total", "1.5"]
+    assert main(finished, *flags, "--seeds", "1") == 0
+    assert calls == []
+    assert main(finished, *flags, "--seeds", "2") == 0
+    assert calls == [1, 1]
+    again = results.load(finished)
+    before = frame[frame["method"].isin(["dense", "spred"])].reset_index(drop=True)
+    assert_same_rows(again[again["seed"] == 0].reset_index(drop=True), before)
+    # a seed's initial weights are the same for every method, and its own
+    assert again["norm_initial"].nunique() == 2
+    # options of other methods leave a method's runs alone
+    assert main(finished, *flags, "--seeds", "1", "--kappa", "3", "--beta", "2") == 0
+    assert calls == [1, 1]
+    assert "± " in capsys.readouterr().out
+    # forced: the same seed gives the same numbers, bit for bit, and computes
+    assert main(finished, *flags, "--seeds", "1", "--force") == 0
+    assert calls == [1, 1, 0, 0]
+    forced = results.load(finished)
+    clock = [name for name in forced if name.endswith("_seconds") or "per_second" in name]
+    assert_same_rows(forced.drop(columns=clock), before.drop(columns=clock))
+
+
+def assert_same_rows(ours, theirs):
+    """Equal to the last bit; a column that is empty in one of the two has no type there."""
+    ours, theirs = (rows.dropna(axis=1, how="all") for rows in (ours, theirs))
+    pandas.testing.assert_frame_equal(ours, theirs[ours.columns], check_exact=True)
+    assert len(ours.columns) == len(theirs.columns)
+
+
+def test_processes_change_no_number(finished, frame, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(grid._Board, "show", lambda board, event: seen.append(event))
+    flags = ["--methods", "dense", "pilot", "--seeds", "1", "--total", "1.5"]
+    assert main(tmp_path, *flags, "--jobs", "2") == 0
+    # live progress comes from there too, each run's epochs in order
+    for title in ("dense seed 0", "pilot seed 0"):
+        assert [event[3]["number"] for event in seen if event[1] == title] == [1, 2]
+    there = results.load(tmp_path)
+    here = frame[frame["method"].isin(["dense", "pilot"])].reset_index(drop=True)
+    columns = ["key", "sparsity", "accuracy", "train_loss", "norm_final"]
+    pandas.testing.assert_frame_equal(there[columns], here[columns], check_exact=True)
+
+
+def test_divergence_is_a_status(tmp_path, capsys):
+    assert main(tmp_path, "--methods", "dense", "--lr", "1e30", "--seeds", "1") == 0
+    rows = results.load(tmp_path)
+    assert list(rows["status"]) == ["diverged"] * 3
+    assert rows["accuracy"].isna().all()
+    assert "lower --lr" in rows["message"][0]
+    assert "diverged" in capsys.readouterr().out
+
+
+def test_half_precision_and_channels_last(tmp_path):
+    """What CUDA uses by default, here on the CPU: other roundings, the same program."""
+    flags = ["--methods", "dense", "pilot", "str", "--seeds", "1", "--precision", "bfloat16"]
+    assert main(tmp_path, *flags, "--layout", "channels-last", "--deterministic") == 0
+    rows = results.load(tmp_path)
+    assert rows["status"].eq("completed").all()
+    assert rows["accuracy"].notna().all()
+    torch.use_deterministic_algorithms(False)
+
+
+def test_validation_reads_held_out_training_images(tmp_path):
+    assert (
+        main(
+            tmp_path,
+            "--methods",
+            "dense",
+            "--seeds",
+            "1",
+            "--validation",
+            "0.25",
+            "--batch-size",
+            "200",
+        )
+        == 0
+    )
+    rows = results.load(tmp_path)
+    held = len(data.load("digits").split(0.25, 0).test_labels)
+    # accuracies are whole numbers of held-out images
+    whole = rows["accuracy"] * held
+    assert (whole - whole.round()).abs().max() < 1e-9
+    assert rows["steps"].iloc[0] == 2 * (1078 // 200)
+
+
+REFUSALS = {
+    ("--dataset", "mnist"): "--dataset must be one of digits, fashion-mnist, cifar10",
+    ("--model", "vgg"): "--model must be one of resnet20",
+    ("--methods", "magic"): "--methods must be among dense, pilot",
+    ("--alpha", "0.1", "--total", "2"): "--alpha and --total exclude each other",
+    ("--threshold", "9", "--threshold-fraction", "0.5"): "exclude each other",
+    ("--sparsities", "0.5", "1"): "--sparsities must lie in [0, 1), but one is 1.0",
+    ("--sparsities", "-0.1"): "--sparsities must lie in [0, 1)",
+    ("--sparsities", "nan"): "--sparsities must lie in [0, 1)",
+    ("--batch-size", "5000"): "at most the number of training images",
+    ("--seeds", "0"): "--seeds must be at least 1",
+    ("--epochs", "0"): "--epochs must be at least 1",
+    ("--lr", "nan"): "--lr must be a finite number above 0",
+    ("--alpha", "-1"): "--alpha must be a finite number at least 0",
+    ("--beta", "0"): "--beta must be",
+    ("--delta", "0.9"): "--delta must be",
+    ("--warmup", "3"): "--warmup must be",
+    ("--momentum", "1"): "--momentum must lie in [0, 1)",
+    ("--device", "tpu9"): "device",
+    ("--dataset", "cifar10", "--data-root", "/nonexistent"): "cifar10",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", REFUSALS, ids=lambda flags: " ".join(flags))
+def test_bad_input_is_one_sentence(tmp_path, flags, capsys):
+    assert main(tmp_path / "new", *flags) == 2
+    error = capsys.readouterr().err
+    assert REFUSALS[flags] in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorboard") is not None, reason="needs a Python without tensorboard"
+)
+def test_tensorboard_without_tensorboard(tmp_path, capsys):
+    assert main(tmp_path, "--tensorboard") == 2
+    assert "pip install tensorboard" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_without_cuda(tmp_path, capsys):
+    assert main(tmp_path, "--device", "cuda") == 2
+    assert "CUDA" in capsys.readouterr().err
+
+
+def test_unknown_protocol(capsys):
+    assert run.main(["two-shot"]) == 2
+    assert "one-shot" in capsys.readouterr().err
+
+
+def test_too_little_gpu_memory_names_the_batch(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(one_shot, "_run", full)
+    assert main(tmp_path, "--methods", "dense", "--seeds", "1") == 2
+    assert "--batch-size 359 does not fit" in (error := capsys.readouterr().err)
+    assert "--batch-size 179" in error
+
+
+def test_a_run_that_breaks_leaves_the_others(tmp_path, monkeypatch, capsys):
+    original = one_shot._run
+
+    def breaks(spec, *rest):
+        if spec["method"] == "spred":
+            raise RuntimeError("broken on purpose")
+        return original(spec, *rest)
+
+    monkeypatch.setattr(one_shot, "_run", breaks)
+    assert main(tmp_path, "--methods", "dense", "spred", "--seeds", "1") == 1
+    assert "broken on purpose" in capsys.readouterr().err
+    assert set(results.load(tmp_path)["method"]) == {"dense"}
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
+    original, calls = one_shot._run, []
+
+    def interrupted(spec, *rest):
+        calls.append(spec["method"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(spec, *rest)
+
+    monkeypatch.setattr(one_shot, "_run", interrupted)
+    assert main(tmp_path, "--methods", "dense", "spred", "--seeds", "1") == 130
+    assert "finished runs are kept" in capsys.readouterr().err
+    assert len(list((tmp_path / "shards").glob("*.json"))) == 1
+
+
+def test_interval_is_students():
+    mean, half = report.interval([0.1, 0.2, 0.4])
+    assert mean == pytest.approx(0.7 / 3)
+    # t(0.975; 2) = 4.302653
+    assert half == pytest.approx(
+        4.302653 * np.std([0.1, 0.2, 0.4], ddof=1) / math.sqrt(3), rel=1e-6
+    )
+    assert math.isnan(report.interval([0.5])[1])
+    assert report.interval([0.5, math.nan])[0] == 0.5
+
+
+def test_runs_are_told_apart_by_what_changes_their_numbers():
+    def keys(**changes):
+        return [one.key for one in OneShot(methods=("dense", "pilot"), seeds=1, **changes).runs()]
+
+    base = keys()
+    assert len(set(base)) == 2
+    assert keys(jobs=7, force=True) == base
+    for change in ({"epochs": 31}, {"batch_size": 64}, {"validation": 0.1}, {"sparsities": (0.5,)}):
+        assert not set(keys(**change)) & set(base)
+    for change in ({"init": "balanced"}, {"total": 2.0}, {"delta": 1.0}, {"controller": False}):
+        dense, pilot = keys(**change)
+        assert dense == base[0]
+        assert pilot != base[1]
+
+
+def test_progress_of_a_run_reaches_the_board(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(grid._Board, "show", lambda board, event: seen.append(event))
+    assert main(tmp_path, "--methods", "spred", "--seeds", "1") == 0
+    assert [event[3]["number"] for event in seen] == [1, 2]
+    assert seen[0][1] == "spred seed 0"
+    assert {"loss", "accuracy", "alpha", "total", "norm", "images_per_second"} <= set(seen[0][3])
+
+
+def test_help_explains_and_imports_little():
+    """--help answers without torch; the benchmark never needs cvxpy."""
+    code = (
+        "import sys; sys.modules['cvxpy'] = None\n"
+        "from gpu_bench import run\n"
+        "try: run.main(['--help'])\n"
+        "except SystemExit as end: assert end.code in (0, None)\n"
+        "assert 'torch' not in sys.modules\n"
+        "from gpu_bench import data, grid, models, report\n"
+        "from gpu_bench.protocols import one_shot\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for flag in ("--methods", "--total", "--threshold-fraction", "--data-root", "--deterministic"):
+        assert flag in done.stdout
+
+
+@pytest.mark.slow
+def test_pilot_and_spred_keep_their_accuracy_where_dense_fails(tmp_path):
+    """The default command with one seed: 0.98 against less than 0.6 at 89 % zeros and more."""
+    assert run.main(["--seeds", "1", "--out", str(tmp_path)]) == 0
+    rows = results.load(tmp_path)
+    sparse = rows[rows["sparsity"].between(0.89, 0.98)].groupby("method")["accuracy"]
+    assert sparse.min()["pilot"] > 0.95
+    assert sparse.min()["spred"] > 0.95
+    assert sparse.max()["dense"] < 0.6

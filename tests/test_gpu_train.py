@@ -1,0 +1,310 @@
+"""The trainer of gpu_bench against torch's own optimizer, and its bookkeeping."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gpu_bench import methods
+from gpu_bench.flat import Flat
+from gpu_bench.rates import learning_rates
+from gpu_bench.train import Trainer
+from mirrorflow import pilot
+from mirrorflow.checks import InputError
+
+EPOCHS, STEPS, CLASSES = 4, 5, 3
+
+
+def network(seed=0):
+    """A small convolutional network in float64."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 3, bias=False),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 4, CLASSES),
+    ).double()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """These networks are too small for two threads, which would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Fixed:
+    """Batches of random images whose labels can be learned."""
+
+    def __init__(self, broken=False):
+        generator = torch.Generator().manual_seed(3)
+        self.images = torch.randn(STEPS, 16, 2, 4, 4, generator=generator, dtype=torch.float64)
+        self.labels = (self.images.mean((2, 3, 4)) > 0).long()
+        if broken:
+            self.images[2] = math.nan
+
+    def epoch(self, k):
+        yield from zip(self.images, self.labels, strict=True)
+
+
+def trained(name, epochs=EPOCHS, peak=0.2, model=None, batches=None, evaluate=None, **options):
+    model = network() if model is None else model
+    rates = learning_rates(peak, "cosine", epochs, STEPS, 1.0)
+    trainer = Trainer(model, methods.build(name, options), rates, epochs, weight_decay=3e-3)
+    history = trainer.train(Fixed() if batches is None else batches, evaluate)
+    trainer.fold()
+    return model, trainer, history
+
+
+def by_torch(model, groups, alphas=None, penalty=lambda: 0.0):
+    """The same training with torch.optim.SGD; `alphas` gives α of each epoch's "factors"."""
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+    rates = iter(learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0))
+    for epoch in range(EPOCHS):
+        for images, labels in Fixed().epoch(epoch):
+            rate = float(next(rates))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+                if alphas is not None and group.get("name") == "factors":
+                    group["weight_decay"] = 2.0 * alphas[epoch]
+            optimizer.zero_grad()
+            (functional.cross_entropy(model(images), labels) + penalty()).backward()
+            optimizer.step()
+    return model
+
+
+def assert_same(ours, theirs):
+    for (name, one), (other, two) in zip(
+        ours.state_dict().items(), theirs.state_dict().items(), strict=True
+    ):
+        assert name == other
+        torch.testing.assert_close(
+            one, two, rtol=1e-9, atol=1e-11, msg=lambda m, n=name: f"{n} {m}"
+        )
+
+
+@pytest.mark.parametrize(("name", "l1"), [("dense", 0.0), ("lasso", 0.01)])
+def test_plain_weights_are_torchs_sgd(name, l1):
+    ours, *_ = trained(name, weight_decay=2e-3, l1=l1)
+    theirs = network()
+    prunable = [theirs[0].weight, theirs[3].weight, theirs[6].weight]
+    rest = [p for p in theirs.parameters() if all(p is not q for q in prunable)]
+    groups = [
+        {"params": prunable, "weight_decay": 2e-3},
+        {"params": rest, "weight_decay": 3e-3},
+    ]
+    by_torch(theirs, groups, penalty=lambda: l1 * sum(p.abs().sum() for p in prunable))
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize(("name", "init"), [("pilot", "pilot"), ("spred", "balanced")])
+def test_products_are_mirrorflows_parametrization_under_torchs_sgd(name, init):
+    """x a plain parameter with chain-rule updates = autograd through m ⊙ w."""
+    options = {"alpha_initial": 0.02}
+    if name == "pilot":
+        options |= {"delta": 1.5, "beta": 0.7}
+    ours, _, history = trained(name, **options)
+    alphas = [epoch.alpha for epoch in history.epochs]
+    theirs = pilot.reparametrize(network(), beta=0.7, init=init)
+    by_torch(theirs, pilot.parameter_groups(theirs, 3e-3, 0.02), alphas)
+    assert_same(ours, pilot.fold(theirs))
+    assert (len(set(alphas)) > 1) == (name == "pilot")
+
+
+def test_total_is_the_sum_over_the_steps():
+    """A = Σ η_k α_k/(1 − momentum), with α as the controller moved it."""
+    _, trainer, history = trained("pilot", alpha_initial=0.02, delta=1.3)
+    rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0).reshape(EPOCHS, STEPS)
+    alphas = [epoch.alpha for epoch in history.epochs]
+    assert len(set(alphas)) > 1
+    expected = np.cumsum(rates.sum(1) * alphas) / (1.0 - 0.9)
+    assert [epoch.total for epoch in history.epochs] == pytest.approx(list(expected))
+    assert trainer.plan.rate_sum == pytest.approx(rates.sum() / 0.1)
+
+
+@pytest.mark.parametrize(("epochs", "peak"), [(2, 0.2), (6, 0.05)])
+def test_asked_total_is_spent(epochs, peak):
+    _, trainer, _ = trained("spred", epochs=epochs, peak=peak, total=1.7)
+    assert trainer.total == pytest.approx(1.7)
+
+
+def test_records_what_happened():
+    model, trainer, history = trained("lasso", l1=1e-2)
+    first, last = history.epochs[0], history.epochs[-1]
+    assert history.status == "completed"
+    assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4]
+    assert last.norm == pytest.approx(
+        sum(model[i].weight.abs().sum().item() for i in (0, 3, 6)), rel=1e-12
+    )
+    assert last.loss < first.loss
+    assert last.accuracy > 0.7
+    assert math.isnan(last.test_accuracy)
+    assert trainer.initial_norm == pytest.approx(
+        sum(network()[i].weight.abs().sum().item() for i in (0, 3, 6)), rel=1e-12
+    )
+
+
+def test_running_accuracy_and_loss_are_the_epochs():
+    """With η = 0 nothing moves but batch norm's statistics, and both can be read off."""
+    _, _, history = trained("dense", peak=1e-300)
+    model, batches = network().train(), Fixed()
+    with torch.no_grad():
+        pairs = [(model(images), labels) for images, labels in batches.epoch(0)]
+    loss = np.mean([functional.cross_entropy(a, b).item() for a, b in pairs])
+    hits = np.mean([(a.argmax(1) == b).double().mean().item() for a, b in pairs])
+    assert history.epochs[2].loss == pytest.approx(loss, rel=1e-9)
+    assert history.epochs[2].accuracy == pytest.approx(hits)
+
+
+def test_test_accuracy_is_read_in_evaluation_mode():
+    model = network()
+    held = Fixed()
+
+    def evaluate():
+        return trainer.accuracy(held.epoch(0))
+
+    rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0)
+    trainer = Trainer(model, methods.build("dense", {}), rates, EPOCHS)
+    history = trainer.train(held, evaluate)
+    model.eval()
+    hits = (model(held.images.flatten(0, 1)).argmax(1) == held.labels.flatten()).double().mean()
+    assert history.epochs[-1].test_accuracy == pytest.approx(float(hits))
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run():
+    _, _, history = trained("pilot", batches=Fixed(broken=True))
+    assert history.status == "diverged"
+    assert "lower --lr" in history.message
+    assert len(history.epochs) == 1
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_same_bits_twice(name):
+    one, two = (trained(name)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_every_method_learns(name):
+    _, _, history = trained(name, epochs=12, total=0.3, l1_total=0.1)
+    assert history.epochs[-1].accuracy > 0.9
+    assert history.epochs[-1].loss < 0.7 * history.epochs[0].loss
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_every_epoch_starts_at_the_methods_weights(name):
+    """Also where the epoch's end has changed the map itself (a temperature)."""
+    starts = []
+
+    class Watched(Fixed):
+        def epoch(self, k):
+            x = trainer.method.weight(*trainer.parameters)
+            starts.append(torch.equal(trainer.x.values, x))
+            yield from super().epoch(k)
+
+    rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0)
+    trainer = Trainer(network(), methods.build(name, {}), rates, EPOCHS)
+    trainer.train(Watched())
+    assert starts == [True] * EPOCHS
+
+
+class _Watch(TorchDispatchMode):
+    """Counts what waits for the device or can't be captured."""
+
+    waits = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._schema.name
+        if name in self.waits:
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_nothing_in_a_step_waits_for_the_device(name):
+    """Else it could be neither captured in a CUDA graph nor run ahead of the device."""
+    rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0)
+    trainer = Trainer(network(), methods.build(name, {}), rates, EPOCHS)
+    images, labels = next(Fixed().epoch(1))
+    watch = _Watch()
+    with watch:
+        trainer._step(images, labels)
+    assert watch.found == []
+    with watch:  # the watch sees what it is for
+        images.sum().item()
+    assert watch.found == ["aten::_local_scalar_dense"]
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_a_step_works_in_place(name):
+    """A captured step replays on fixed memory: nothing that lasts may be replaced by it."""
+    rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0)
+    model = network()
+    trainer = Trainer(model, methods.build(name, {}), rates, EPOCHS)
+    images, labels = next(Fixed().epoch(1))
+
+    def lasting():
+        tensors = [*trainer.parameters, *trainer.velocities, trainer.rest_velocity]
+        tensors += [trainer.x.values, trainer.x.gradient, trainer.rest.values, trainer.sums]
+        tensors += [*model.parameters(), *(p.grad for p in model.parameters())]
+        tensors += [decay for decay in trainer.method.decays() if torch.is_tensor(decay)]
+        return [tensor.data_ptr() for tensor in tensors]
+
+    before = lasting()
+    trainer.minus_rate.fill_(-0.1)
+    for epoch in range(1, 4):
+        trainer._step(images, labels)
+        trainer.method.after_epoch(epoch, 0.5, 1.0)
+    assert lasting() == before
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_flat_parameters_are_the_modules(layout):
+    model = network().to(memory_format=layout)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    flat = Flat(dict(model.named_parameters()))
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert model[0].weight.is_contiguous(memory_format=layout)
+    assert flat.values.numel() == sum(p.numel() for p in model.parameters())
+    flat.values.mul_(2.0)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, 2.0 * before[name])
+    images, labels = next(Fixed().epoch(1))
+    functional.cross_entropy(model(images), labels).backward()
+    expected = sum(float(p.grad.abs().sum()) for p in model.parameters())
+    assert float(flat.gradient.abs().sum()) == pytest.approx(expected)
+    assert expected > 0
+    parts = flat.split(flat.values)
+    assert parts["6.bias"].equal(model[6].bias.detach())
+
+
+def test_learning_rates():
+    cosine = learning_rates(0.4, "cosine", 10, 10, 1.0)
+    assert cosine[:10] == pytest.approx(0.04 * np.arange(1, 11))
+    assert cosine[10] == pytest.approx(0.4)
+    assert cosine[55] == pytest.approx(0.2)
+    assert 0 < cosine[-1] < 1e-3
+    step = learning_rates(0.4, "step", 8, 10, 0.5)
+    assert step[[4, 5, 39, 40, 59, 60, 79]] == pytest.approx(
+        [0.4, 0.4, 0.4, 0.04, 0.04, 0.004, 0.004]
+    )
+    assert learning_rates(0.4, "constant", 3, 2, 0.0) == pytest.approx(np.full(6, 0.4))
+    with pytest.raises(InputError, match="--schedule must be one of cosine"):
+        learning_rates(0.4, "linear", 3, 2, 0.0)
+    with pytest.raises(InputError, match="--warmup"):
+        learning_rates(0.4, "cosine", 3, 2, 4.0)
