@@ -33,6 +33,9 @@ figures: $(READY)
 		cp results/$$study/*.png results/$$study/*.pdf figures/; \
 		cp results/$$study/rows.parquet figures/$${study}_rows.parquet; \
 	done
+	$(BIN)/python -m gpu_bench.run --methods all
+	for suffix in png pdf; do cp results/one-shot/accuracy.$$suffix figures/one_shot.$$suffix; done
+	cp results/one-shot/rows.parquet figures/one_shot_rows.parquet
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
