@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from mirrorflow.checks import Array, InputError
 from mirrorflow.results import Folder, Row, Run
+from mirrorflow.sweep.runner import worker_processes
 
 __all__ = ["Failure", "Job", "Readings", "execute"]
 
@@ -126,10 +127,7 @@ def _outcomes(
         return
     import joblib
 
-    with (
-        _Post(board.show) as post,
-        joblib.parallel_config(backend="loky", inner_max_num_threads=1),
-    ):
+    with _Post(board.show) as post, worker_processes(processes):
         parallel = joblib.Parallel(n_jobs=processes, return_as="generator_unordered", batch_size=1)
         work = (joblib.delayed(_attempt_and_post)(job, run, post.address) for run in runs)
         yield from parallel(work)

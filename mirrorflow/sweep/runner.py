@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +24,7 @@ from mirrorflow.checks import Array
 from mirrorflow.results import Folder, Row, Run
 from mirrorflow.sweep.study import Study
 
-__all__ = ["Failure", "execute"]
+__all__ = ["Failure", "execute", "worker_processes"]
 
 Failure = tuple[Run, str]
 
@@ -65,11 +68,31 @@ def _outcomes(batches: Sequence[list[Run]], compute: Compute, jobs: int) -> Iter
     if jobs == 1 or len(batches) < 2:
         yield from (_attempt(batch, compute) for batch in batches)
         return
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+    with worker_processes(jobs):
         parallel = joblib.Parallel(
             n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs"
         )
         yield from parallel(joblib.delayed(_attempt)(batch, compute) for batch in batches)
+
+
+@contextlib.contextmanager
+def worker_processes(jobs: int) -> Iterator[None]:
+    """Inside, joblib's processes have one BLAS thread each and Ctrl-C reaches this process alone.
+
+    A terminal sends Ctrl-C to the workers too, which would print a traceback each. They inherit
+    that it is ignored when they start, and this process stops them.
+    """
+    import joblib
+
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+        try:
+            joblib.Parallel(n_jobs=jobs)(joblib.delayed(int)() for _ in range(jobs))
+        finally:
+            if main:
+                signal.signal(signal.SIGINT, before)
+        yield
 
 
 def _attempt(batch: list[Run], compute: Compute) -> Outcome:
