@@ -78,6 +78,15 @@ def test_rows_are_what_the_library_computes(finished):
     assert row["loss_end"] == pytest.approx(problem.loss(flow.x[0]), rel=1e-3)
 
 
+def test_flows_that_have_not_arrived_are_said(finished):
+    frame = results.load(finished)
+    assert STUDY.remarks(frame) == []
+    late = frame.copy()
+    late.loc[late["schedule"].eq("quadratic"), "convergence"] = np.nan
+    (said,) = STUDY.remarks(late)
+    assert said.startswith("2 flows had not come within 1% of their limit at the end time")
+
+
 def test_a_wrong_verdict_is_shown(finished):
     frame = results.load(finished)
     frame.loc[0, ["finite_time", "finite_time_holds"]] = [1.0, False]

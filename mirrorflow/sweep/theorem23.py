@@ -223,11 +223,12 @@ class Theorem23(Study):
                 f"{int(lost.sum())} flows: rounding let balanced coordinates of integrated (m, w) "
                 "change sign, which exact arithmetic forbids; no verdict from these paths."
             )
-        waiting = ended & ~lost & (frame["arrival"].isna() if "arrival" in frame else True)
+        judged = frame[[n for n in ("convergence", "following") if n in frame]].notna().any(axis=1)
+        waiting = ended & ~lost & ~judged
         if waiting.any():
             said.append(
-                f"{int(waiting.sum())} flows had not arrived at their end time; "
-                "their verdict is the one at finite time."
+                f"{int(waiting.sum())} flows had not come within {NOT_ARRIVED:.0%} of their limit "
+                "at the end time; their verdict is the one at finite time."
             )
         if not ended.all():
             said.append(f"{int((~ended).sum())} flows failed: {frame['message'][~ended].iloc[0]}")
