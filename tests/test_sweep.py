@@ -240,7 +240,14 @@ def test_interrupt_keeps_what_is_done(tmp_path):
     out = str(tmp_path / "out")
     flags = ["--problem", "gaussian", "--seeds", "40", "--jobs", "2", "--out", out]
     command = [sys.executable, "-m", "mirrorflow.sweep", *flags]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # a runner in the background may have told its children to ignore Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     shards = tmp_path / "out" / "shards"
     for _ in range(600):
         if shards.is_dir() and len(list(shards.glob("*.json"))) >= 3:
