@@ -127,7 +127,6 @@ def integrate(
     times: Array,
     counts: Counts,
     *,
-    first_step: float | None = None,
     max_steps: int = 100_000,
 ) -> Iterator[Array]:
     """Yield y at times[1], times[2], …, starting from y at times[0]; steps end on each time.
@@ -138,7 +137,7 @@ def integrate(
         If more than `max_steps` steps are needed or the step size underflows.
     """
     t = float(times[0])
-    h = first_step if first_step is not None else _first_step(system, t, y, float(times[-1]))
+    h = _first_step(system, t, y, float(times[-1]))
     counts.derivatives += 1
     previous, rejected = 1.0, False
     for target in times[1:]:
@@ -174,7 +173,7 @@ def integrate(
 def _first_step(system: System, t: float, y: Array, end: float) -> float:
     # a step over which the linear change stays small in units of a loose tolerance
     rate = system.error(system.derivative(t, y), y)
-    return min(end - t, 1e-2 * (1.0 / rate) ** 0.2 if rate > 0 else end - t, end - t)
+    return min(1e-2 * rate**-0.2, end - t) if rate > 0 else end - t
 
 
 def _step(system: System, t: float, y: Array, h: float) -> tuple[Array, Array]:

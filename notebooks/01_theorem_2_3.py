@@ -117,8 +117,8 @@ print(f"factorizations at A = 8: {limits[-1].iterations};  gap: {limits[-1].gap:
 #
 # The dual system satisfies the theorem's form by construction, so it cannot confirm it.
 # `direct_flow` integrates $\dot m = -w\odot\nabla f - 2\alpha m$, $\dot w = -m\odot\nabla f -
-# 2\alpha w$ as they stand. Each certificate compares a number with a bound that was fixed
-# beforehand.
+# 2\alpha w$ as they stand. Each certificate compares a number with a bound that comes from rtol
+# or from what is left of the penalty.
 
 # %%
 rtol = 1e-8
