@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -22,9 +22,11 @@ from mirrorflow.checks import Array, InputError
 from mirrorflow.results import Folder, Row, Run
 from mirrorflow.sweep.runner import worker_processes
 
-__all__ = ["Failure", "Job", "Readings", "execute"]
+if TYPE_CHECKING:
+    from gpu_bench.experiment import Place
+    from gpu_bench.ranks import Ranks
 
-LISTS = {"sparsities": "sparsity", "measured_sparsity": "measured_sparsity", "accuracy": "accuracy"}
+__all__ = ["Failure", "Job", "Readings", "execute"]
 
 
 class Failure(NamedTuple):
@@ -42,20 +44,21 @@ class Job:
     Attributes
     ----------
     compute : callable
-        compute(run, folder, data_root, tell) -> (row, arrays); a function of a module.
-    weights : Path
-        Where it writes the networks.
+        compute(run, place, ranks, tell) -> (row, arrays); a function of a module.
+    place : Place
+        Where data, networks and checkpoints are.
+    ranks : Ranks
+        The processes that compute each run together.
     """
 
     compute: Callable[..., tuple[Row, dict[str, Array]]]
-    weights: Path
-    data_root: str | None
-    tensorboard: Path | None = None
+    place: Place
+    ranks: Ranks
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Reading(Run):
-    """One sparsity of a run; it has the run's key."""
+    """One entry of a run's lists; it has the run's key."""
 
     place: int = 0
 
@@ -65,34 +68,43 @@ class _Reading(Run):
 
 
 class Readings(Folder):
-    """A result folder whose rows.parquet has one row per run and sparsity.
+    """A result folder whose rows.parquet has several rows per run: one per sparsity or cycle.
 
-    On disk a run is one shard, as everywhere; its lists over the sparsities become rows when
-    they are consolidated. Rows of one run share their `key`, under which paths.npz has its curves.
+    On disk a run is one shard, as everywhere; its lists become rows when they are consolidated.
+    Rows of one run share their `key`, under which paths.npz has its curves.
+
+    Parameters
+    ----------
+    path : Path
+    columns : mapping of str to str
+        The lists of a run's row, and the columns that their entries go to.
     """
 
-    _last: tuple[str, tuple[Row, dict[str, Array]] | None] = ("", None)
+    def __init__(self, path: Path, columns: Mapping[str, str]) -> None:
+        super().__init__(path)
+        self._columns = columns
+        self._last: tuple[str, tuple[Row, dict[str, Array]] | None] = ("", None)
 
     def read(self, run: Run) -> tuple[Row, dict[str, Array]] | None:
         if not isinstance(run, _Reading):
             return super().read(run)
-        if self._last[0] != run.key:  # one file for all of its sparsities
+        if self._last[0] != run.key:  # one file for all of its entries
             self._last = (run.key, super().read(run.run))
         found = self._last[1]
         if found is None:
             return None
         row, arrays = dict(found[0]), found[1]
-        flat = {name: row.pop(column)[run.place] for column, name in LISTS.items()}
+        flat = {name: row.pop(column)[run.place] for column, name in self._columns.items()}
         return {**row, **flat}, arrays
 
     def consolidate(
         self, runs: Iterable[Run], command: str, configuration: Mapping[str, Any]
     ) -> Any:
-        readings = [
-            _Reading(run.spec, run.digest, place)
-            for run in runs
-            for place in range(len(run.spec["sparsities"]))
-        ]
+        readings = []
+        for run in runs:
+            found = super().read(run)
+            places = len(found[0][next(iter(self._columns))]) if found else 0
+            readings += [_Reading(run.spec, run.digest, place) for place in range(places)]
         return super().consolidate(readings, command, configuration)
 
 
@@ -101,18 +113,31 @@ def execute(
 ) -> list[Failure]:
     """Compute every run that is not on disk yet; return those that raised.
 
-    Ctrl-C leaves what is finished on disk and raises KeyboardInterrupt.
+    A run that was broken off goes on from its last checkpoint. Ctrl-C leaves what is finished on
+    disk and raises KeyboardInterrupt.
     """
     todo = [run for run in runs if force or folder.read(run) is None]
+    job.ranks.agree(" ".join(run.key for run in todo))
+    if force and job.ranks.first:
+        for run in todo:
+            _checkpoints(job, run).clear()
+    job.ranks.barrier()
     failures: list[Failure] = []
-    with _Board(len(runs), len(runs) - len(todo)) as board:
+    with _Board(len(runs), len(runs) - len(todo), job.ranks.first) as board:
         for run, outcome in _outcomes(job, todo, min(processes, len(todo)), board):
             board.finish(run.key)
             if isinstance(outcome, Failure):
                 failures.append(outcome)
-            else:
+            elif job.ranks.first:
                 folder.write(run, *outcome)
+                _checkpoints(job, run).clear()
     return failures
+
+
+def _checkpoints(job: Job, run: Run) -> Any:
+    from gpu_bench.checkpoints import Checkpoints
+
+    return Checkpoints(job.place.out / "checkpoints", run.key)
 
 
 Outcome = tuple[Row, dict[str, Array]] | Failure
@@ -185,24 +210,44 @@ def _attempt_and_post(job: Job, run: Run, address: Address) -> tuple[Run, Outcom
 
 
 def _attempt(job: Job, run: Run, send: Callable[[Event], None]) -> tuple[Run, Outcome]:
-    spec = run.spec
-    title = f"{spec['method']} seed {spec['seed']}"
-    write = _tensorboard(job.tensorboard, run) if job.tensorboard else None
+    epochs = run.spec["epochs"] * run.spec.get("cycles", 1)
+    boards = job.place.tensorboard if job.ranks.first else None
+    write = _tensorboard(boards, run) if boards else None
 
     def tell(epoch: Any) -> None:
         record = dataclasses.asdict(epoch)
-        send((run.key, title, spec["epochs"], record))
+        send((run.key, _title(run.spec), epochs, record))
         if write is not None:
             write(record)
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said once, when the grid was set up
-            return run, job.compute(run, job.weights, job.data_root, tell)
+            return run, job.compute(run, job.place, job.ranks, tell)
     except InputError as error:
         return run, Failure(run, str(error), True)
-    except Exception:  # one broken run must not take the others down; it is reported by name
+    except Exception as error:  # one broken run must not take the others down
+        if job.ranks.size > 1:  # the other ranks wait for this one: end them all
+            raise
+        if type(error).__name__ == "OutOfMemoryError":
+            return run, Failure(run, _too_large(run.spec), True)
         return run, Failure(run, traceback.format_exc(limit=-3), False)
+
+
+def _too_large(spec: Row) -> str:
+    size = spec["batch_size"]
+    return (
+        f"--batch-size {size} does not fit into the memory of {spec['device']}; try "
+        f"--batch-size {max(size // 2, 1)}."
+    )
+
+
+def _title(spec: Row) -> str:
+    """What tells a run from the others, as far as the board has room."""
+    words = [spec["method"], spec.get("variant"), spec.get("mask")]
+    if spec.get("target_sparsity") is not None:
+        words.append(f"{spec['target_sparsity']:g}")
+    return " ".join([*(word for word in words if word), f"seed {spec['seed']}"])
 
 
 def _tensorboard(folder: Path, run: Run) -> Callable[[dict[str, Any]], None]:
@@ -223,7 +268,7 @@ def _tensorboard(folder: Path, run: Run) -> Callable[[dict[str, Any]], None]:
 class _Board:
     """Live progress on stderr: all runs, and one line for each that is being computed."""
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int, done: int, visible: bool) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -231,6 +276,7 @@ class _Board:
             TimeRemainingColumn(),
             TextColumn("{task.fields[words]}"),
             console=Console(file=sys.stderr),
+            disable=not visible,
         )
         self._all = self._progress.add_task("runs", total=total, completed=done, words="")
         self._tasks: dict[str, TaskID] = {}

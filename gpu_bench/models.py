@@ -8,13 +8,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpu_bench.data.folders import need_torchvision
 from mirrorflow.checks import InputError, whole
 from mirrorflow.problems import random_stream
 
@@ -39,7 +37,9 @@ def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: in
         paper's K = 8000 is 0.54.
         resnet18: stages of 2 blocks with 64, 128, 256, 512 channels, the same shortcuts, and
         the CIFAR stem (3×3 convolution, stride 1, no max-pool); 11.2 M weights.
-        resnet50: torchvision's, with its stem for large images; 25.6 M weights at 1000 classes.
+        resnet50: the ImageNet network of He et al. (2016) with the stride in the 3×3
+        convolution ("v1.5"); its parameters carry torchvision's names in torchvision's order,
+        so state_dicts go both ways; 25.6 M weights at 1000 classes.
     dataset_shape : (C, H, W)
         Of one image. H and W of 8, 28, 32, … all work: the last pooling is global.
     classes : int ≥ 2
@@ -48,7 +48,7 @@ def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: in
     Raises
     ------
     InputError
-        If the name is unknown, a size is out of range, or resnet50 lacks torchvision.
+        If the name is unknown or a size is out of range.
     """
     if name not in BUILDERS:
         raise InputError(f"model must be one of {', '.join(NAMES)}, but it is {name!r}.")
@@ -111,6 +111,59 @@ class SmallResNet(nn.Module):
         return self.fc(y.mean((2, 3)))
 
 
+class Bottleneck(nn.Module):
+    """relu(bn(conv(relu(bn(conv(relu(bn(conv(x)))))))) + shortcut(x)): 1×1, 3×3, 1×1 convolutions.
+
+    The 3×3 one has `width` channels and the stride, the last one 4·width channels. The shortcut
+    is the identity, or bn(1×1 convolution) where the shape changes.
+    """
+
+    def __init__(self, c_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        c_out = 4 * width
+        self.conv1 = nn.Conv2d(c_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, c_out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(c_out)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or c_in != c_out:
+            projection = nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c_in, H, W) → (N, 4·width, ⌈H/stride⌉, ⌈W/stride⌉)."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+
+
+def _bottlenecks(c_in: int, width: int, depth: int, stride: int) -> nn.Sequential:
+    later = (Bottleneck(4 * width, width, 1) for _ in range(depth - 1))
+    return nn.Sequential(Bottleneck(c_in, width, stride), *later)
+
+
+class ResNet50(nn.Module):
+    """Four stages of bottlenecks behind a 7×7 convolution and a max-pool, each of stride 2."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = _bottlenecks(64, 64, depth=3, stride=1)
+        self.layer2 = _bottlenecks(256, 128, depth=4, stride=2)
+        self.layer3 = _bottlenecks(512, 256, depth=6, stride=2)
+        self.layer4 = _bottlenecks(1024, 512, depth=3, stride=2)
+        self.fc = nn.Linear(2048, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits: (N, C, H, W) → (N, classes)."""
+        y = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        y = self.layer4(self.layer3(self.layer2(self.layer1(y))))
+        return self.fc(y.mean((2, 3)))
+
+
 def _resnet20(channels: int, classes: int) -> nn.Module:
     return SmallResNet(channels, classes, (16, 32, 64), depth=3)
 
@@ -119,17 +172,10 @@ def _resnet18(channels: int, classes: int) -> nn.Module:
     return SmallResNet(channels, classes, (64, 128, 256, 512), depth=2)
 
 
-def _resnet50(channels: int, classes: int) -> nn.Module:
-    model = cast(nn.Module, need_torchvision("resnet50").models.resnet50(num_classes=classes))
-    if channels != 3:
-        model.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
-    return model
-
-
 BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet20": _resnet20,
     "resnet18": _resnet18,
-    "resnet50": _resnet50,
+    "resnet50": ResNet50,
 }
 NAMES = tuple(BUILDERS)
 

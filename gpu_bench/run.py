@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirrorflow.checks import InputError
 
 if TYPE_CHECKING:
-    from gpu_bench.settings import OneShot
+    from gpu_bench.grid import Failure
+    from gpu_bench.ranks import Ranks
+    from gpu_bench.settings import Setting
 
-PROTOCOLS = {"one-shot": "train, cut the smallest weights, read the accuracy (the default)"}
+PROTOCOLS = {
+    "one-shot": "train, cut the smallest weights, read the accuracy (the default)",
+    "iterative": "train, cut a fifth of the weights, train again, … (IMP, WR, LRR)",
+    "cyclic": "train a mask found at initialisation several times",
+    "sculpt": "cyclic training, one cut to the target, one more training",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,30 +31,38 @@ def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words and not words[0].startswith("-") else "one-shot"
     try:
+        if name == "report":
+            from gpu_bench.report import command
+
+            return command.main(words)
         if name not in PROTOCOLS:
-            raise InputError(f"PROTOCOL must be one of {', '.join(PROTOCOLS)}, but it is {name!r}.")
+            listed = ", ".join([*PROTOCOLS, "report"])
+            raise InputError(f"PROTOCOL must be one of {listed}, but it is {name!r}.")
         return run(configure(name, words))
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # once, not once for each rank
+            print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def configure(name: str, words: list[str]) -> OneShot:
+def configure(name: str, words: list[str]) -> Setting:
     """Read the flags; `--help` and unknown flags exit here."""
     import tyro
 
-    from gpu_bench.settings import OneShot
+    from gpu_bench.settings import SETTINGS
 
-    listed = "\n".join(f"  {protocol}: {text}" for protocol, text in PROTOCOLS.items())
+    setting = SETTINGS[name]
+    explained = {**PROTOCOLS, "report": "compare the result folders of several protocols"}
+    listed = "\n".join(f"  {protocol}: {text}" for protocol, text in explained.items())
     return tyro.cli(
-        OneShot,
+        setting,
         args=words,
         prog=f"python -m gpu_bench.run {name}",
-        description=f"{OneShot.__doc__}\n\nProtocols:\n{listed}",
+        description=f"{setting.__doc__}\n\nProtocols:\n{listed}",
     )
 
 
-def run(setting: OneShot) -> int:
+def run(setting: Setting) -> int:
     """Compute what is missing, write the results, print the table, draw the figures."""
     if setting.deterministic:  # cuBLAS reads it once, before its first call
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -52,52 +70,87 @@ def run(setting: OneShot) -> int:
         raise InputError("--tensorboard needs the package tensorboard; pip install tensorboard.")
     runs = setting.runs()
 
-    from rich.console import Console
-
-    from gpu_bench import data, report
+    from gpu_bench.experiment import load_data
     from gpu_bench.grid import Job, Readings, execute
-    from gpu_bench.protocols import one_shot
-    from mirrorflow.results import command_line, load_paths
+    from gpu_bench.ranks import Ranks
+    from mirrorflow.results import command_line
 
-    root = None if setting.data_root is None else str(setting.data_root)
-    dataset = data.load(setting.dataset, root, setting.download)  # missing data: said at once
-    if setting.validation:
-        dataset = dataset.split(setting.validation, 0)
-    dataset.batches(setting.batch_size, 0)  # refuses a batch that is larger than the data
-    folder = Readings(setting.out)
+    ranks = Ranks.join(runs[0].spec["device"])
+    place = _place(setting)
+    if setting.download and ranks.first:
+        from gpu_bench import data
+
+        data.load(setting.dataset, place.data_root, download=True)
+    ranks.barrier()
+    images = load_data(runs[0].spec, place)  # missing data: said at once
+    size = runs[0].spec["batch_size"]
+    images.batches(size, 0, ranks=ranks.size)  # refuses a batch that is larger than the data
+    protocol = importlib.import_module(f"gpu_bench.protocols.{setting.protocol.replace('-', '_')}")
+    folder = Readings(setting.folder, protocol.COLUMNS)
     command = command_line("gpu_bench.run")
-    boards = setting.out / "tensorboard" if setting.tensorboard else None
-    job = Job(one_shot.compute, setting.out / "weights", root, boards)
+    job = Job(protocol.compute, place, ranks)
     try:
         failures = execute(job, runs, folder, setting.processes(), setting.force)
     except KeyboardInterrupt:
-        print(f"\nInterrupted; finished runs are kept. To go on: {command}", file=sys.stderr)
+        print(
+            f"\nInterrupted; finished runs and the epochs of the others are kept. To go on: "
+            f"{command}",
+            file=sys.stderr,
+        )
         return 130
-    frame = folder.consolidate(runs, command, _plain(setting))
-    if len(frame):
-        console = Console()
-        if not console.is_terminal:  # a file has no width; 80 columns would cut numbers off
-            console = Console(width=120)
-        report.print_table(console, frame)
-        drawn = report.figures(setting.out, frame, load_paths(setting.out / "paths.npz"))
-        names = ["rows.parquet", "paths.npz", "manifest.json", "weights/"]
-        names += [file.name for file in drawn]
-        places = f"{frame['key'].nunique()} runs in {setting.out}/: {', '.join(names)}"
-        console.print(f"\n{places}", highlight=False, soft_wrap=True)
-    for failure in failures[:3]:
-        if not failure.refused:
-            words = f"error: a run failed: {failure.run.spec}\n{failure.message}"
-            print(words, file=sys.stderr)
+    if ranks.first:
+        frame = folder.consolidate(runs, command, _plain(setting))
+        if len(frame):
+            _show(setting, frame)
+    ranks.leave()
+    return _ended(failures, len(runs), ranks)
+
+
+def _place(setting: Setting) -> Any:
+    from gpu_bench.experiment import Place
+
+    mask_file: Path | None = getattr(setting, "mask_file", None)
+    return Place(
+        setting.folder,
+        None if setting.data_root is None else str(setting.data_root),
+        setting.broken_images,
+        None if mask_file is None else str(mask_file),
+        setting.folder / "tensorboard" if setting.tensorboard else None,
+    )
+
+
+def _show(setting: Setting, frame: Any) -> None:
+    from gpu_bench import report
+    from mirrorflow.results import load_paths
+
+    console = report.screen()
+    out = setting.folder
+    report.print_table(console, frame)
+    drawn = report.figures(out, frame, load_paths(out / "paths.npz"))
+    names = ["rows.parquet", "paths.npz", "manifest.json", "weights/"]
+    names += [file.name for file in drawn]
+    places = f"{frame['key'].nunique()} runs in {out}/: {', '.join(names)}"
+    console.print(f"\n{places}", highlight=False, soft_wrap=True)
+
+
+def _ended(failures: Sequence[Failure], total: int, ranks: Ranks) -> int:
+    """Say what went wrong; returns the exit code."""
+    if failures and ranks.first:
+        for failure in failures[:3]:
+            if not failure.refused:
+                words = f"error: a run failed: {failure.run.spec}\n{failure.message}"
+                print(words, file=sys.stderr)
     refused = [failure.message for failure in failures if failure.refused]
     if refused:
         raise InputError(refused[0])
     if failures:
-        print(f"error: {len(failures)} of {len(runs)} runs failed.", file=sys.stderr)
+        if ranks.first:
+            print(f"error: {len(failures)} of {total} runs failed.", file=sys.stderr)
         return 1
     return 0
 
 
-def _plain(setting: OneShot) -> dict[str, Any]:
+def _plain(setting: Setting) -> dict[str, Any]:
     values = dataclasses.asdict(setting)
     kept = (bool, int, float, list, tuple, type(None))
     return {k: v if isinstance(v, kept) else str(v) for k, v in values.items()}

@@ -1,30 +1,33 @@
-"""SGD on a network whose prunable weights are x = g(θ); knows neither method nor protocol.
+"""SGD on a network whose prunable weights are x = mask ⊙ g(θ); knows neither method nor protocol.
 
 On CUDA one whole training step (forward, backward, update) is captured in a CUDA graph and
 replayed. The learning rate and α live in 0-d tensors on the device: they change without a new
-capture, and nothing inside an epoch waits for the device.
+capture, and nothing inside an epoch waits for the device. Several ranks share each batch: their
+gradients are averaged, and what an epoch measures is summed, so that all of them take the same
+steps and the same α.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gpu_bench import masks
+from gpu_bench.capture import Captured
 from gpu_bench.flat import Flat
 from gpu_bench.methods import Method, Plan
-from mirrorflow.checks import Array
+from gpu_bench.ranks import Ranks
+from mirrorflow.checks import Array, InputError
 
-__all__ = ["Epoch", "History", "Trainer"]
-
-EAGER_STEPS = 3  # before the capture: cuDNN chooses its kernels, autograd its buffers
+__all__ = ["Epoch", "History", "Trainer", "Weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,31 @@ class History:
     epochs: list[Epoch] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """What training may start from: a copy of all that it has learned.
+
+    Attributes
+    ----------
+    x : Tensor, shape (N,)
+        The prunable weights.
+    parameters : tuple of Tensor
+        θ, the method's.
+    rest : Tensor
+        Biases and normalisation.
+    buffers : tuple of Tensor
+        The model's: statistics of batch norm.
+    total : float
+        A spent so far.
+    """
+
+    x: Tensor
+    parameters: tuple[Tensor, ...]
+    rest: Tensor
+    buffers: tuple[Tensor, ...]
+    total: float
+
+
 class Trainer:
     """One network, one method, one optimizer: SGD with momentum, decays coupled to the gradient.
 
@@ -82,10 +110,31 @@ class Trainer:
         In [0, 1).
     weight_decay : float
         Of what is not prunable: biases and normalisation.
+    smoothing : float
+        Label smoothing of the training loss, in [0, 1).
     half : bool
         Forward and backward in bfloat16 (autocast); weights and updates stay float32.
     capture : bool
-        Replay a CUDA graph (CUDA only).
+        Replay a CUDA graph (CUDA and one rank only).
+    mask : bool Tensor, shape (N,), optional
+        Which prunable weights there are, in the order of `gpu_bench.flat.Layout`; the others
+        are 0 and get no gradient.
+    start : Weights, optional
+        What to start from instead of the model's own weights. The optimizer is fresh.
+    passed : int
+        Epochs of the run before these: they go on counting, and with them the data's order.
+    ranks : Ranks, optional
+        Processes that share each batch.
+    network : nn.Module, optional
+        What training runs forward, where it is not `model` itself but
+        `DistributedDataParallel` around it.
+
+    Attributes
+    ----------
+    origin : Tensor, shape (N,)
+        The x that the method began with.
+    history : History
+        The epochs so far.
     """
 
     def __init__(
@@ -97,32 +146,55 @@ class Trainer:
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
         *,
+        smoothing: float = 0.0,
         half: bool = False,
         capture: bool = False,
+        mask: Tensor | None = None,
+        start: Weights | None = None,
+        passed: int = 0,
+        ranks: Ranks | None = None,
+        network: nn.Module | None = None,
     ) -> None:
         self.model, self.method, self.rates, self.epochs = model, method, rates, epochs
         self.momentum, self.weight_decay, self.half = momentum, weight_decay, half
+        self.smoothing, self.passed = smoothing, passed
+        self.ranks = Ranks() if ranks is None else ranks
         prunable = masks.prunable(model)
         taken = {id(parameter) for parameter in prunable.values()}
         self.x = Flat(prunable)
         self.rest = Flat({k: p for k, p in model.named_parameters() if id(p) not in taken})
-        self.device = self.x.values.device
-        self.initial_norm = float(torch.linalg.vector_norm(self.x.values, 1))
+        self.buffers = tuple(model.buffers())
+        x = self.x.values
+        self.device = x.device
+        # as numbers: multiplying costs one pass, choosing among two tensors three
+        self.mask = None if mask is None else mask.to(self.device, x.dtype)
+        if start is not None:
+            x.copy_(start.x)
+            self.rest.values.copy_(start.rest)
+            _copy(self.buffers, start.buffers)
+        if self.mask is not None:
+            x.mul_(self.mask)
+        self.origin = x.clone()
+        self.initial_norm = float(torch.linalg.vector_norm(x, 1))
         rate_sum = float(rates.sum()) / (1.0 - momentum)
         self.plan = Plan(epochs, rate_sum, self.x.sizes)
-        method.begin(self.plan, self.x.values)
-        self.parameters = method.start(self.x.values)
+        method.begin(self.plan, x)
+        self.parameters = method.start(x)
+        if start is not None:
+            _copy(self.parameters, start.parameters)
         self.decays = method.decays()
         self.velocities = [torch.zeros_like(theta) for theta in self.parameters]
         self.rest_velocity = torch.zeros_like(self.rest.values)
-        self.minus_rate = torch.zeros((), dtype=self.x.values.dtype, device=self.device)
-        # Σ loss and Σ hits of the epoch; float64 counts exactly what float32 would round
-        self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self.total = 0.0
+        self.minus_rate = torch.zeros((), dtype=x.dtype, device=self.device)
+        # Σ loss, Σ hits and images of the epoch; float64 counts what float32 would round
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.total = 0.0 if start is None else start.total
         self.steps = 0
-        capture = capture and self.device.type == "cuda"
+        self.history = History()
+        self._network = model if network is None else network
+        capture = capture and self.device.type == "cuda" and self.ranks.size == 1
         self._advance: Callable[[Tensor, Tensor], None] = (
-            _Captured(self._step) if capture else self._step
+            Captured(self._step) if capture else self._step
         )
         self._push()
 
@@ -132,53 +204,120 @@ class Trainer:
         evaluate: Callable[[], Tensor] | None = None,
         tell: Callable[[Epoch], None] | None = None,
     ) -> History:
-        """Run all epochs; `evaluate` gives the accuracy after each as a 0-d tensor.
+        """Run the epochs that are left; `evaluate` gives the accuracy after each as a 0-d tensor.
 
-        A loss that is not finite stops the run with status "diverged".
+        `tell` hears of each epoch when the trainer stands between it and the next: the state
+        may be saved then. A loss that is not finite stops the run with status "diverged".
         """
-        history = History()
-        for epoch in range(1, self.epochs + 1):
-            record = self._epoch(epoch, batches, evaluate)
+        history = self.history
+        while history.status == "completed" and len(history.epochs) < self.epochs:
+            record = self._epoch(len(history.epochs) + 1, batches, evaluate)
             history.epochs.append(record)
-            if tell is not None:
-                tell(record)
-            if not (math.isfinite(record.loss) and math.isfinite(record.norm)):
+            if math.isfinite(record.loss) and math.isfinite(record.norm):
+                self._between(record)
+            else:
                 history.status = "diverged"
                 history.message = (
-                    f"the loss is {record.loss} in epoch {epoch}; lower --lr, --alpha or --total."
+                    f"the loss is {record.loss} in epoch {record.number}; lower --lr, --alpha or "
+                    f"--total."
                 )
-                return history
-            self.method.after_epoch(epoch, record.accuracy, record.norm)
-            self._push()
+            if tell is not None:
+                tell(record)
         return history
+
+    def weights(self) -> Weights:
+        """Return a copy of what has been learned."""
+        return Weights(
+            self.x.values.clone(),
+            tuple(theta.clone() for theta in self.parameters),
+            self.rest.values.clone(),
+            tuple(buffer.clone() for buffer in self.buffers),
+            self.total,
+        )
+
+    def state(self) -> dict[str, Array]:
+        """Return all that the next epoch depends on, as arrays on the host.
+
+        There is no random state among it: whatever is drawn is keyed by seed and epoch.
+        """
+        state = {name: tensor.detach().cpu().numpy() for name, tensor in self._tensors().items()}
+        state["epochs"] = np.array([astuple(epoch) for epoch in self.history.epochs])
+        state["total"] = np.array(self.total)
+        return state
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on from a `state` of a trainer that was made with the same arguments.
+
+        Raises
+        ------
+        InputError
+            If an entry is missing or has another shape or dtype; nothing is changed then.
+        """
+        tensors = self._tensors()
+        for name, tensor in tensors.items():
+            expected = tensor.detach().cpu().numpy()
+            found = state.get(name, np.empty(0))
+            if found.shape != expected.shape or found.dtype != expected.dtype:
+                raise InputError(
+                    f"{name} of the checkpoint must be {expected.dtype} of shape "
+                    f"{expected.shape}, but it is {found.dtype} of shape {found.shape}."
+                )
+        epochs, total = state.get("epochs", np.empty(0)), state.get("total", np.empty(0))
+        if epochs.shape[1:] != (len(Epoch.__slots__),) or len(epochs) > self.epochs or total.shape:
+            raise InputError(
+                f"the checkpoint must hold the records of at most {self.epochs} epochs, but their "
+                f"shape is {epochs.shape}."
+            )
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(torch.from_numpy(np.array(state[name])))
+        for row in epochs:
+            record = Epoch(int(row[0]), *map(float, row[1:]))
+            self.history.epochs.append(record)
+            self._between(record)
+        self.total = float(total)
+        self.steps = len(self.history.epochs) * (len(self.rates) // self.epochs)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            "rest": self.rest.values,
+            "rest_velocity": self.rest_velocity,
+            **{f"parameter_{i}": theta for i, theta in enumerate(self.parameters)},
+            **{f"velocity_{i}": velocity for i, velocity in enumerate(self.velocities)},
+            **{f"buffer_{i}": buffer for i, buffer in enumerate(self.buffers)},
+        }
+
+    def _between(self, record: Epoch) -> None:
+        self.method.after_epoch(record.number - self.passed, record.accuracy, record.norm)
+        self._push()
 
     def fold(self) -> nn.Module:
         """Put the final weights into the model and return it."""
         with torch.no_grad():
-            self.x.values.copy_(self.method.fold(*self.parameters))
+            self._set(self.method.fold(*self.parameters))
         return self.model
 
     def _epoch(self, epoch: int, batches: Any, evaluate: Callable[[], Tensor] | None) -> Epoch:
-        started, seen, rate_sum = time.perf_counter(), 0, 0.0
-        self.model.train()
+        started, rate_sum = time.perf_counter(), 0.0
+        self._network.train()
         self.sums.zero_()
-        for images, labels in batches.epoch(epoch):
+        for images, labels in batches.epoch(self.passed + epoch):
             rate = float(self.rates[self.steps])
             self.minus_rate.fill_(-rate)
             self._advance(images, labels)
             rate_sum += rate
-            seen += len(labels)
             self.steps += 1
         alpha = self.method.alpha or 0.0
         self.total += alpha * rate_sum / (1.0 - self.momentum)
         norm = torch.linalg.vector_norm(self.x.values, 1)
-        readings = [*self.sums, norm.double()]
+        self.ranks.average_buffers(self.model)
+        readings = [*self.ranks.sum(self.sums), norm.double()]
         if evaluate is not None:
             readings.append(evaluate().double())
         # the one synchronisation of the epoch
-        loss, hits, norm_read, *tested = torch.stack(readings).tolist()
+        loss, hits, seen, norm_read, *tested = torch.stack(readings).tolist()
         return Epoch(
-            number=epoch,
+            number=self.passed + epoch,
             loss=loss / seen,
             accuracy=hits / seen,
             test_accuracy=tested[0] if tested else math.nan,
@@ -192,16 +331,19 @@ class Trainer:
         self.x.gradient.zero_()
         self.rest.gradient.zero_()
         with self._autocast():
-            logits = self.model(images)
-            loss = functional.cross_entropy(logits, labels)
+            logits = self._network(images)
+            loss = functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)
         loss.backward()
         with torch.no_grad():
             self._update()
             self._push()
             hits = (logits.argmax(1) == labels).sum()
-            self.sums.add_(torch.stack([loss.double() * len(labels), hits.double()]))
+            images_seen = torch.full_like(self.sums[0], len(labels))
+            self.sums.add_(torch.stack([loss.double() * len(labels), hits.double(), images_seen]))
 
     def _update(self) -> None:
+        if self.mask is not None:
+            self.x.gradient.mul_(self.mask)
         gradients = self.method.gradients(self.parameters, self.x.gradient)
         self.method.penalize(self.parameters, gradients)
         everything: Iterator[tuple[Tensor, Tensor, Tensor, Tensor | float]] = zip(
@@ -220,9 +362,12 @@ class Trainer:
             theta.addcmul_(velocity, self.minus_rate)
 
     def _push(self) -> None:
-        """Set x = g(θ)."""
-        x = self.method.weight(*self.parameters)
-        if x is not self.x.values:
+        self._set(self.method.weight(*self.parameters))
+
+    def _set(self, x: Tensor) -> None:
+        if self.mask is not None:
+            torch.mul(x, self.mask, out=self.x.values)
+        elif x is not self.x.values:
             self.x.values.copy_(x)
 
     def _autocast(self) -> torch.autocast:
@@ -233,52 +378,21 @@ class Trainer:
 
     @torch.no_grad()
     def accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-        """Return the share of right answers in evaluation mode, a 0-d tensor on the device."""
+        """Return the share of right answers in evaluation mode, a 0-d tensor on the device.
+
+        Each rank gives its own `batches`; the share is that over all of them.
+        """
         self.model.eval()
-        hits = torch.zeros((), dtype=torch.float64, device=self.device)
-        seen = 0
+        counts = torch.zeros(2, dtype=torch.float64, device=self.device)
         with self._autocast():
             for images, labels in batches:
-                hits += (self.model(images).argmax(1) == labels).sum()
-                seen += len(labels)
+                counts[0] += (self.model(images).argmax(1) == labels).sum()
+                counts[1] += len(labels)
+        hits, seen = self.ranks.sum(counts)
         return hits / seen
 
 
-class _Captured:
-    """A step as a CUDA graph over fixed input tensors.
-
-    The first steps run eagerly on a side stream, as capturing requires; a batch of another shape
-    than the captured one does too.
-    """
-
-    def __init__(self, step: Callable[[Tensor, Tensor], None]) -> None:
-        self.step = step
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.calls = 0
-        self.images = self.labels = torch.empty(0)
-
-    def __call__(self, images: Tensor, labels: Tensor) -> None:
-        if self.graph is None and self.calls == EAGER_STEPS:
-            self._capture(images, labels)
-        if self.graph is None or images.shape != self.images.shape:
-            self.calls += 1
-            self._eager(images, labels)
-            return
-        self.images.copy_(images)
-        self.labels.copy_(labels)
-        self.graph.replay()
-
-    def _capture(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images.clone(), labels.clone()
-        graph = torch.cuda.CUDAGraph()
-        # records without running; what other threads do (pinning memory) must not end it
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self.step(self.images, self.labels)
-        self.graph = graph
-
-    def _eager(self, images: Tensor, labels: Tensor) -> None:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            self.step(images, labels)
-        torch.cuda.current_stream().wait_stream(side)
+def _copy(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:
+    with torch.no_grad():
+        for target, source in zip(targets, sources, strict=True):
+            target.copy_(source)

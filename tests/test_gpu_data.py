@@ -116,9 +116,11 @@ def test_missing_imagenet(tmp_path: Path) -> None:
         data.load("imagenet", tmp_path, download=True)
 
 
-def test_image_size_belongs_to_imagenet() -> None:
+def test_options_of_image_folders_belong_to_imagenet() -> None:
     with pytest.raises(InputError, match="image_size must be left out for digits"):
         data.load("digits", image_size=32)
+    with pytest.raises(InputError, match="broken must be 'refuse' for digits"):
+        data.load("digits", broken="skip")
 
 
 @pytest.fixture
@@ -407,6 +409,51 @@ def test_groups_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("group", [1, 3])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_together_see_what_one_process_sees(ranks: int, group: int, augment: bool) -> None:
+    dataset = random_set(augment=augment)
+    alone = data.Batches(dataset, 6, seed=0)
+    shards = [data.Batches(dataset, 6, seed=0, rank=r, ranks=ranks) for r in range(ranks)]
+    for shard in shards:
+        shard._group = group
+        assert len(shard) == len(alone) == 6
+    together = zip(*(shard.epoch(4) for shard in shards), strict=True)
+    for (images, labels), parts in zip(alone.epoch(4), together, strict=True):
+        assert all(len(part) == 6 // ranks for _, part in parts)
+        assert torch.equal(torch.cat([part for part, _ in parts]), images)
+        assert torch.equal(torch.cat([part for _, part in parts]), labels)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 11])
+def test_ranks_share_the_test_images(ranks: int) -> None:
+    dataset = random_set()  # 10 of them
+    shards = [data.Batches(dataset, ranks, seed=0, rank=r, ranks=ranks) for r in range(ranks)]
+    parts = [list(shard.evaluation(batch_size=2)) for shard in shards]
+    sizes = [sum(len(labels) for _, labels in part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert all(0 < len(labels) <= 2 for part in parts for _, labels in part)
+    shown = torch.cat([raw(shards[0], images) for part in parts for images, _ in part])
+    assert torch.equal(shown, dataset.test_images)
+    given = [
+        labels
+        for shard in shards
+        for _, labels in shard.evaluation(dataset.train_images, dataset.train_labels)
+    ]
+    assert torch.equal(torch.cat(given), dataset.train_labels)
+
+
+def test_shards_refuse_bad_input() -> None:
+    dataset = random_set()
+    with pytest.raises(InputError, match=r"divisible by the number of ranks \(3\), but it is 7"):
+        data.Batches(dataset, 7, seed=0, ranks=3)
+    with pytest.raises(InputError, match="rank must be at least 0 and at most 1, but it is 2"):
+        data.Batches(dataset, 8, seed=0, rank=2, ranks=2)
+    with pytest.raises(InputError, match="ranks must be at least 1"):
+        data.Batches(dataset, 8, seed=0, ranks=0)
+
+
+@pytest.mark.parametrize("augment", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_layout_and_dtype(dtype: torch.dtype, augment: bool) -> None:
     dataset = random_set(augment=augment)
@@ -499,58 +546,3 @@ def test_dataset_refuses_bad_parts(digits: data.Dataset) -> None:
     flat = torch.zeros_like(digits.train_images)
     with pytest.raises(InputError, match="channel 0 is constant"):
         data.Dataset.of("x", (flat, digits.train_labels), (images, labels), 10, False)
-
-
-# Image folders
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> Path:
-    image = pytest.importorskip("PIL.Image", reason="image folders need Pillow")
-    pytest.importorskip("torchvision", reason="image folders need torchvision")
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 10), ("val", 3)):
-        for label, name in enumerate(("ant", "bee")):
-            (tmp_path / part / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 256, (20 + i, 24, 3), dtype=np.uint8)
-                pixels[..., label] = 255  # the class can be told from the pixels
-                image.fromarray(pixels).save(tmp_path / part / name / f"{i}.png")
-    return tmp_path
-
-
-def test_image_folders(folders: Path) -> None:
-    loaded = data.load("imagenet", folders, image_size=16)
-    assert isinstance(loaded, data.ImageFolders)
-    assert (loaded.classes, loaded.shape) == (2, (3, 16, 16))
-    batches = loaded.batches(6, seed=0, workers=0)
-    assert len(batches) == 3
-    first = list(batches.epoch(1))
-    state = torch.get_rng_state()
-    again = list(loaded.batches(6, seed=0, workers=2).epoch(1))
-    assert torch.equal(state, torch.get_rng_state())
-    for (images, labels), (others, same) in zip(first, again, strict=True):
-        assert images.shape == (6, 3, 16, 16)
-        assert torch.equal(images, others)
-        assert torch.equal(labels, same)
-        for image, label in zip(images, labels.tolist(), strict=True):
-            top = (1 - loaded.mean[label]) / loaded.std[label]
-            assert (image[label] - top).abs().max() < 1e-5
-    other = next(iter(batches.epoch(2)))
-    assert not torch.equal(other[0], first[0][0])
-    assert [len(labels) for _, labels in batches.evaluation(4)] == [4, 2]
-    assert torch.cat([labels for _, labels in batches.evaluation()]).tolist() == [0] * 3 + [1] * 3
-    with pytest.raises(InputError, match="batch_size must be at most"):
-        loaded.batches(21, seed=0)
-    held = loaded.split(0.2)
-    assert sorted(held.train + held.test) == sorted(loaded.train)
-    assert [label for _, label in held.test] == [0, 0, 1, 1]
-
-
-def test_image_folders_refuse_other_classes(folders: Path) -> None:
-    (folders / "val" / "bee").rename(folders / "val" / "wasp")
-    with pytest.raises(InputError, match="same classes"):
-        data.load("imagenet", folders)
-    (folders / "train" / "empty").mkdir()
-    with pytest.raises(InputError, match="one folder of images per class"):
-        data.load("imagenet", folders)

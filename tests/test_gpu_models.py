@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from gpu_bench import models
-from gpu_bench.masks import prunable
+from gpu_bench.masks import flops, prunable
 from mirrorflow.checks import InputError
 
 
@@ -60,15 +59,18 @@ def test_papers_threshold_is_a_known_part_of_the_initial_norm() -> None:
     assert norms == pytest.approx([14863.0] * 3, rel=0.01)
 
 
-def test_block_is_the_papers() -> None:
-    # With zero convolutions a block is relu(shortcut), whatever it has learned elsewhere.
-    block = models.BasicBlock(3, 3, 1)
-    nn.init.zeros_(block.conv2.weight)
-    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize(
+    ("block", "last"),
+    [(models.BasicBlock(8, 8, 1), "conv2"), (models.Bottleneck(8, 2, 1), "conv3")],
+)
+def test_block_is_the_papers(block: nn.Module, last: str) -> None:
+    # With a zero last convolution a block is relu(shortcut), whatever it has learned elsewhere.
+    nn.init.zeros_(block.get_submodule(last).weight)
+    x = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(block(x), x.relu())
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet18"])
+@pytest.mark.parametrize("name", models.NAMES)
 def test_weights_are_kaiming_normal_by_fan_out(name: str) -> None:
     model = models.build(name, (3, 32, 32), 100, 0)
     for key, module in model.named_modules():
@@ -122,14 +124,105 @@ def test_bad_input() -> None:
         models.build("resnet20", (3, 32, 32), 10, -1)
 
 
-def test_resnet50_without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(InputError, match=r"resnet50 needs torchvision.*pip install torchvision"):
-        models.build("resnet50", (3, 224, 224), 1000, 0)
+# ResNet-50: interchangeable with torchvision's, which isn't at hand everywhere
 
 
-def test_resnet50() -> None:
-    pytest.importorskip("torchvision", reason="resnet50 is torchvision's")
-    assert count(models.build("resnet50", (3, 224, 224), 1000, 0)) == 25557032
-    small = models.build("resnet50", (1, 32, 32), 10, 0)
-    assert small.eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 10)
+STAGES = {1: (64, 3), 2: (128, 4), 3: (256, 6), 4: (512, 3)}  # width and blocks
+
+
+def torchvisions_state(classes: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Return names and shapes of torchvision's state_dict, in its order."""
+
+    def convolution(prefix: str, norm: str, *shape: int) -> list[tuple[str, tuple[int, ...]]]:
+        parts = ("weight", "bias", "running_mean", "running_var")
+        norms = [(f"{norm}.{part}", shape[:1]) for part in parts]
+        return [(f"{prefix}.weight", shape), *norms, (f"{norm}.num_batches_tracked", ())]
+
+    state, c_in = convolution("conv1", "bn1", 64, 3, 7, 7), 64
+    for stage, (width, blocks) in STAGES.items():
+        for i in range(blocks):
+            at = f"layer{stage}.{i}"
+            state += convolution(f"{at}.conv1", f"{at}.bn1", width, c_in, 1, 1)
+            state += convolution(f"{at}.conv2", f"{at}.bn2", width, width, 3, 3)
+            state += convolution(f"{at}.conv3", f"{at}.bn3", 4 * width, width, 1, 1)
+            if i == 0:
+                down = f"{at}.downsample"
+                state += convolution(f"{down}.0", f"{down}.1", 4 * width, c_in, 1, 1)
+            c_in = 4 * width
+    return [*state, ("fc.weight", (classes, 2048)), ("fc.bias", (classes,))]
+
+
+def used(model: nn.Module) -> nn.Module:
+    """Give every entry of the state a value that a mistake in its place would show."""
+    generator = torch.Generator().manual_seed(0)
+    for name, value in model.state_dict().items():
+        if value.ndim == 1:
+            value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+        elif value.ndim == 0:
+            value.fill_(len(name))
+    return model.eval()
+
+
+def forward_by_hand(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    """ResNet-50 v1.5 in evaluation mode: the stride of a stage is in its first 3×3."""
+
+    def convolution(x: Tensor, conv: str, norm: str, stride: int = 1, padding: int = 0) -> Tensor:
+        y = F.conv2d(x, state[f"{conv}.weight"], None, stride, padding)
+        parts = ("running_mean", "running_var", "weight", "bias")
+        return F.batch_norm(y, *(state[f"{norm}.{part}"] for part in parts))
+
+    x = F.max_pool2d(convolution(x, "conv1", "bn1", 2, 3).relu(), 3, 2, 1)
+    for stage, (_, blocks) in STAGES.items():
+        for i in range(blocks):
+            at, stride = f"layer{stage}.{i}", 2 if stage > 1 and i == 0 else 1
+            y = convolution(x, f"{at}.conv1", f"{at}.bn1").relu()
+            y = convolution(y, f"{at}.conv2", f"{at}.bn2", stride, 1).relu()
+            y = convolution(y, f"{at}.conv3", f"{at}.bn3")
+            if i == 0:
+                x = convolution(x, f"{at}.downsample.0", f"{at}.downsample.1", stride)
+            x = (x + y).relu()
+    return F.linear(x.flatten(2).mean(2), state["fc.weight"], state["fc.bias"])
+
+
+def test_resnet50_has_torchvisions_state() -> None:
+    model = models.build("resnet50", (3, 224, 224), 1000, 0)
+    assert count(model) == 25557032  # torchvision's documentation, as the next number
+    assert [(k, tuple(v.shape)) for k, v in model.state_dict().items()] == torchvisions_state(1000)
+    # 4.09 G multiply-adds with the stride in the 3×3 convolutions, 3.86 G with it in the 1×1
+    assert flops(model, (3, 224, 224))["dense"] == 4089184256
+
+
+def test_resnet50_computes_the_papers_network() -> None:
+    model = used(models.build("resnet50", (3, 64, 64), 7, 0))
+    images = torch.randn(2, 3, 96, 80, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = forward_by_hand(model.state_dict(), images)
+        assert (model(images) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_resnet50_trains_and_takes_small_images() -> None:
+    model = models.build("resnet50", (1, 64, 64), 7, 0)
+    generator = torch.Generator().manual_seed(0)
+    model(torch.randn(4, 1, 64, 64, generator=generator)).square().sum().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().sum() > 0, key
+    assert model(torch.randn(2, 1, 8, 8, generator=generator)).shape == (2, 7)
+
+
+def test_resnet50_is_torchvisions() -> None:
+    try:
+        from torchvision.models import resnet50
+    except (ImportError, RuntimeError) as error:  # the latter: built for another torch
+        pytest.skip(f"torchvision can't be imported ({error})")
+    theirs, ours = resnet50(num_classes=7), models.build("resnet50", (3, 64, 64), 7, 0)
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    assert [k for k, _ in theirs.named_parameters()] == [k for k, _ in ours.named_parameters()]
+    theirs.load_state_dict(used(ours).state_dict())
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for training in (False, True):
+        theirs.train(training)
+        ours.train(training)
+        with torch.no_grad():
+            expected = theirs(images)
+            assert (ours(images) - expected).abs().max() < 1e-5 * expected.abs().max()

@@ -7,13 +7,14 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
 import torch
 
-from gpu_bench import data, grid, masks, methods, models, report, run
+from gpu_bench import cycles, data, grid, masks, methods, models, report, run
 from gpu_bench.protocols import one_shot
 from gpu_bench.settings import OneShot
 from mirrorflow import results
@@ -66,7 +67,7 @@ def test_one_row_per_run_and_sparsity(finished, frame):
     assert frame["threads_used"].eq(1).all()
     paths = results.load_paths(finished / "paths.npz")
     for key in frame["key"].unique():
-        for name in one_shot.CURVES:
+        for name in cycles.CURVES:
             assert paths[f"{key}/{name}"].shape == (2,)
         assert paths[f"{key}/layer_density"].shape[0] == 3
         np.testing.assert_allclose(paths[f"{key}/layer_density"][0], 1.0)
@@ -256,6 +257,8 @@ REFUSALS = {
     ("--delta", "0.9"): "--delta must be",
     ("--warmup", "3"): "--warmup must be",
     ("--momentum", "1"): "--momentum must lie in [0, 1)",
+    ("--label-smoothing", "1"): "--label-smoothing must lie in [0, 1), but it is 1.0",
+    ("--validation", "-0.5"): "--validation must lie in [0, 1), but it is -0.5",
     ("--device", "tpu9"): "device",
     ("--dataset", "cifar10", "--data-root", "/nonexistent"): "cifar10",
 }  # fmt: skip
@@ -293,38 +296,38 @@ def test_too_little_gpu_memory_names_the_batch(tmp_path, monkeypatch, capsys):
     def full(*_):
         raise torch.cuda.OutOfMemoryError
 
-    monkeypatch.setattr(one_shot, "_run", full)
+    monkeypatch.setattr(cycles, "run", full)
     assert main(tmp_path, "--methods", "dense", "--seeds", "1") == 2
     assert "--batch-size 359 does not fit" in (error := capsys.readouterr().err)
     assert "--batch-size 179" in error
 
 
 def test_a_run_that_breaks_leaves_the_others(tmp_path, monkeypatch, capsys):
-    original = one_shot._run
+    original = cycles.run
 
-    def breaks(spec, *rest):
-        if spec["method"] == "spred":
+    def breaks(experiment, *rest):
+        if experiment.spec["method"] == "spred":
             raise RuntimeError("broken on purpose")
-        return original(spec, *rest)
+        return original(experiment, *rest)
 
-    monkeypatch.setattr(one_shot, "_run", breaks)
+    monkeypatch.setattr(cycles, "run", breaks)
     assert main(tmp_path, "--methods", "dense", "spred", "--seeds", "1") == 1
     assert "broken on purpose" in capsys.readouterr().err
     assert set(results.load(tmp_path)["method"]) == {"dense"}
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
-    original, calls = one_shot._run, []
+    original, calls = cycles.run, []
 
-    def interrupted(spec, *rest):
-        calls.append(spec["method"])
+    def interrupted(experiment, *rest):
+        calls.append(experiment.spec["method"])
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return original(spec, *rest)
+        return original(experiment, *rest)
 
-    monkeypatch.setattr(one_shot, "_run", interrupted)
+    monkeypatch.setattr(cycles, "run", interrupted)
     assert main(tmp_path, "--methods", "dense", "spred", "--seeds", "1") == 130
-    assert "finished runs are kept" in capsys.readouterr().err
+    assert "finished runs and the epochs of the others are kept" in capsys.readouterr().err
     assert len(list((tmp_path / "shards").glob("*.json"))) == 1
 
 
@@ -345,7 +348,8 @@ def test_runs_are_told_apart_by_what_changes_their_numbers():
 
     base = keys()
     assert len(set(base)) == 2
-    assert keys(jobs=7, force=True) == base
+    assert keys(jobs=7, force=True, out=Path("elsewhere"), broken_images="skip") == base
+    assert keys(epochs=30, batch_size=128, schedule="cosine", model="resnet20") == base
     for change in ({"epochs": 31}, {"batch_size": 64}, {"validation": 0.1}, {"sparsities": (0.5,)}):
         assert not set(keys(**change)) & set(base)
     for change in ({"init": "balanced"}, {"total": 2.0}, {"delta": 1.0}, {"controller": False}):

@@ -12,7 +12,8 @@
 
 from gpu_bench.data.batches import Batches
 from gpu_bench.data.dataset import Dataset
-from gpu_bench.data.folders import FolderBatches, ImageFolders
+from gpu_bench.data.folder_batches import FolderBatches
+from gpu_bench.data.folders import ImageFolders
 from gpu_bench.data.sources import NAMES, load
 
 __all__ = ["NAMES", "Batches", "Dataset", "FolderBatches", "ImageFolders", "load"]

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu_bench.data.dataset import Dataset
+from gpu_bench.data.normalise import Normalise
+from gpu_bench.data.shards import Shard
 from mirrorflow.checks import InputError, whole
 from mirrorflow.problems import random_stream
 
@@ -33,19 +35,25 @@ class Batches:
     left and right with probability ½. All of a batch comes from one row gather in the padded
     uint8 images. Nothing in an epoch waits for the device.
 
+    Several processes share the work where `ranks` > 1: each draws the same epoch, and rank r
+    yields its contiguous part of every batch. Together they see what one process sees, the same
+    images in the same order, cropped and flipped the same way.
+
     Parameters
     ----------
     dataset : Dataset
     batch_size : int
-        At least 1, at most the number of training images. The images left over at the end of an
-        epoch, fewer than a batch, are dropped: every step sees the same shapes. They differ from
-        epoch to epoch.
+        Of all ranks together: at least 1, at most the number of training images. The images left
+        over at the end of an epoch, fewer than a batch, are dropped: every step sees the same
+        shapes. They differ from epoch to epoch.
     seed : int ≥ 0
     device : str or torch.device
     dtype : torch.dtype
         Floating; normalised in float32, then rounded to it.
     channels_last : bool
         Memory format of the batches. Faster for CUDA tensor cores; slower for 8×8 images on CPU.
+    rank, ranks : int
+        This process's number, from 0, and how many there are; `ranks` must divide `batch_size`.
 
     Raises
     ------
@@ -70,14 +78,14 @@ class Batches:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self.batch_size = check_batch_size(batch_size, len(dataset.train_labels), dataset.name)
+        self.shard = Shard(rank, ranks)
+        self.per_rank = self.shard.size(self.batch_size)
         self.seed = whole("seed", seed, 0)
         self.device = check_device(device)
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise InputError(f"dtype must be a floating torch dtype, but it is {dtype!r}.")
-        self.dtype = dtype
-        self.channels_last = bool(channels_last)
         self.dataset = dataset
         self._group = CUDA_GROUP if self.device.type == "cuda" else 1
         padding = PADDING if dataset.augment else 0
@@ -85,11 +93,7 @@ class Batches:
         self._test = _Rows(dataset.test_images, self.device, 0)
         self._train_labels = dataset.train_labels.to(self.device)
         self._test_labels = dataset.test_labels.to(self.device)
-        # u/255 normalised is u·scale + shift: one multiplication and one addition per pixel
-        mean, std = torch.tensor(dataset.mean).double(), torch.tensor(dataset.std).double()
-        columns = (1, dataset.shape[0], 1, 1)
-        self._scale = (1.0 / (255.0 * std)).float().view(columns).to(self.device)
-        self._shift = (-mean / std).float().view(columns).to(self.device)
+        self._normalised = Normalise(dataset.mean, dataset.std, self.device, dtype, channels_last)
 
     def __len__(self) -> int:
         """Return the number of training batches per epoch, ⌊N / batch_size⌋."""
@@ -98,7 +102,8 @@ class Batches:
     def epoch(self, k: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the (images, labels) of training epoch k ≥ 0, in `len(self)` full batches.
 
-        Images (batch_size, C, H, W) of `dtype`, labels (batch_size,) int64, both on the device.
+        Images (B, C, H, W) of `dtype`, labels (B,) int64, both on the device; B is
+        batch_size / ranks.
         """
         return self._epoch(whole("k", k, 0))
 
@@ -110,20 +115,23 @@ class Batches:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once, in order, without augmentation; the last batch may be smaller.
 
+        Of several ranks each yields a contiguous part of its own, to within one image of the
+        same size; where images are fewer than ranks some yield nothing.
+
         Parameters
         ----------
         images : (N, C, H, W) uint8 Tensor, optional
             Without: the data set's test images, which are on the device already.
         labels : (N,) int64 Tensor, optional
         batch_size : int, optional
-            Without: that of training.
+            Images that a rank yields at a time. Without: as many as in training.
 
         Raises
         ------
         InputError
             If the images' shape or dtype or the number of labels doesn't fit.
         """
-        size = self.batch_size if batch_size is None else whole("batch_size", batch_size, 1)
+        size = self.per_rank if batch_size is None else whole("batch_size", batch_size, 1)
         if images is None and labels is None:
             images, labels = self.dataset.test_images, self.dataset.test_labels
         if images is None or labels is None:
@@ -153,30 +161,27 @@ class Batches:
                 2 * PADDING + 1, (2, total), generator=generator, device=self.device
             )
             flip = torch.randint(2, (total,), generator=generator, device=self.device).bool()
-        step = self.batch_size * self._group
-        for start in range(0, len(self) * self.batch_size, step):
-            part = slice(start, min(start + step, len(self) * self.batch_size))
-            chosen = order[part]
+        mine = self.shard.of_batches(order, self.batch_size)
+        if self.dataset.augment:
+            dy, dx = self.shard.of_batches(drawn, self.batch_size)
+            flip = self.shard.of_batches(flip, self.batch_size)
+        for start in range(0, len(mine), self._group):
+            part = slice(start, start + self._group)
+            chosen = mine[part].flatten()
             if self.dataset.augment:
-                images = self._train.windows(chosen, drawn[0, part], drawn[1, part], flip[part])
+                images = self._train.windows(chosen, *(d[part].flatten() for d in (dy, dx, flip)))
             else:
                 images = self._train.images[chosen]
             images, labels = self._normalised(images), self._train_labels[chosen]
-            yield from zip(
-                images.split(self.batch_size), labels.split(self.batch_size), strict=True
-            )
+            yield from zip(images.split(self.per_rank), labels.split(self.per_rank), strict=True)
 
     def _evaluation(
         self, rows: _Rows, labels: Tensor, size: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, part in zip(rows.images.split(size), labels.split(size), strict=True):
-            yield self._normalised(images), part
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        """(B, H, W, C) uint8 → (B, C, H, W) of `dtype` and memory format."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        wide = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
-        return wide.mul_(self._scale).add_(self._shift).to(self.dtype)
+        mine = self.shard.of_test(len(labels))
+        for start in range(mine.start, mine.stop, size):
+            part = slice(start, min(start + size, mine.stop))
+            yield self._normalised(rows.images[part]), labels[part]
 
 
 class _Rows:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gpu_bench.data.dataset import Dataset, stratified
-from gpu_bench.data.folders import ImageFolders, need_torchvision
+from gpu_bench.data.folders import ImageFolders
 from mirrorflow.archives import read_arrays
 from mirrorflow.checks import InputError
 
@@ -86,6 +88,7 @@ def load(
     root: str | PathLike[str] | None = None,
     download: bool = False,
     image_size: int | None = None,
+    broken: str = "refuse",
 ) -> Dataset | ImageFolders:
     """Load a data set by name.
 
@@ -104,6 +107,8 @@ def load(
         Let torchvision fetch the official files into `root` (`--download`).
     image_size : int, optional
         imagenet only: side of the square crops (224).
+    broken : {"refuse", "skip"}
+        imagenet only: what an unreadable file does when a batch comes to it (see `ImageFolders`).
 
     Returns
     -------
@@ -122,6 +127,11 @@ def load(
             f"image_size must be left out for {name}, whose images have one size, but it is "
             f"{image_size!r}."
         )
+    if broken != "refuse" and name != "imagenet":
+        raise InputError(
+            f"broken must be 'refuse' for {name}, whose images are checked as a whole, but it is "
+            f"{broken!r}."
+        )
     if name == "digits":
         return _digits()
     if root is None:
@@ -131,7 +141,8 @@ def load(
     if name == "imagenet":
         if download:
             raise InputError("imagenet can't be fetched by --download: its licence forbids that.")
-        return ImageFolders.open(name, root, 224 if image_size is None else image_size)
+        size = 224 if image_size is None else image_size
+        return ImageFolders.open(name, root, size, broken)
     return _official(name, root, download)
 
 
@@ -225,3 +236,15 @@ def _by_torchvision(name: str, root: Path, download: bool) -> dict[str, np.ndarr
         arrays[f"{which}_images"] = images if images.ndim == 4 else images[..., None]
         arrays[f"{which}_labels"] = np.asarray(part.targets)  # type: ignore[attr-defined]
     return arrays
+
+
+def need_torchvision(purpose: str) -> ModuleType:
+    """Import torchvision with its datasets, or raise and say who needs it."""
+    try:
+        importlib.import_module("torchvision.datasets")
+        return importlib.import_module("torchvision")
+    except (ImportError, RuntimeError) as error:  # the latter: built for another torch
+        raise InputError(
+            f"{purpose} needs torchvision ({error}); install the one that fits torch "
+            f"{torch.__version__} with: pip install torchvision."
+        ) from None

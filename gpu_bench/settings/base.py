@@ -1,12 +1,13 @@
-"""The flags of the command line, their checks, and the runs that follow from them."""
+"""The flags that every protocol has, their checks, and the runs that follow from them."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -14,10 +15,19 @@ import mirrorflow
 from mirrorflow.checks import InputError, number, whole
 from mirrorflow.results import Row, Run, code_digest
 
-__all__ = ["OneShot"]
+__all__ = ["Methods", "Setting", "check_sparsities", "described"]
 
 # what these hold changes no number of a row
-PRESENTATION = ("report.py", "grid.py", "run.py", "settings.py")
+PRESENTATION = ("report/", "grid.py", "run.py", "settings/")
+# What is usual for a data set: PAPER's settings for CIFAR and ImageNet (Jacobs & Burkholz 2025),
+# trials on a validation split for the small ones.
+USUAL: dict[str, dict[str, Any]] = {
+    "digits": {"model": "resnet20", "epochs": 30, "batch_size": 128, "schedule": "cosine"},
+    "fashion-mnist": {"model": "resnet20", "epochs": 30, "batch_size": 128, "schedule": "cosine"},
+    "cifar10": {"model": "resnet20", "epochs": 150, "batch_size": 256, "schedule": "cosine"},
+    "cifar100": {"model": "resnet18", "epochs": 150, "batch_size": 256, "schedule": "step"},
+    "imagenet": {"model": "resnet50", "epochs": 90, "batch_size": 512, "schedule": "step"},
+}
 EITHER = (
     ("threshold", "threshold_fraction"),
     ("l1", "l1_total"),
@@ -27,47 +37,59 @@ EITHER = (
 )
 
 
-def _default(words: str) -> Any:
-    return tyro.conf.arg(help_behavior_hint=f"(default: {words})")
+def described(words: str, *names: str) -> Any:
+    """Say in --help what a flag without a default does; `names` are further names of it."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {words})", aliases=names)
+
+
+Methods = Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--method"])]
 
 
 @dataclass(frozen=True)
-class OneShot:
-    """One-shot sparsification: train with each method, cut the smallest weights, read accuracy.
+class Setting:
+    """What one command asks for."""
 
-    Without flags: scikit-learn's digits, ResNet-20, dense + spred + pilot, 3 seeds.
-    """
+    protocol: ClassVar[str]
+    schedules: ClassVar[dict[str, str]] = {}  # where a protocol's differ from the usual
 
     dataset: str = "digits"
     """digits (bundled), fashion-mnist, cifar10, cifar100 or imagenet."""
-    model: str = "resnet20"
+    model: Annotated[
+        str | None, described("resnet20; resnet18 of cifar100, resnet50 of imagenet")
+    ] = None
     """resnet20 (0.27 M weights), resnet18 (CIFAR stem) or resnet50."""
-    methods: tuple[str, ...] = ("dense", "spred", "pilot")
+    methods: Methods = ("dense", "spred", "pilot")
     """Any of dense, pilot, spred, lasso, mask-l1, str, powerprop, continuous; or all."""
     seeds: int = 3
     """Number of seeds (0, 1, …), each with its own initial weights and order of images."""
-    sparsities: Annotated[tuple[float, ...] | None, _default("1 − 0.8^k, k = 1…25")] = None
-    """Fractions of the prunable weights to set to zero, each in [0, 1)."""
 
-    epochs: int = 30
-    """T: passes over the training images."""
-    batch_size: int = 128
-    """Images per step."""
-    lr: Annotated[float | None, _default("0.2 where x = m ⊙ w, 0.5 of powerprop, else 0.1")] = None
+    epochs: Annotated[
+        int | None,
+        described("30; 150 of CIFAR, 90 of imagenet", "--epochs-per-cycle"),
+    ] = None
+    """T: passes over the training images, in each cycle."""
+    batch_size: Annotated[int | None, described("128; 256 of CIFAR, 512 of imagenet")] = None
+    """Images per step, over all ranks."""
+    lr: Annotated[float | None, described("0.2 where x = m ⊙ w, 0.5 of powerprop, else 0.1")] = None
     """Learning rate η after the warm-up."""
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Annotated[
+        Literal["cosine", "step", "constant"] | None,
+        described("cosine; step of cifar100, imagenet and iterative pruning of CIFAR"),
+    ] = None
     """Shape of the learning rate after the warm-up; step falls to a tenth at T/2 and at 3T/4."""
-    warmup: Annotated[float | None, _default("T/30")] = None
+    warmup: Annotated[float | None, described("T/30; T/9 of imagenet")] = None
     """Epochs of linear warm-up."""
     momentum: float = 0.9
     """Momentum of SGD, in [0, 1)."""
     weight_decay: float = 1e-4
     """Ordinary weight decay (per unit of η): of biases and normalisation, and of the weights of
     the methods that have no penalty of their own."""
+    label_smoothing: float = 0.0
+    """Share of each training label that is spread over all classes, in [0, 1)."""
 
-    alpha: Annotated[float | None, _default("from --total")] = None
+    alpha: Annotated[float | None, described("from --total")] = None
     """α of pilot and spred in the first epoch: weight_decay = 2α on m and w."""
-    total: Annotated[float | None, _default("3")] = None
+    total: Annotated[float | None, described("3")] = None
     """A = Σ ηα/(1 − momentum) over the run (no unit), which sets α from the learning-rate
     schedule; PILoT's controller moves α from there. Not together with --alpha."""
     init: Literal["pilot", "balanced"] = "pilot"
@@ -76,18 +98,18 @@ class OneShot:
     """β = m₀² − w₀² of pilot and mask-l1 (units of x)."""
     controller: bool = True
     """Let pilot move α after every epoch (Algorithm 1)."""
-    delta: Annotated[float | None, _default("swing^(2/T)")] = None
+    delta: Annotated[float | None, described("swing^(2/T)")] = None
     """δ ≥ 1: factor by which the controller moves α."""
     swing: float = 2.11
     """What T/2 risings multiply α by, where --delta is not given; δ = 1.01 over 150 epochs is
     2.11."""
-    threshold: Annotated[float | None, _default("from --threshold-fraction")] = None
+    threshold: Annotated[float | None, described("from --threshold-fraction")] = None
     """K of the controller, absolute: α rises only while ‖m ⊙ w‖₁ ≥ K."""
     threshold_fraction: float = 0.0
     """K as a fraction of ‖x_init‖₁; 0 never stops the rising."""
-    l1: Annotated[float | None, _default("from --l1-total")] = None
+    l1: Annotated[float | None, described("from --l1-total")] = None
     """λ of lasso (λ‖x‖₁) and mask-l1 (λ‖m‖₁)."""
-    l1_total: Annotated[float | None, _default("1 of lasso, 2 of mask-l1")] = None
+    l1_total: Annotated[float | None, described("1 of lasso, 2 of mask-l1")] = None
     """λ Σ η/(1 − momentum), which sets λ where --l1 is not given: how far the penalty alone moves
     a weight over the run (units of x), or of m."""
     str_start: float = -8.0
@@ -98,7 +120,7 @@ class OneShot:
     """κ > 1 of powerprop: x = θ|θ|^(κ−1)."""
     mask_start: float = 0.0
     """s₀ of continuous: every mask starts at σ(s₀)."""
-    mask_l1: Annotated[float | None, _default("from --mask-l1-total")] = None
+    mask_l1: Annotated[float | None, described("from --mask-l1-total")] = None
     """λ of continuous, on Σ σ(τs)."""
     mask_l1_total: float = 5e-3
     """λ Σ η/(1 − momentum), which sets λ where --mask-l1 is not given."""
@@ -114,28 +136,37 @@ class OneShot:
     """Folder with the official files or the array cache (cifar10.npz …)."""
     download: bool = False
     """Fetch the official files into --data-root."""
+    image_size: int = 224
+    """Side of the square crops of imagenet."""
+    broken_images: Literal["refuse", "skip"] = "refuse"
+    """An image file of imagenet that can't be decoded: stop and name it, or put another image of
+    its class in its place."""
 
-    device: Annotated[str, _default("cuda if there is one")] = "auto"
+    device: Annotated[str, described("cuda if there is one")] = "auto"
     """cpu, cuda or cuda:N."""
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16"], _default("bfloat16 on CUDA, else float32")
+        Literal["auto", "float32", "bfloat16", "float64"],
+        described("bfloat16 on CUDA, else float32"),
     ] = "auto"
-    """Of forward and backward; weights and updates stay float32."""
+    """Of forward and backward; weights and updates are float32, with float64 they are float64."""
     layout: Annotated[
-        Literal["auto", "contiguous", "channels-last"], _default("channels-last only on CUDA")
+        Literal["auto", "contiguous", "channels-last"], described("channels-last only on CUDA")
     ] = "auto"
     """Memory format of images and convolutions."""
+    batch_norm: Literal["local", "synced"] = "local"
+    """Under torchrun: each rank normalises with its own part of a batch and the statistics kept
+    are the ranks' mean; or with the whole batch, as one process would."""
     capture: bool = True
-    """On CUDA: replay each training step as a CUDA graph."""
+    """On CUDA and one rank: replay each training step as a CUDA graph."""
     deterministic: bool = False
     """On CUDA: only kernels that give the same bits twice (slower)."""
     threads: int = 1
     """CPU threads per process; part of what a seed's numbers depend on."""
 
-    out: Path = Path("results/one-shot")
+    out: Annotated[Path | None, described("results/PROTOCOL")] = None
     """Folder for rows.parquet, paths.npz, weights/, figures and manifest.json; finished runs
-    found there are not repeated."""
-    jobs: Annotated[int, _default("cores / threads, on CUDA 1")] = 0
+    found there are not repeated, and broken off ones go on from their last epoch."""
+    jobs: Annotated[int, described("cores / threads; on CUDA and under torchrun 1")] = 0
     """Runs at a time, each in a process of its own."""
     force: bool = False
     """Repeat finished runs."""
@@ -148,47 +179,72 @@ class OneShot:
 
         chosen = tuple(methods.METHODS) if self.methods == ("all",) else self.methods
         used = {name: methods.options(name) for name in chosen}  # refuses unknown names
-        self._check()
+        self.check()
         common = self._common()
         digest = self.digest()
         optional = sorted({key for name in methods.METHODS for key in methods.options(name)})
         given = {**dataclasses.asdict(self), "alpha_initial": self.alpha}
         runs = []
         for seed in range(self.seeds):
-            for name in dict.fromkeys(chosen):
-                lr = methods.METHODS[name].learning_rate if self.lr is None else self.lr
-                # an option that the method doesn't have must not make its run another one
-                own = {key: used[name].get(key) for key in optional}
-                own |= {k: given[k] for k in used[name] if given[k] is not None}
-                # where the first is given the second has no effect
-                for one, other in EITHER:
-                    if own[one] is not None:
-                        own[other] = None
-                own["weight_decay"] = self.weight_decay
-                runs.append(Run({**common, **own, "lr": lr, "method": name, "seed": seed}, digest))
+            for variant in self.variants():
+                for name in dict.fromkeys(chosen):
+                    lr = methods.METHODS[name].learning_rate if self.lr is None else self.lr
+                    # an option that the method doesn't have must not make its run another one
+                    own = {key: used[name].get(key) for key in optional}
+                    own |= {k: given[k] for k in used[name] if given[k] is not None}
+                    # where the first is given the second has no effect
+                    for one, other in EITHER:
+                        if own[one] is not None:
+                            own[other] = None
+                    own["weight_decay"] = self.weight_decay
+                    named = {"lr": lr, "method": name, "seed": seed}
+                    runs.append(Run({**common, **variant, **own, **named}, digest))
         return runs
 
-    def _common(self) -> Row:
-        from gpu_bench import masks
+    def variants(self) -> Iterator[Row]:
+        """Yield what the protocol adds to a run's configuration, once for each of its variants."""
+        raise NotImplementedError
 
+    def _common(self) -> Row:
         device = self._device()
         cuda = device.startswith("cuda")
         half = "bfloat16" if cuda else "float32"
-        names = ("dataset", "model", "epochs", "batch_size", "schedule", "momentum", "validation")
-        sparsities = masks.SPARSITIES if self.sparsities is None else self.sparsities
+        epochs = self.usual("epochs")
+        warmup = epochs / (9 if self.dataset == "imagenet" else 30)
         return {
-            "protocol": "one-shot",
-            **{name: getattr(self, name) for name in names},
+            "protocol": self.protocol,
+            "dataset": self.dataset,
+            "image_size": self.image_size if self.dataset == "imagenet" else None,
+            "model": self.usual("model"),
+            "epochs": epochs,
+            "batch_size": self.usual("batch_size"),
+            "schedule": self.usual("schedule"),
+            "momentum": self.momentum,
+            "label_smoothing": self.label_smoothing,
+            "validation": self.validation,
             "validation_seed": 0,
-            "warmup": self.epochs / 30 if self.warmup is None else self.warmup,
-            "sparsities": sorted({float(sparsity) for sparsity in sparsities}),
+            "warmup": warmup if self.warmup is None else self.warmup,
             "device": device,
             "precision": half if self.precision == "auto" else self.precision,
             "channels_last": cuda if self.layout == "auto" else self.layout == "channels-last",
+            "batch_norm": self.batch_norm,
+            "ranks": ranks(),
             "capture": self.capture and cuda,
             "deterministic": self.deterministic,
             "threads": self.threads,
         }
+
+    def usual(self, name: str) -> Any:
+        """Return a flag's value, or what is usual for the data set."""
+        value = getattr(self, name)
+        if value is None and name == "schedule":
+            value = self.schedules.get(self.dataset)
+        return USUAL[self.dataset][name] if value is None else value
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return Path("results") / self.protocol if self.out is None else self.out
 
     def _device(self) -> str:
         import torch
@@ -203,39 +259,40 @@ class OneShot:
         """How many runs are computed at a time."""
         if self.jobs:
             return self.jobs
-        if self._device().startswith("cuda"):
+        if self._device().startswith("cuda") or ranks() > 1:
             return 1
         return max((os.cpu_count() or 1) // self.threads, 1)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise InputError where a value breaks its rule."""
         from gpu_bench import data, models
 
         if not self.methods:
             raise InputError("--methods must hold at least one entry.")
         for flag, value, names in (
             ("--dataset", self.dataset, data.NAMES),
-            ("--model", self.model, models.NAMES),
+            ("--model", self.model, (*models.NAMES, None)),
         ):
             if value not in names:
-                raise InputError(f"{flag} must be one of {', '.join(names)}, but it is {value!r}.")
+                listed = ", ".join(name for name in names if name)
+                raise InputError(f"{flag} must be one of {listed}, but it is {value!r}.")
         whole("--seeds", self.seeds, 1, 10_000)
-        whole("--epochs", self.epochs, 1)
-        whole("--batch-size", self.batch_size, 1)
+        whole("--epochs", self.usual("epochs"), 1)
+        whole("--batch-size", self.usual("batch_size"), 1)
+        whole("--image-size", self.image_size, 8, 4096)
         whole("--jobs", self.jobs, 0, 1024)
         whole("--threads", self.threads, 1, 1024)
         if self.lr is not None:
             number("--lr", self.lr, 0.0, open_low=True)
-        number("--warmup", 0.0 if self.warmup is None else self.warmup, 0.0, self.epochs)
+        number("--warmup", 0.0 if self.warmup is None else self.warmup, 0.0, self.usual("epochs"))
         if not 0.0 <= self.momentum < 1.0:
             raise InputError(f"--momentum must lie in [0, 1), but it is {self.momentum}.")
         number("--weight-decay", self.weight_decay, 0.0)
-        if self.sparsities is not None and not self.sparsities:
-            raise InputError("--sparsities must hold at least one entry.")
-        for sparsity in self.sparsities or ():
-            if not 0.0 <= sparsity < 1.0:
-                raise InputError(f"--sparsities must lie in [0, 1), but one is {sparsity}.")
-        if not 0.0 <= self.validation < 1.0:
-            raise InputError(f"--validation must lie in [0, 1), but it is {self.validation}.")
+        for flag in ("validation", "label_smoothing"):
+            share = getattr(self, flag)
+            if not 0.0 <= share < 1.0:
+                words = flag.replace("_", "-")
+                raise InputError(f"--{words} must lie in [0, 1), but it is {share}.")
         self._check_methods()
 
     def _check_methods(self) -> None:
@@ -271,5 +328,19 @@ class OneShot:
     @staticmethod
     def digest() -> str:
         """Hash of the code that computes numbers."""
-        here = code_digest(Path(__file__).parent, PRESENTATION)
+        here = code_digest(Path(__file__).parents[1], PRESENTATION)
         return here + code_digest(Path(mirrorflow.__file__).parent / "pilot", ())
+
+
+def ranks() -> int:
+    """Return how many processes share each run: torchrun's, or 1."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def check_sparsities(flag: str, sparsities: tuple[float, ...]) -> None:
+    """Raise InputError unless there are sparsities and each lies in [0, 1)."""
+    if not sparsities:
+        raise InputError(f"{flag} must hold at least one entry.")
+    for sparsity in sparsities:
+        if not 0.0 <= sparsity < 1.0:
+            raise InputError(f"{flag} must lie in [0, 1), but one is {sparsity}.")

@@ -1,0 +1,70 @@
+"""Where a run stands, on disk after every epoch, so that it can be killed at any moment.
+
+A checkpoint is an NPZ file of plain arrays that appears by an atomic rename. It names the run it
+belongs to. The last two are kept: where the last is torn or foreign, the one before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mirrorflow.archives import read_arrays
+from mirrorflow.checks import Array, InputError
+from mirrorflow.results import atomic_write
+
+__all__ = ["Checkpoints"]
+
+KEPT = 2
+
+
+class Checkpoints:
+    """The checkpoints of one run, FOLDER/KEY/NUMBER.npz.
+
+    Parameters
+    ----------
+    folder : Path
+    key : str
+        The run's: a hash of its configuration and of the code that computes it.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self.key = folder / key, key
+
+    def save(self, number: int, arrays: Mapping[str, Array]) -> None:
+        """Write the state after epoch `number` and drop what is older than the one before."""
+        stream = io.BytesIO()
+        np.savez(stream, run=_letters(self.key), **dict(arrays))  # type: ignore[arg-type]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(self.folder / f"{number:06d}.npz", stream.getvalue())
+        for old in self._files()[KEPT:]:
+            old.unlink(missing_ok=True)
+
+    def read(self) -> Iterator[tuple[Path, dict[str, Array] | InputError]]:
+        """Yield the checkpoints, newest first: their arrays, or why they are refused."""
+        for path in self._files():
+            try:
+                arrays = read_arrays(path, ("run",), every=True)
+                if not np.array_equal(arrays.pop("run"), _letters(self.key)):
+                    raise InputError(f"{path} belongs to another run than {self.key}.")
+            except InputError as error:
+                yield path, error
+            else:
+                yield path, arrays
+
+    def clear(self) -> None:
+        """Remove them: the run is finished."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.npz"), reverse=True)
+
+
+def _letters(key: str) -> Array:
+    return np.frombuffer(key.encode(), dtype=np.uint8)

@@ -1,0 +1,191 @@
+"""Batches of image folders, read and cropped by worker processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from gpu_bench.data.batches import check_batch_size, check_device
+from gpu_bench.data.decode import Unreadable, read
+from gpu_bench.data.folders import ImageFolders
+from gpu_bench.data.normalise import Normalise
+from gpu_bench.data.shards import Shard
+from mirrorflow.checks import InputError, whole
+from mirrorflow.problems import random_stream
+
+__all__ = ["FolderBatches"]
+
+START = "fork" if sys.platform == "linux" else "spawn"
+Key = tuple[int, int | None]  # an image: its number, and the training epoch (None: a test image)
+Read = tuple[NDArray[np.uint8] | None, int, list[str]]  # (s, s, 3), label, what was unreadable
+
+
+class FolderBatches:
+    """Batches of `ImageFolders`, with the methods of `Batches`.
+
+    Worker processes decode, crop and flip a few batches ahead; they start with the first batch
+    and stay. uint8 goes to the device (from pinned memory, without waiting, on CUDA) and is
+    normalised there. Order, crops and flips depend on (seed, epoch, image) alone: neither the
+    number of workers nor that of ranks nor the device changes anything.
+
+    Only one epoch or evaluation can be read at a time: a new one ends the one before, which
+    raises RuntimeError if it is continued.
+
+    Parameters
+    ----------
+    folders : ImageFolders
+    batch_size, seed, device, dtype, channels_last, rank, ranks
+        As in `Batches`; here too the last incomplete batch of training is dropped.
+    workers : int, optional
+        Processes. Without: all cores but one, shared among the ranks (on one machine). 0 reads
+        in this process.
+
+    Raises
+    ------
+    InputError
+        If an option breaks its rule; while reading, where a file is not a readable image and
+        `folders.broken` is "refuse", or no file of its class is readable.
+    """
+
+    def __init__(
+        self,
+        folders: ImageFolders,
+        batch_size: int,
+        seed: int,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+        workers: int | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.batch_size = check_batch_size(batch_size, len(folders.train), folders.name)
+        self.shard = Shard(rank, ranks)
+        self.per_rank = self.shard.size(self.batch_size)
+        self.seed = whole("seed", seed, 0)
+        self.device = check_device(device)
+        self.dataset = folders
+        if workers is None:
+            workers = max((os.cpu_count() or 1) - 1, 1) // ranks
+        self.workers = whole("workers", workers, 0)
+        self._normalised = Normalise(folders.mean, folders.std, self.device, dtype, channels_last)
+        self._queue = _Queue()
+        self._loader = DataLoader(
+            _Files(folders, self.seed),
+            batch_sampler=self._queue,
+            collate_fn=_collated,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            # torch's own choice; in a process of joblib's the default would be joblib's
+            multiprocessing_context=START if self.workers else None,
+            pin_memory=self.device.type == "cuda",
+            # its own generator: the loader would draw the workers' seed from the global one
+            generator=torch.Generator(),
+        )
+        self._named: set[str] = set()
+
+    def __len__(self) -> int:
+        """Return the number of training batches per epoch, ⌊N / batch_size⌋."""
+        return len(self.dataset.train) // self.batch_size
+
+    def epoch(self, k: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the (images, labels) of training epoch k ≥ 0, in `len(self)` full batches."""
+        k = whole("k", k, 0)
+        order = random_stream("batches", self.seed, k).permutation(len(self.dataset.train))
+        return self._read(self.shard.of_batches(torch.from_numpy(order), self.batch_size), k)
+
+    def evaluation(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every test image once, in order; the last batch may be smaller.
+
+        Each rank yields a part of its own, as in `Batches.evaluation`.
+        """
+        size = self.per_rank if batch_size is None else whole("batch_size", batch_size, 1)
+        mine = range(len(self.dataset.test))[self.shard.of_test(len(self.dataset.test))]
+        return self._read([torch.tensor(mine[i : i + size]) for i in range(0, len(mine), size)])
+
+    def _read(
+        self, batches: Iterable[Tensor], epoch: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        self._queue.batches, self._queue.epoch = batches, epoch
+        for pixels, labels, unreadable in self._loader:
+            if pixels is None:
+                raise InputError(f"{unreadable[-1]}.")
+            self._name(unreadable)
+            moved = pixels.to(self.device, non_blocking=True)
+            yield self._normalised(moved), labels.to(self.device, non_blocking=True)
+            if self._queue.batches is not batches:
+                raise RuntimeError(
+                    "an epoch or evaluation can't be continued after another one has begun."
+                )
+
+    def _name(self, unreadable: list[str]) -> None:
+        for problem in unreadable:
+            if problem not in self._named:
+                self._named.add(problem)
+                words = f"warning: {problem}; the next of its class is taken in its place."
+                print(words, file=sys.stderr)
+
+
+class _Queue(Sampler[list[Key]]):
+    """The batches to be read next; persistent workers need one source for all epochs."""
+
+    def __init__(self) -> None:
+        self.batches: Iterable[Tensor] = ()
+        self.epoch: int | None = None
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch = self.epoch
+        for batch in self.batches:
+            yield [(at, epoch) for at in batch.tolist()]
+
+
+class _Files(TorchDataset[Read]):
+    """The files of `ImageFolders` by their key; what is unreadable is told, not raised.
+
+    An exception of a worker would reach the user with the worker's traceback as its message.
+    """
+
+    def __init__(self, folders: ImageFolders, seed: int) -> None:
+        self.folders, self.seed = folders, seed
+
+    def __getitem__(self, key: Key) -> Read:
+        at, epoch = key
+        samples = self.folders.test if epoch is None else self.folders.train
+        label = samples[at][1]
+        unreadable: list[str] = []
+        for path in self._candidates(samples, at):
+            stream = None
+            if self.folders.augment and epoch is not None:
+                stream = random_stream("crops", self.seed, epoch, at)
+            try:
+                return read(path, self.folders.shape[1], stream), label, unreadable
+            except Unreadable as error:
+                unreadable.append(str(error))
+        if self.folders.broken == "skip":
+            unreadable = [f"the class of {samples[at][0]} has no readable image"]
+        return None, label, unreadable
+
+    def _candidates(self, samples: tuple[tuple[str, int], ...], at: int) -> Iterator[str]:
+        path, label = samples[at]
+        yield path
+        if self.folders.broken == "skip":
+            for other in chain(range(at + 1, len(samples)), range(at)):
+                if samples[other][1] == label:
+                    yield samples[other][0]
+
+
+def _collated(items: list[Read]) -> tuple[Tensor | None, Tensor, list[str]]:
+    for pixels, _, unreadable in items:
+        if pixels is None:
+            return None, torch.empty(0), unreadable
+    images, labels, found = zip(*items, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels), list(chain(*found))

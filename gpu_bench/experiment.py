@@ -1,0 +1,169 @@
+"""Data, network and method of one run, ready to be trained, on one rank or several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpu_bench import data, masks, methods, models
+from gpu_bench.flat import Layout
+from gpu_bench.ranks import Ranks
+from gpu_bench.rates import learning_rates
+from gpu_bench.train import Trainer, Weights
+from mirrorflow.results import Row
+
+__all__ = ["Experiment", "Place", "load_data"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run finds and leaves things: nothing here changes its numbers.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of the results: `weights/` and `checkpoints/` are made in it.
+    data_root : str, optional
+    broken : {"refuse", "skip"}
+        What to do with image files that can't be decoded.
+    mask_file : str, optional
+        Masks to start from (`gpu_bench.masks.save`).
+    tensorboard : Path, optional
+    """
+
+    out: Path
+    data_root: str | None = None
+    broken: str = "refuse"
+    mask_file: str | None = None
+    tensorboard: Path | None = None
+
+
+def load_data(spec: Row, place: Place) -> data.Dataset | data.ImageFolders:
+    """Return the images that a run trains on and is read on."""
+    images = data.load(
+        spec["dataset"],
+        place.data_root,
+        image_size=spec["image_size"] if spec["dataset"] == "imagenet" else None,
+        broken=place.broken,
+    )
+    if spec["validation"]:
+        images = images.split(spec["validation"], spec["validation_seed"])
+    return images
+
+
+class Experiment:
+    """What a run's trainings have in common.
+
+    Parameters
+    ----------
+    spec : dict
+        The run's configuration (`gpu_bench.settings`).
+    place : Place
+    ranks : Ranks
+        The processes that share each batch.
+
+    Attributes
+    ----------
+    model : nn.Module
+        On the device, with its initial weights.
+    layout : Layout
+        Of the prunable weights in one vector (N,).
+    batches
+        `Batches` or `FolderBatches`.
+
+    Raises
+    ------
+    InputError
+        If the data are missing or the batch does not fit.
+    """
+
+    def __init__(self, spec: Row, place: Place, ranks: Ranks) -> None:
+        self.spec, self.place, self.ranks = spec, place, ranks
+        self.device = ranks.device if ranks.size > 1 else torch.device(spec["device"])
+        if spec["threads"]:
+            torch.set_num_threads(spec["threads"])
+        _determinism(spec["deterministic"])
+        images = load_data(spec, place)
+        self.half = spec["precision"] == "bfloat16"
+        self.shape = images.shape
+        self.batches = images.batches(
+            spec["batch_size"],
+            spec["seed"],
+            device=self.device,
+            dtype=getattr(torch, spec["precision"]),
+            channels_last=spec["channels_last"],
+            rank=ranks.rank,
+            ranks=ranks.size,
+        )
+        self.images_per_epoch = len(self.batches) * spec["batch_size"]
+        model = models.build(spec["model"], images.shape, images.classes, spec["seed"])
+        if spec["batch_norm"] == "synced":
+            model = ranks.synchronise_batch_norm(model)
+        layout = torch.channels_last if spec["channels_last"] else torch.contiguous_format
+        wide = torch.float64 if spec["precision"] == "float64" else torch.float32
+        self.model = model.to(self.device, wide, memory_format=layout)  # type: ignore[call-overload]
+        self.layout = Layout(masks.prunable(self.model))
+        self._network = ranks.wrap(self.model) if ranks.size > 1 else None
+
+    def trainer(
+        self, mask: Tensor | None = None, start: Weights | None = None, cycle: int = 0
+    ) -> Trainer:
+        """Return a fresh optimizer with a full learning-rate schedule, for one cycle.
+
+        Parameters
+        ----------
+        mask : bool Tensor, shape (N,), optional
+        start : Weights, optional
+            Without: the weights that the model holds.
+        cycle : int
+            How many cycles came before; the order of the images goes on.
+        """
+        spec = self.spec
+        epochs = spec["epochs"]
+        rates = learning_rates(
+            spec["lr"], spec["schedule"], epochs, len(self.batches), spec["warmup"]
+        )
+        return Trainer(
+            self.model,
+            methods.build(spec["method"], spec),
+            rates,
+            epochs,
+            spec["momentum"],
+            spec["weight_decay"],
+            smoothing=spec["label_smoothing"],
+            half=self.half,
+            capture=spec["capture"],
+            mask=mask,
+            start=start,
+            passed=cycle * epochs,
+            ranks=self.ranks,
+            network=self._network,
+        )
+
+    def read(self, trainer: Trainer) -> Tensor:
+        """Return the accuracy on the images held out, a 0-d tensor on the device."""
+        return trainer.accuracy(self.batches.evaluation())
+
+    def training_flops(self, mask: Tensor | None) -> float:
+        """Multiply-adds of one epoch under a mask: forward once, backward twice as many."""
+        views = None if mask is None else self.layout.views(mask)
+        forward = masks.flops(self.model, self.shape, views)["masked"]
+        return 3.0 * forward * self.images_per_epoch
+
+    def machine(self) -> Row:
+        """Return what the numbers were computed on."""
+        cuda = self.device.type == "cuda"
+        return {
+            "device_name": torch.cuda.get_device_name(self.device) if cuda else "CPU",
+            "threads_used": torch.get_num_threads(),
+            "torch_version": torch.__version__,
+        }
+
+
+def _determinism(wanted: bool) -> None:
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.deterministic = wanted
+    torch.backends.cudnn.benchmark = not wanted

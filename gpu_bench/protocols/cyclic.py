@@ -1,0 +1,67 @@
+"""Cyclic training (Gadhikar, Nelaturu & Burkholz 2024): one sparse mask, trained several times.
+
+The mask is found at initialisation and never changes. Each cycle goes on with the weights of the
+one before, with a fresh optimizer and a full learning-rate schedule.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from gpu_bench import initial_masks, masks
+from gpu_bench.cycles import Course
+from gpu_bench.experiment import Experiment, Place
+from gpu_bench.protocols import per_cycle
+from gpu_bench.ranks import Ranks
+from gpu_bench.train import Epoch
+from mirrorflow.checks import Array
+from mirrorflow.results import Row, Run
+
+__all__ = ["COLUMNS", "compute", "first_mask"]
+
+COLUMNS = per_cycle.COLUMNS
+SNIP_BATCHES = 8  # of the run's batch size; more change the mask little
+Masks = Mapping[str, Tensor]
+
+
+def compute(
+    run: Run, place: Place, ranks: Ranks, tell: Callable[[Epoch], None] | None = None
+) -> tuple[Row, dict[str, Array]]:
+    """Train one configuration; see `per_cycle.compute`."""
+    return per_cycle.compute(run, place, ranks, tell, course)
+
+
+def course(experiment: Experiment) -> Course:
+    """Return the cycles of an experiment."""
+    spec = experiment.spec
+
+    def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
+        return first_mask(experiment) if kept is None else None
+
+    return Course(spec["cycles"], mask, None, spec["carry"], spec["target_sparsity"] or 0.0)
+
+
+def first_mask(experiment: Experiment) -> dict[str, Tensor]:
+    """Return the mask at initialisation: from its file, or made for the start sparsity.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or fits another model.
+    """
+    spec, model = experiment.spec, experiment.model
+    if spec["mask"] == "file":
+        assert experiment.place.mask_file is not None
+        return masks.load(experiment.place.mask_file, model)
+    return initial_masks.initial_mask(
+        spec["mask"],
+        model,
+        spec["start_sparsity"],
+        spec["seed"],
+        # a training epoch that is never trained on: the first is number 1
+        batches=itertools.islice(experiment.batches.epoch(0), SNIP_BATCHES),
+        shape=experiment.shape,
+    )

@@ -1,0 +1,55 @@
+"""Iterative magnitude pruning (Frankle & Carbin 2019; Renda et al. 2020): IMP, WR and LRR.
+
+Cycle c = 1 … C trains with ⌊keep^(c−1)·N + ½⌋ weights. Between two cycles the globally smallest
+|x| are cut; what was cut stays cut. IMP then goes back to the initial weights, weight rewinding
+(WR) to those after the rewind epoch of the first cycle, biases, normalisation and its statistics
+with them; learning-rate rewinding (LRR) goes on with the weights as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from gpu_bench import masks
+from gpu_bench.cycles import Course
+from gpu_bench.experiment import Experiment, Place
+from gpu_bench.protocols import per_cycle
+from gpu_bench.ranks import Ranks
+from gpu_bench.train import Epoch
+from mirrorflow.checks import Array
+from mirrorflow.results import Row, Run
+
+__all__ = ["COLUMNS", "compute"]
+
+COLUMNS = per_cycle.COLUMNS
+Masks = Mapping[str, Tensor]
+ABOVE_ZERO = 1e-30  # added to |x| of what is left: a weight that is 0 must not change places
+
+
+def compute(
+    run: Run, place: Place, ranks: Ranks, tell: Callable[[Epoch], None] | None = None
+) -> tuple[Row, dict[str, Array]]:
+    """Prune and train one configuration; see `per_cycle.compute`."""
+    return per_cycle.compute(run, place, ranks, tell, course)
+
+
+def course(experiment: Experiment) -> Course:
+    """Return the cycles of an experiment."""
+    spec = experiment.spec
+    keep, count = spec["keep"], spec["cycles"]
+
+    def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
+        return None if kept is None else cut(model, kept, 1.0 - keep**cycle)
+
+    return Course(
+        count, mask, spec["rewind_epoch"], spec["carry"], last_sparsity=1.0 - keep ** (count - 1)
+    )
+
+
+def cut(model: nn.Module, kept: Masks, sparsity: float) -> dict[str, Tensor]:
+    """Return masks of the globally largest weights among those that are kept so far."""
+    weights = masks.prunable(model)
+    sizes = {k: (weights[k].detach().abs() + ABOVE_ZERO) * mask for k, mask in kept.items()}
+    return masks.magnitude(sizes, sparsity)

@@ -1,0 +1,154 @@
+"""Rows of a protocol that trains in cycles: one for each cycle."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpu_bench import cycles, exports
+from gpu_bench.checkpoints import Checkpoints
+from gpu_bench.experiment import Experiment, Place
+from gpu_bench.ranks import Ranks
+from gpu_bench.train import Epoch
+from mirrorflow.checks import Array
+from mirrorflow.results import Row, Run
+
+__all__ = ["COLUMNS", "compute"]
+
+# lists of a run's row whose entries become rows of their own, one for each cycle
+COLUMNS = {
+    name: name
+    for name in (
+        "cycle",
+        "sparsity",
+        "kept",
+        "accuracy",
+        "train_loss",
+        "train_accuracy",
+        "norm_initial",
+        "norm_final",
+        "alpha_first",
+        "alpha_last",
+        "total_spent",
+        "predicted_scale",
+        "epochs_spent",
+        "training_flops",
+        "overlap_previous",
+        "overlap_final",
+        "final_found",
+    )
+}
+
+
+def compute(
+    run: Run,
+    place: Place,
+    ranks: Ranks,
+    tell: Callable[[Epoch], None] | None,
+    course: Callable[[Experiment], cycles.Course],
+) -> tuple[Row, dict[str, Array]]:
+    """Train one configuration through its course.
+
+    Returns
+    -------
+    row : dict
+        Scalars of the run, and lists over its cycles (the last entry of a diverged run is that
+        of the cycle in which it diverged, without readings):
+
+        cycle             1, 2, …
+        sparsity, kept    measured fraction of zeros of its mask, and weights left
+        accuracy          at its end, of the folded network
+        epochs_spent, training_flops
+                          from the start of the run to its end; multiply-adds, masked weights
+                          not counted, backward as twice forward
+        overlap_previous, overlap_final
+                          |M ∩ M'|/|M ∪ M'| of its mask with the one before and with the last
+        final_found       share of the last mask that the largest weights at its end, as many
+                          as the last mask has, already hold
+    arrays : dict
+        One entry per epoch: see `Outcome.curves`; and `layer_density` (cycles, layers).
+
+    Raises
+    ------
+    InputError
+        If the data are missing, the batch does not fit or a mask file is of another model.
+    """
+    started, spec = time.perf_counter(), run.spec
+    experiment = Experiment(spec, place, ranks)
+    checkpoints = Checkpoints(place.out / "checkpoints", run.key)
+    outcome = cycles.run(experiment, course(experiment), checkpoints, tell)
+    trainer, last = outcome.trainer, outcome.epochs[-1]
+    start, x = exports.stem(run), trainer.x.values
+    row: Row = {
+        "status": outcome.status,
+        "message": outcome.message,
+        **_lists(experiment, outcome),
+        "final_accuracy": outcome.cycles[-1].accuracy if outcome.cycles else math.nan,
+        "epochs_done": last.number,
+        "rate_sum": trainer.plan.rate_sum,
+        "exact_zeros": float((x == 0).double().mean()),
+        "prunable_weights": x.numel(),
+        "images_per_second": float(np.median([e.images_per_second for e in outcome.epochs])),
+        **{f"method_{name}": value for name, value in trainer.method.readings().items()},
+        **experiment.machine(),
+        "files": start,
+        "wall_seconds": time.perf_counter() - started,
+    }
+    mask = experiment.layout.views(outcome.masks[-1])
+    if ranks.first:
+        path, cuts = place.out / "weights" / start, {row["sparsity"][-1]: mask}
+        exports.export(path, spec, row, experiment.model, experiment.shape, cuts)
+    densities = np.array([_layer_densities(experiment, mask) for mask in outcome.masks])
+    return row, {**outcome.curves(), "layer_density": densities}
+
+
+def _lists(experiment: Experiment, outcome: cycles.Outcome) -> Row:
+    method, epochs = outcome.trainer.method, experiment.spec["epochs"]
+    size = sum(experiment.layout.sizes)
+    last = outcome.masks[-1]
+    entries: list[Row] = []
+    flops = 0.0
+    for i, mask in enumerate(outcome.masks):
+        kept = int(mask.count_nonzero())
+        entry: Row = dict.fromkeys(COLUMNS, math.nan)
+        entry |= {"cycle": i + 1, "sparsity": 1.0 - kept / size, "kept": kept}
+        entry["overlap_previous"] = _overlap(mask, outcome.masks[i - 1]) if i else math.nan
+        entry["overlap_final"] = _overlap(mask, last)
+        if i < len(outcome.cycles):
+            cycle = outcome.cycles[i]
+            flops += cycle.flops
+            scale = cycles.predicted_scale(method, cycle.total)
+            entry |= {
+                "accuracy": cycle.accuracy,
+                "train_loss": cycle.train_loss,
+                "train_accuracy": cycle.train_accuracy,
+                "norm_initial": cycle.norm_initial,
+                "norm_final": cycle.norm_final,
+                "alpha_first": cycle.alpha_first,
+                "alpha_last": cycle.alpha_last,
+                "total_spent": math.nan if method.alpha is None else cycle.total,
+                "predicted_scale": math.nan if scale is None else scale,
+                "epochs_spent": (i + 1) * epochs,
+                "training_flops": flops,
+                "final_found": _share(last, outcome.candidates[i]),
+            }
+        entries.append(entry)
+    return {name: [entry[name] for entry in entries] for name in COLUMNS}
+
+
+def _overlap(one: Tensor, other: Tensor) -> float:
+    return int((one & other).count_nonzero()) / int((one | other).count_nonzero())
+
+
+def _share(last: Tensor, candidate: Tensor) -> float:
+    return int((last & candidate).count_nonzero()) / int(last.count_nonzero())
+
+
+def _layer_densities(experiment: Experiment, mask: Tensor) -> list[float]:
+    parts = mask.split(experiment.layout.sizes)
+    return [float(part.to(torch.float64).mean()) for part in parts]

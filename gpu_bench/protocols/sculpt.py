@@ -1,0 +1,54 @@
+"""SCULPT-ing (Gadhikar, Nelaturu & Burkholz 2024): cyclic training, one cut, one more cycle.
+
+A mask at initialisation is trained for several cycles, then the globally smallest |x| of what it
+kept are cut in one step to the target, and one more cycle follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from gpu_bench import masks
+from gpu_bench.cycles import Course
+from gpu_bench.experiment import Experiment, Place
+from gpu_bench.protocols import per_cycle
+from gpu_bench.protocols.cyclic import first_mask
+from gpu_bench.protocols.iterative import cut
+from gpu_bench.ranks import Ranks
+from gpu_bench.train import Epoch
+from mirrorflow.checks import Array, InputError
+from mirrorflow.results import Row, Run
+
+__all__ = ["COLUMNS", "compute"]
+
+COLUMNS = per_cycle.COLUMNS
+Masks = Mapping[str, Tensor]
+
+
+def compute(
+    run: Run, place: Place, ranks: Ranks, tell: Callable[[Epoch], None] | None = None
+) -> tuple[Row, dict[str, Array]]:
+    """Train and cut one configuration; see `per_cycle.compute`."""
+    return per_cycle.compute(run, place, ranks, tell, course)
+
+
+def course(experiment: Experiment) -> Course:
+    """Return the cycles of an experiment."""
+    spec = experiment.spec
+    target, last = spec["target_sparsity"], spec["cycles"] - 1
+
+    def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
+        if kept is None:
+            first = first_mask(experiment)
+            zeros, size = 1.0 - masks.density(first), sum(experiment.layout.sizes)
+            if zeros > target + 1.0 / size:  # both are rounded to whole weights
+                raise InputError(
+                    f"--sparsities must be at least the sparsity of --mask-file, {zeros:.4f}, but "
+                    f"one is {target}."
+                )
+            return first
+        return cut(model, kept, target) if cycle == last else None
+
+    return Course(spec["cycles"], mask, None, spec["carry"], target)

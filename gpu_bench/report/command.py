@@ -1,0 +1,70 @@
+"""Command line of the comparison: python -m gpu_bench.run report FOLDER [FOLDER …]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from mirrorflow.checks import InputError
+
+__all__ = ["Report", "main"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Compare result folders of any protocols, on one data set and model.
+
+    Prints accuracy at equal sparsity beside epochs and multiply-adds of training, and draws
+    accuracy against each of the three.
+    """
+
+    folders: tyro.conf.Positional[
+        Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER …", help_behavior_hint="")]
+    ]
+    """Result folders (--out of one-shot, iterative, cyclic and sculpt)."""
+    sparsities: Annotated[
+        tuple[float, ...] | None,
+        tyro.conf.arg(
+            help_behavior_hint="(default: the targets of cyclic and sculpt, or 0.8 0.9 0.95 0.98)"
+        ),
+    ] = None
+    """Fractions of zeros at which to compare cost, each in [0, 1)."""
+    out: Path = Path("results/report")
+    """Folder for comparison-sparsity and comparison-cost, as PNG and PDF."""
+
+
+def main(words: list[str]) -> int:
+    """Print the table and draw the figures; returns the exit code 0.
+
+    Raises
+    ------
+    InputError
+        If a folder or a flag breaks its rule.
+    """
+    options = tyro.cli(
+        Report, args=words, prog="python -m gpu_bench.run report", description=Report.__doc__
+    )
+
+    from gpu_bench.report import comparison, gathered, screen
+    from gpu_bench.settings.base import check_sparsities
+
+    if options.sparsities is not None:
+        check_sparsities("--sparsities", options.sparsities)
+    frame = gathered.gather(options.folders)
+    targets = gathered.targets(frame, options.sparsities)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out must be a folder that can be written to, but {options.out} is not "
+            f"({error.strerror})."
+        ) from None
+    console = screen()
+    comparison.print_table(console, frame, targets)
+    drawn = comparison.figures(options.out, frame, targets)
+    names = ", ".join(file.name for file in drawn)
+    console.print(f"\n{frame['key'].nunique()} runs; {options.out}/: {names}", soft_wrap=True)
+    return 0

@@ -1,0 +1,148 @@
+"""Table and figures that compare protocols at equal sparsity and equal cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from gpu_bench.report import drawing, gathered, published
+from gpu_bench.report.lines import lines
+from gpu_bench.report.statistics import plain
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+__all__ = ["figures", "print_table"]
+
+
+def print_table(console: Console, frame: pandas.DataFrame, targets: Sequence[float]) -> None:
+    """Print accuracy beside sparsity, epochs and multiply-adds, one section per target.
+
+    Parameters
+    ----------
+    console : Console
+    frame : DataFrame
+        Of `gathered.gather`.
+    targets : sequence of float
+        Sparsities.
+    """
+    first = frame.iloc[0]
+    where = "validation" if first["validation"] else "test"
+    table = Table(
+        title=f"{first['dataset']}, {first['model']}: {where} accuracy at equal sparsity, by cost\n"
+        f"mean ± 95 % confidence interval over seeds",
+        title_justify="left",
+    )
+    table.add_column("zeros")
+    table.add_column("course")
+    table.add_column("method", no_wrap=True)
+    for heading in ("seeds", "zeros, %", "epochs", "multiply-adds", "accuracy, %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    good = frame[frame["status"] == "completed"]
+    for target in targets:
+        there = gathered.at(good, target)
+        name = f"{100 * target:g} %"
+        for (course, method, epochs), rows in there.groupby(
+            ["course", "method", "epochs_spent"], sort=False
+        ):
+            table.add_row(
+                name,
+                str(course),
+                str(method),
+                str(rows["seed"].nunique()),
+                f"{100 * rows['sparsity'].mean():.1f}",
+                f"{epochs:g}",
+                plain(rows["training_flops"].mean(), ".2e"),
+                plain(100.0 * rows["accuracy"], ".2f"),
+            )
+            name = ""
+        for point in published.at(first["dataset"], first["model"], target):
+            zeros, spent = f"{100 * point.sparsity:g}", str(point.epochs or "")
+            table.add_row(name, "published", point.name, "", zeros, spent, "", point.accuracy)
+            name = ""
+        table.add_section()
+    table.caption = _diverged(frame) or None
+    table.caption_justify = "left"
+    console.print(table)
+
+
+def _diverged(frame: pandas.DataFrame) -> str:
+    """Return how many runs of each line are left out because they diverged."""
+    bad = frame[frame["status"] != "completed"].drop_duplicates("key")
+    counts = (bad["method"] + ", " + bad["course"]).value_counts(sort=False)
+    words = [f"{count} of {name}" for name, count in counts.items()]
+    return f"Left out, diverged: {'; '.join(words)}." if words else ""
+
+
+def figures(out: Path, frame: pandas.DataFrame, targets: Sequence[float]) -> list[Path]:
+    """Draw comparison-sparsity.* and comparison-cost.* into `out`; returns the files."""
+    from mirrorflow.plots.style import save
+
+    good = frame[frame["status"] == "completed"]
+    drawings = {
+        "comparison-sparsity": _sparsity(good),
+        "comparison-cost": _cost(good, targets),
+    }
+    return [file for name, figure in drawings.items() for file in save(figure, out / name)]
+
+
+def _sparsity(frame: pandas.DataFrame) -> Figure:
+    from mirrorflow.plots.style import caption
+
+    longest = gathered.levels(frame)
+    found = lines(longest, longest["course"])
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for line in found:
+            drawing.spread(axes, line, "sparsity", "sparsity", "accuracy", 100.0)
+        drawing.sparsities(axes)
+        drawing.percents(axes)
+        axes.set_title("accuracy against sparsity, longest training of each", loc="left")
+        drawing.legend(figure, found)
+        caption(figure, f"{_setting(frame)} {drawing.BANDS}")
+
+    return drawing.drawn(9.0, 4.4, draw)
+
+
+def _cost(frame: pandas.DataFrame, targets: Sequence[float]) -> Figure:
+    from mirrorflow.plots.style import caption
+
+    # looked at together, so that a line looks the same in both figures
+    found = [
+        line
+        for line in lines(frame, frame["course"])
+        if any(len(gathered.at(line.rows, target)) for target in targets)
+    ]
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(2, len(targets), sharey="col", squeeze=False)
+        for (above, below), target in zip(grid.T, targets, strict=True):
+            for line in found:
+                there = line._replace(rows=gathered.at(line.rows, target))
+                for axes, cost in ((above, "epochs_spent"), (below, "training_flops")):
+                    drawing.spread(axes, there, "epochs_spent", cost, "accuracy", 100.0)
+            above.set(xlabel="training epochs, all cycles")
+            above.set_title(f"at {100 * target:g} % zeros", loc="left")
+            drawing.multiply_adds(below)
+            for axes in (above, below):
+                axes.set_xlim(left=0.0)
+                drawing.percents(axes)
+        drawing.legend(figure, found)
+        caption(
+            figure,
+            f"{_setting(frame)} {drawing.BANDS} Each course at its sparsity nearest to the "
+            f"panel's, at most half a step of iterative pruning away. Masked weights cost nothing.",
+        )
+
+    return drawing.drawn(3.6 * len(targets) + 2.6, 6.4, draw)
+
+
+def _setting(frame: pandas.DataFrame) -> str:
+    seeds = int(frame.groupby(["course", "method"])["seed"].nunique().max())
+    return f"{drawing.data(frame, seeds)}."

@@ -1,0 +1,226 @@
+"""Panels that the figures of several protocols have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpu_bench.report.lines import Line
+from gpu_bench.report.statistics import interval
+from mirrorflow.checks import Array
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "BANDS",
+    "data",
+    "drawn",
+    "epochs",
+    "layers",
+    "legend",
+    "multiply_adds",
+    "percents",
+    "sparsities",
+    "spread",
+]
+
+BANDS = "Bands and bars: 95 % confidence interval over seeds."
+MARKS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # shares kept, on axes
+
+
+def drawn(width: float, height: float, draw: Callable[[Figure], None]) -> Figure:
+    """Return a figure in the style of this project; `draw` fills it."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from mirrorflow.plots.style import STYLE
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+    return figure
+
+
+def spread(axes: Axes, line: Line, by: str, x: str, y: str, scale: float = 1.0) -> None:
+    """Draw the mean of `y` times `scale` over seeds, for each value of `by`, at the mean of `x`."""
+    points = []
+    for _, rows in line.rows.groupby(by):
+        centre, (mean, half) = rows[x].mean(), interval(scale * rows[y])
+        if math.isfinite(centre) and math.isfinite(mean):
+            points.append((centre, mean, 0.0 if math.isnan(half) else half))
+    if not points:
+        return
+    place, means, halves = np.array(sorted(points)).T
+    colour, dashes, marker = line.look
+    axes.plot(place, means, color=colour, ls=dashes, marker=marker, ms=4, label=line.label)
+    if len(place) == 1:  # a band around one point has no width
+        axes.errorbar(place, means, halves, color=colour, capsize=3, lw=1.2)
+    else:
+        axes.fill_between(place, means - halves, means + halves, color=colour, alpha=0.15, lw=0)
+
+
+def percents(axes: Axes) -> None:
+    """Name y the accuracy, and show no more than its range: an interval may leave it."""
+    low, high = axes.get_ylim()
+    axes.set(ylabel="accuracy (%)", ylim=(max(low, 0.0), min(high, 100.5)))
+
+
+def sparsities(axes: Axes) -> None:
+    """Scale x = fraction of zeros by the logarithm of what is kept, and name that in percent."""
+    from matplotlib.ticker import NullLocator
+
+    axes.set_xscale("function", functions=(_halvings, _zeros))
+    low, high = axes.dataLim.intervalx
+    marks = [k for k in MARKS if 0.7 * (1 - high) < k < 1.4 * (1 - low)]
+    axes.set_xticks([1.0 - k for k in marks], [f"{100 * k:g}" for k in marks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("weights kept (%)")
+
+
+def multiply_adds(axes: Axes) -> None:
+    """Name x the multiply-adds of all training."""
+    from matplotlib.ticker import EngFormatter
+
+    axes.set_xlabel("multiply-adds of all training")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+
+
+def _halvings(zeros: Array) -> Array:
+    return -np.log2(np.clip(1.0 - zeros, 1e-9, None))
+
+
+def _zeros(halvings: Array) -> Array:
+    return 1.0 - 2.0**-halvings
+
+
+def legend(figure: Figure, found: list[Line]) -> None:
+    """Name every line once, beside the panels."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=look.colour, ls=look.dashes, marker=look.marker, ms=4)
+        for look in (line.look for line in found)
+    ]
+    names = [line.label for line in found]
+    figure.legend(handles, names, loc="outside right upper", handlelength=3.0)
+
+
+def epochs(found: list[Line], paths: dict[str, Array], words: str, length: int = 0) -> Figure:
+    """Return α, A, ‖x‖₁ and accuracy epoch by epoch.
+
+    Parameters
+    ----------
+    found : list of Line
+    paths : dict
+    words : str
+        The setting.
+    length : int
+        Epochs of a cycle, whose ends are marked; 0 for a single one.
+    """
+    from mirrorflow.plots.style import caption
+
+    panels = {
+        "alpha": ("penalty α", "α (per unit of flow time)"),
+        "total": ("total A = Σηα/(1 − momentum)", "A (no unit)"),
+        "norm": ("norm of the prunable weights", "‖x‖₁ (units of x)"),
+        "test_accuracy": ("accuracy, uncut" if not length else "accuracy", "accuracy (%)"),
+    }
+
+    def draw(figure: Figure) -> None:
+        for axes, (name, (title, label)) in zip(
+            figure.subplots(1, len(panels)), panels.items(), strict=True
+        ):
+            for line in found:
+                rows = line.rows.drop_duplicates("key")
+                if name in ("alpha", "total") and rows["alpha_first"].isna().all():
+                    continue
+                scale = 100.0 if name == "test_accuracy" else 1.0
+                _ranged(axes, line, [scale * paths[f"{key}/{name}"] for key in rows["key"]])
+            axes.set(xlabel="epoch", ylabel=label)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.set_title(title, loc="left")
+            if name == "norm":
+                axes.set_yscale("log")
+            if length:
+                for end in range(length, int(axes.dataLim.x1), length):
+                    axes.axvline(end + 0.5, color="#999999", lw=0.8, ls=(0, (1, 2)), zorder=0)
+        legend(figure, found)
+        ends = " Dotted: ends of cycles." if length else ""
+        caption(figure, f"{words} Lines: mean over seeds; bands: lowest to highest.{ends}")
+
+    return drawn(3.4 * len(panels) + 1.8, 3.6, draw)
+
+
+def _ranged(axes: Axes, line: Line, curves: Sequence[Array]) -> None:
+    stacked = np.stack(curves)
+    colour, dashes, _ = line.look
+    epoch = np.arange(1, stacked.shape[1] + 1)
+    axes.plot(epoch, stacked.mean(0), color=colour, ls=dashes, label=line.label)
+    axes.fill_between(epoch, stacked.min(0), stacked.max(0), color=colour, alpha=0.15, lw=0)
+
+
+def layers(
+    found: list[Line],
+    paths: dict[str, Array],
+    panels: Sequence[tuple[int, str]],
+    words: str,
+) -> Figure:
+    """Return the share of weights kept in each layer.
+
+    Parameters
+    ----------
+    found : list of Line
+    paths : dict
+    panels : sequence of (place, title)
+        Rows of `layer_density`.
+    words : str
+        The setting.
+    """
+    from matplotlib import ticker
+
+    from mirrorflow.plots.style import caption
+
+    kept = [[100.0 * _density(line, paths, place) for line in found] for place, _ in panels]
+    low = min(density[density > 0.0].min() for panel in kept for density in panel)
+
+    def draw(figure: Figure) -> None:
+        grid: Any = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+        for axes, (_, title), densities in zip(grid, panels, kept, strict=True):
+            axes.set(xlabel="layer, from input to classifier", yscale="log", ylim=(0.8 * low, 125))
+            axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axes.yaxis.set_minor_locator(ticker.NullLocator())
+            axes.set_title(title, loc="left")
+            for line, density in zip(found, densities, strict=True):
+                layer = np.arange(1, len(density) + 1)
+                colour, dashes, marker = line.look
+                axes.plot(
+                    layer, density, color=colour, ls=dashes, marker=marker, ms=3, label=line.label
+                )
+        grid[0].set_ylabel("weights kept in the layer (%)")
+        legend(figure, found)
+        caption(figure, f"{words} Mean over seeds; a layer without weights is not drawn.")
+
+    return drawn(3.2 * len(panels) + 2.0, 3.6, draw)
+
+
+def _density(line: Line, paths: dict[str, Array], place: int) -> Array:
+    """Return the mean over runs of the share kept in each layer."""
+    keys = line.rows["key"].drop_duplicates()
+    return np.stack([paths[f"{key}/layer_density"][place] for key in keys]).mean(0)
+
+
+def data(frame: pandas.DataFrame, seeds: int) -> str:
+    """Return what the networks are trained and read on, for captions."""
+    first = frame.iloc[0]
+    where = f"held-out {first['validation']:g} of training" if first["validation"] else "test"
+    return (
+        f"{first['dataset']}, {first['model']} ({first['prunable_weights']:,} prunable weights), "
+        f"{seeds} seeds, {where} images, {first['device_name']}"
+    )

@@ -1,0 +1,121 @@
+"""What the figures draw as one line: the runs of a method on one course, their name and look."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["PROTOCOLS", "Line", "Look", "courses", "families", "lines"]
+
+
+class Look(NamedTuple):
+    """Colour, line style and marker, as matplotlib names them."""
+
+    colour: str
+    dashes: Any
+    marker: str
+
+
+METHODS = {  # Okabe and Ito's colours
+    "dense": Look("#000000", "-", "o"),
+    "pilot": Look("#D55E00", "-", "s"),
+    "spred": Look("#0072B2", "--", "D"),
+    "lasso": Look("#009E73", "-.", "^"),
+    "mask-l1": Look("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v"),
+    "str": Look("#56B4E9", (0, (3, 1, 1, 1)), "P"),
+    "powerprop": Look("#E69F00", (0, (6, 2)), "*"),
+    "continuous": Look("#7F7F7F", ":", "X"),
+}
+DASHES = [look.dashes for name, look in METHODS.items() if name != "pilot"]
+PROTOCOLS = ("one-shot", "iterative", "cyclic", "sculpt")
+MASKS = {"random": "uniform", "erk": "ERK", "snip": "SNIP", "synflow": "SynFlow"}
+
+
+class Line(NamedTuple):
+    """The runs of one method on one course.
+
+    Attributes
+    ----------
+    name : str
+        Of the course; empty where all lines are of the same.
+    method : str
+    look : Look
+    rows : DataFrame
+    """
+
+    name: str
+    method: str
+    look: Look
+    rows: pandas.DataFrame
+
+    @property
+    def label(self) -> str:
+        """What the legend says."""
+        return f"{self.method}, {self.name}" if self.name else self.method
+
+
+def lines(frame: pandas.DataFrame, names: Iterable[str] | None = None) -> list[Line]:
+    """Return the lines of rows, in the order in which they come.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    names : one str per row, optional
+        Which course it is on. The colour says the method; where there are several courses line
+        style and marker say which, otherwise they repeat the method.
+    """
+    import pandas
+
+    from mirrorflow.plots.style import MARKERS
+
+    if names is None:
+        names = [""] * len(frame)
+    named = pandas.Series(list(names), index=frame.index, dtype=str)
+    different = list(dict.fromkeys(named))
+    styles = zip(different, itertools.cycle(DASHES), itertools.cycle(MARKERS), strict=False)
+    looks = {name: (dashes, marker) for name, dashes, marker in styles}
+    found = []
+    for key, rows in frame.groupby([named, "method"], sort=False):
+        name, method = map(str, key)
+        look = METHODS[method]
+        if len(different) > 1:
+            look = Look(look.colour, *looks[name])
+        found.append(Line(name if len(different) > 1 else "", method, look, rows))
+    return found
+
+
+def families(frame: pandas.DataFrame) -> list[str]:
+    """Return each row's course without its target: WR, cyclic with ERK masks, …"""
+    return [_family(row) for row in frame.to_dict("records")]
+
+
+def courses(frame: pandas.DataFrame) -> list[str]:
+    """Return each row's course: its family and, where it has one, the target sparsity."""
+    return [_family(row) + _target(row) for row in frame.to_dict("records")]
+
+
+def _family(row: dict[Any, Any]) -> str:
+    if row["protocol"] == "one-shot":
+        return "one-shot"
+    if row["protocol"] == "iterative":
+        return str(row["variant"]).upper()
+    file = row["mask"] == "file"
+    mask = f"mask file {row['mask_sha256'][:6]}" if file else MASKS[row["mask"]]
+    if row["protocol"] == "cyclic":
+        return f"cyclic, {mask}"
+    start = row["start_sparsity"]  # None or NaN where a mask file has its own
+    return f"SCULPT, {mask}" + (f" from {100 * start:g} %" if _given(start) else "")
+
+
+def _target(row: dict[Any, Any]) -> str:
+    if row["protocol"] in ("one-shot", "iterative") or not _given(row["target_sparsity"]):
+        return ""
+    return f"{' to' if row['protocol'] == 'sculpt' else ','} {100 * row['target_sparsity']:g} %"
+
+
+def _given(value: float | None) -> bool:
+    return value is not None and value == value

@@ -1,0 +1,99 @@
+"""Table and figures of the protocols that train in cycles."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from gpu_bench.report import cycle_figures, published
+from gpu_bench.report.lines import courses
+from gpu_bench.report.statistics import SHOWN, counted, interval, nearest
+from mirrorflow.checks import Array
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["figures", "print_table", "shown"]
+
+COLUMNS = 8  # of cycles in the table
+
+
+def shown(frame: pandas.DataFrame) -> list[int]:
+    """Return the cycles of the table: all, or eight: evenly, or next to the sparsities shown."""
+    cycles = sorted(int(cycle) for cycle in frame["cycle"].unique())
+    if len(cycles) <= COLUMNS:
+        return cycles
+    if frame["protocol"].iloc[0] != "iterative":  # others change their masks once at most
+        last = len(cycles) - 1
+        return [cycles[round(i * last / (COLUMNS - 1))] for i in range(COLUMNS)]
+    sparsity = frame.groupby("cycle")["sparsity"].mean()
+    levels = {nearest(sparsity, wanted) for wanted in (0.0, 0.5, *SHOWN)}
+    return [cycle for cycle in cycles if sparsity[cycle] in levels]
+
+
+def print_table(console: Console, frame: pandas.DataFrame) -> None:
+    """Print sparsity, accuracy, A and cost after each cycle, with 95 % confidence intervals."""
+    first, cycles = frame.iloc[0], shown(frame)
+    where = "validation" if first["validation"] else "test"
+    table = Table(
+        title=f"{first['dataset']}, {first['model']}, {first['protocol']}, {first['epochs']} "
+        f"epochs per cycle: {where} accuracy after each cycle\n"
+        f"mean, and below it ± 95 % confidence interval over seeds",
+        title_justify="left",
+        caption=published.sentences(first["dataset"], first["model"]) or None,
+        caption_justify="left",
+    )
+    table.add_column("runs")
+    table.add_column("after cycle\nepochs spent", no_wrap=True)
+    for cycle in cycles:
+        heading = f"{cycle}\n{cycle * first['epochs']}"
+        table.add_column(heading, justify="right", no_wrap=True)
+    scale = _scale(frame["training_flops"].max())
+    for (method, course), rows in frame.groupby(["method", courses(frame)], sort=False):
+        names = [str(method), str(course), f"{counted(rows)} seeds"]
+        good = rows[rows["status"] == "completed"]
+        readings = _readings(good, cycles, scale)
+        for name, reading in itertools.zip_longest(names, readings, fillvalue=""):
+            table.add_row(str(name), *(reading or ()))
+        table.add_section()
+    console.print(table)
+
+
+def _scale(largest: float) -> int:
+    """Return the power of ten in which multiply-adds are written."""
+    return math.floor(math.log10(largest)) if largest > 0 else 0
+
+
+def _readings(rows: pandas.DataFrame, cycles: list[int], scale: int) -> list[list[str]]:
+    """Return lines of a title and one cell per cycle; lines that say nothing are left out."""
+    readings = {
+        "zeros, %": ("sparsity", 100.0, ".1f"),
+        "accuracy, %": ("accuracy", 100.0, ".2f"),
+        "A": ("total_spent", 1.0, ".2f"),
+        f"10^{scale} mult-adds": ("training_flops", 10.0**-scale, ".2f"),
+    }
+    found = []
+    for title, (column, factor, form) in readings.items():
+        per_cycle = [factor * rows.loc[rows["cycle"] == cycle, column] for cycle in cycles]
+        means, halves = zip(*map(interval, per_cycle), strict=True)
+        if not all(map(math.isnan, means)):
+            found.append([title, *("–" if math.isnan(m) else format(m, form) for m in means)])
+        if any(half > 0.0 for half in halves) and column != "sparsity":  # an exact count
+            found.append(["", *("" if math.isnan(h) else f"± {h:{form}}" for h in halves)])
+    return found
+
+
+def figures(out: Path, frame: pandas.DataFrame, paths: dict[str, Array]) -> list[Path]:
+    """Draw accuracy, cost, epochs, layers and, where masks change, overlap; returns the files."""
+    from mirrorflow.plots.style import save
+
+    good = frame[frame["status"] == "completed"]
+    if good.empty:
+        return []
+    drawings = cycle_figures.drawings(good, paths)
+    return [file for name, figure in drawings.items() for file in save(figure, out / name)]

@@ -1,0 +1,13 @@
+"""The flags of each protocol; nothing here loads torch."""
+
+from gpu_bench.settings.base import Setting
+from gpu_bench.settings.cyclic import Cyclic
+from gpu_bench.settings.iterative import Iterative
+from gpu_bench.settings.one_shot import OneShot
+from gpu_bench.settings.sculpt import Sculpt
+
+__all__ = ["SETTINGS", "Cyclic", "Iterative", "OneShot", "Sculpt", "Setting"]
+
+SETTINGS: dict[str, type[Setting]] = {
+    kind.protocol: kind for kind in (OneShot, Iterative, Cyclic, Sculpt)
+}

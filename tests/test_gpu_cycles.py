@@ -1,0 +1,467 @@
+"""Training in cycles: masks, rewinding, what is carried over, and going on after a stop."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import prune
+
+from gpu_bench import cycles, masks, methods, models
+from gpu_bench.checkpoints import Checkpoints
+from gpu_bench.cycles import Course
+from gpu_bench.experiment import Experiment, Place
+from gpu_bench.flat import Layout
+from gpu_bench.protocols import cyclic, iterative, sculpt
+from gpu_bench.ranks import Ranks
+from gpu_bench.rates import learning_rates
+from gpu_bench.settings import Cyclic, Iterative, Sculpt
+from gpu_bench.train import Trainer
+from mirrorflow.checks import InputError
+
+QUICK = {"epochs": 3, "batch_size": 359, "seeds": 1, "total": 1.0}
+COURSES = {"iterative": iterative.course, "cyclic": cyclic.course, "sculpt": sculpt.course}
+
+
+def tiny(name, shape, classes, seed):
+    """A network of 800 weights in place of ResNet-20."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(shape[0], 8, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(8, 8, 3, padding=1, bias=False),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, classes),
+        )
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(models, "build", tiny)
+    yield
+    torch.set_num_threads(before)
+
+
+def spec_of(kind, **changes):
+    return kind(**{**QUICK, **changes}).runs()[0].spec
+
+
+def experiment_of(kind, tmp_path, **changes):
+    return Experiment(spec_of(kind, **changes), Place(tmp_path), Ranks())
+
+
+class Stop(Exception):
+    """What a kill looks like from inside."""
+
+
+def trained(kind, tmp_path, checkpoints=None, stop_after=None, **changes):
+    """Run a protocol's course; `stop_after` breaks it off after that epoch is on disk."""
+    experiment = experiment_of(kind, tmp_path, **changes)
+    numbers = []
+
+    def tell(epoch):
+        numbers.append(epoch.number)
+        if epoch.number == stop_after:
+            raise Stop
+
+    course = COURSES[kind.protocol](experiment)
+    return cycles.run(experiment, course, checkpoints, tell), numbers
+
+
+# --- a training under a mask ---------------------------------------------------------------
+
+
+def test_masked_training_is_torchs_pruned_training():
+    """Against torch.nn.utils.prune, which multiplies by the mask inside autograd."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(4, 32, 1, 8, 8, generator=generator)
+    labels = torch.randint(10, (4, 32), generator=generator)
+    mask = {
+        name: torch.rand(weight.shape, generator=generator) < 0.4
+        for name, weight in masks.prunable(tiny("", (1, 8, 8), 10, 0)).items()
+    }
+    theirs = tiny("", (1, 8, 8), 10, 0)
+    for name, part in mask.items():
+        prune.custom_from_mask(theirs[int(name.split(".")[0])], "weight", part)
+    rates = learning_rates(0.1, "cosine", 2, 4, 0.5)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
+    for k, rate in enumerate(rates):
+        optimizer.param_groups[0]["lr"] = float(rate)
+        optimizer.zero_grad()
+        functional.cross_entropy(
+            theirs(images[k % 4]), labels[k % 4], label_smoothing=0.2
+        ).backward()
+        optimizer.step()
+    for layer in (theirs[0], theirs[4], theirs[8]):
+        prune.remove(layer, "weight")
+
+    class Batches:
+        def epoch(self, k):
+            yield from zip(images, labels, strict=True)
+
+    ours = tiny("", (1, 8, 8), 10, 0)
+    flat = Layout(masks.prunable(ours)).flatten(mask)
+    method = methods.build("dense", {"weight_decay": 1e-3})
+    trainer = Trainer(ours, method, rates, 2, 0.9, 1e-3, mask=flat, smoothing=0.2)
+    trainer.train(Batches())
+    trainer.fold()
+    for (name, one), two in zip(ours.state_dict().items(), _ordered(ours, theirs), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}{m}")
+
+
+def _ordered(ours, theirs):
+    state = theirs.state_dict()
+    return [state[name] for name in ours.state_dict()]
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_what_is_cut_stays_cut(name, tmp_path):
+    experiment = experiment_of(Cyclic, tmp_path, methods=(name,))
+    generator = torch.Generator().manual_seed(2)
+    mask = torch.rand(sum(experiment.layout.sizes), generator=generator) < 0.3
+    trainer = experiment.trainer(mask)
+    seen = []
+
+    def watch(epoch):
+        seen.append(bool((trainer.x.values[~mask] == 0).all()))
+        assert float(trainer.x.values[mask].abs().max()) > 0
+        # a threshold that a layer shares must not follow weights that aren't there
+        assert float(trainer.x.gradient[~mask].abs().max()) == 0
+
+    trainer.train(experiment.batches, tell=watch)
+    trainer.fold()
+    assert seen == [True] * 3
+    assert bool((trainer.x.values[~mask] == 0).all())
+    assert trainer.history.epochs[0].norm < 0.6 * experiment_norm(tmp_path)
+
+
+def experiment_norm(tmp_path):
+    model = experiment_of(Cyclic, tmp_path).model
+    return sum(float(w.detach().abs().sum()) for w in masks.prunable(model).values())
+
+
+# --- protocols ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dense", "pilot", "str"])
+def test_iterative_cuts_exactly_and_never_gives_back(name, tmp_path):
+    """Also where a method makes more exact zeros than are to be cut."""
+    outcome, _ = trained(
+        Iterative, tmp_path, methods=(name,), cycles=5, keep=0.5, total=8.0, str_start=-1.0
+    )
+    size = len(outcome.masks[0])
+    kept = [int(mask.count_nonzero()) for mask in outcome.masks]
+    assert kept == [size - math.floor((1 - 0.5**c) * size + 0.5) for c in range(5)]
+    for before, after in zip(outcome.masks, outcome.masks[1:], strict=False):
+        assert not bool((after & ~before).any())
+    assert len(outcome.epochs) == 15
+    assert [epoch.number for epoch in outcome.epochs] == list(range(1, 16))
+    assert len(outcome.cycles) == 5
+
+
+def test_a_cut_gives_nothing_back(tmp_path):
+    """Where more of what is kept is exactly 0 than is to be cut, what was cut stays cut."""
+    experiment = experiment_of(Iterative, tmp_path)
+    weights = masks.prunable(experiment.model)
+    with torch.no_grad():
+        for weight in weights.values():
+            weight.zero_()
+    first = {name: torch.zeros_like(w, dtype=torch.bool) for name, w in weights.items()}
+    last = list(first)[-1]
+    first[last][:] = True  # the layer that loses ties
+    after = iterative.cut(experiment.model, first, 0.95)
+    kept = experiment.layout.flatten(after)
+    assert int(kept.count_nonzero()) == len(kept) - math.floor(0.95 * len(kept) + 0.5)
+    assert not bool((kept & ~experiment.layout.flatten(first)).any())
+
+
+def test_the_order_of_the_images_goes_on(tmp_path, monkeypatch):
+    experiment = experiment_of(Iterative, tmp_path, methods=("dense",), cycles=2)
+    asked, epoch = [], experiment.batches.epoch
+    monkeypatch.setattr(experiment.batches, "epoch", lambda k: asked.append(k) or epoch(k))
+    cycles.run(experiment, iterative.course(experiment))
+    assert asked == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_smallest_weights_are_cut(tmp_path):
+    """Between cycles 1 and 2 of magnitude pruning, against a sort."""
+    seen = []
+    experiment = experiment_of(Iterative, tmp_path, methods=("dense",), cycles=2)
+    course = iterative.course(experiment)
+
+    def mask(cycle, model, kept):
+        chosen = course.mask(cycle, model, kept)
+        if cycle:
+            seen.append((experiment.layout.flatten(masks.prunable(model)).abs(), chosen))
+        return chosen
+
+    cycles.run(experiment, Course(2, mask))
+    sizes, chosen = seen[0]
+    kept = experiment.layout.flatten(chosen)
+    assert float(sizes[kept].min()) >= float(sizes[~kept].max())
+
+
+VARIANTS = {"imp": 0, "wr": 2, "lrr": None}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", ["dense", "pilot"])
+def test_where_a_cycle_starts(variant, name, tmp_path, monkeypatch):
+    """IMP: the initial weights; WR: those after the rewind epoch; LRR: the last ones. All of
+    them: θ, biases, batch norm with its statistics; under the new mask, a fresh optimizer."""
+    experiment = experiment_of(
+        Iterative, tmp_path, methods=(name,), variant=(variant,), rewind_epoch=2, cycles=3
+    )
+    starts, after = [], {}
+    make = experiment.trainer
+
+    def spied(mask=None, start=None, cycle=0):
+        trainer = make(mask, start, cycle)
+        starts.append((trainer.weights(), [v.abs().sum() for v in trainer.velocities]))
+        spied.last = trainer
+        return trainer
+
+    monkeypatch.setattr(experiment, "trainer", spied)
+    outcome = cycles.run(
+        experiment,
+        iterative.course(experiment),
+        tell=lambda epoch: after.setdefault(epoch.number, spied.last.weights()),
+    )
+    origin = {"imp": starts[0][0], "wr": after[2], "lrr": None}[variant]
+    for cycle in (1, 2):
+        start, velocities = starts[cycle]
+        expected = after[3 * cycle] if origin is None else origin
+        assert all(float(v) == 0 for v in velocities)
+        assert torch.equal(start.x, expected.x * outcome.masks[cycle])
+        assert torch.equal(start.rest, expected.rest)
+        for one, two in zip(start.buffers, expected.buffers, strict=True):
+            assert torch.equal(one, two)
+        if name == "pilot":
+            for one, two in zip(start.parameters, expected.parameters, strict=True):
+                assert torch.equal(one, two)
+        assert start.total == expected.total
+
+
+def test_every_cycle_has_the_full_schedule(tmp_path):
+    outcome, _ = trained(Iterative, tmp_path, methods=("spred",), cycles=3)
+    totals = [cycle.total for cycle in outcome.cycles]
+    assert totals == pytest.approx([1.0, 2.0, 3.0])
+    alphas = [epoch.alpha for epoch in outcome.epochs]
+    assert len(set(alphas)) == 1
+
+
+def test_weights_alone_are_carried(tmp_path, monkeypatch):
+    """The method starts anew from x: m² − w² = β again, A from 0."""
+    experiment = experiment_of(
+        Iterative, tmp_path, methods=("pilot",), cycles=2, carry="weights", beta=0.5
+    )
+    made = []
+    make = experiment.trainer
+
+    def spied(*arguments, **options):
+        trainer = make(*arguments, **options)
+        made.append(trainer.weights())
+        return trainer
+
+    monkeypatch.setattr(experiment, "trainer", spied)
+    outcome = cycles.run(experiment, iterative.course(experiment))
+    m, w = made[1].parameters
+    torch.testing.assert_close(m**2 - w**2, torch.full_like(m, 0.5), rtol=1e-5, atol=1e-6)
+    assert made[1].total == 0.0
+    assert outcome.cycles[1].norm_initial < outcome.cycles[0].norm_final
+
+
+def test_cyclic_keeps_its_mask(tmp_path):
+    outcome, _ = trained(Cyclic, tmp_path, methods=("dense",), cycles=3, sparsities=(0.7,))
+    size = len(outcome.masks[0])
+    assert int(outcome.masks[0].count_nonzero()) == size - math.floor(0.7 * size + 0.5)
+    assert all(torch.equal(mask, outcome.masks[0]) for mask in outcome.masks)
+    assert len(outcome.epochs) == 9
+
+
+def test_sculpt_cuts_once_before_its_last_cycle(tmp_path):
+    outcome, _ = trained(
+        Sculpt, tmp_path, methods=("dense",), cycles=2, start_sparsity=0.4, sparsities=(0.8,)
+    )
+    size = len(outcome.masks[0])
+    kept = [int(mask.count_nonzero()) for mask in outcome.masks]
+    assert kept == [size - math.floor(s * size + 0.5) for s in (0.4, 0.4, 0.8)]
+    assert not bool((outcome.masks[2] & ~outcome.masks[0]).any())
+    # what one cut leaves of the weights at its time is the mask that is trained
+    assert torch.equal(outcome.candidates[1], outcome.masks[2])
+
+
+def test_flops_follow_the_mask(tmp_path):
+    experiment = experiment_of(Iterative, tmp_path, methods=("dense",), cycles=2, keep=0.5)
+    outcome = cycles.run(experiment, iterative.course(experiment))
+    dense = masks.flops(experiment.model, experiment.shape)["dense"]
+    images = len(experiment.batches) * 359 * 3
+    assert outcome.cycles[0].flops == 3 * dense * images
+    kept = experiment.layout.views(outcome.masks[1])
+    half = masks.flops(experiment.model, experiment.shape, kept)["masked"]
+    assert outcome.cycles[1].flops == 3 * half * images
+    assert half < dense
+
+
+# --- going on after a stop --------------------------------------------------------------------
+
+
+CASES = [(Iterative, {"methods": (name,), "cycles": 2}) for name in methods.METHODS] + [
+    (Iterative, {"methods": ("pilot",), "cycles": 3, "variant": ("wr",), "rewind_epoch": 2}),
+    (Iterative, {"methods": ("pilot",), "cycles": 3, "variant": ("imp",)}),
+    (Iterative, {"methods": ("pilot",), "cycles": 3, "carry": "weights"}),
+    (Iterative, {"methods": ("pilot",), "cycles": 2, "threshold_fraction": 0.9, "delta": 1.5}),
+    (Cyclic, {"methods": ("pilot",), "cycles": 2, "mask": ("snip",)}),
+    (Sculpt, {"methods": ("pilot",), "cycles": 1}),
+]
+
+
+def same(one, two):
+    """Bit by bit, but for the clock."""
+    assert one.status == two.status
+    assert repr(one.cycles) == repr(two.cycles)  # exact, and NaN equals NaN
+    for a, b in zip(one.epochs, two.epochs, strict=True):
+        for name in cycles.CURVES[:-1]:
+            assert getattr(a, name) == getattr(b, name), name
+    for a, b in zip([*one.masks, *one.candidates], [*two.masks, *two.candidates], strict=True):
+        assert torch.equal(a, b)
+    ours, theirs = one.trainer.model.state_dict(), two.trainer.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(("kind", "changes"), CASES, ids=lambda case: str(case)[:60])
+def test_a_broken_off_run_ends_with_the_same_bits(kind, changes, tmp_path):
+    """Stopped after every epoch in turn, at the ends of cycles too."""
+    whole, numbers = trained(kind, tmp_path, **changes)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
+    done = []
+    for last in numbers[:-1]:
+        with pytest.raises(Stop):
+            trained(kind, tmp_path, checkpoints, stop_after=last, **changes)
+        done.append(sorted(path.name for path in checkpoints.folder.iterdir()))
+    again, rest = trained(kind, tmp_path, checkpoints, **changes)
+    assert rest == numbers[-1:]
+    same(again, whole)
+    assert done[0] == ["000001.npz"]
+    assert done[1] == ["000001.npz", "000002.npz"]
+    assert done[-1] == [f"{n:06d}.npz" for n in numbers[-3:-1]]
+
+
+def test_a_stop_after_the_last_epoch_repeats_none(tmp_path):
+    whole, numbers = trained(Iterative, tmp_path, methods=("pilot",), cycles=2)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
+    with pytest.raises(Stop):
+        trained(Iterative, tmp_path, checkpoints, numbers[-1], methods=("pilot",), cycles=2)
+    again, rest = trained(Iterative, tmp_path, checkpoints, methods=("pilot",), cycles=2)
+    assert rest == []
+    same(again, whole)
+
+
+def _broken_off(tmp_path, after=5):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
+    with pytest.raises(Stop):
+        trained(Iterative, tmp_path, checkpoints, after, methods=("pilot",), cycles=2)
+    return checkpoints
+
+
+def _torn(path):
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def _flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def _foreign(path):
+    Checkpoints(path.parent, "other").save(9, {"x": np.zeros(3)})
+    (path.parent / "other" / "000009.npz").rename(path)
+
+
+def _of_another_model(path):
+    Checkpoints(path.parent.parent, "run").save(int(path.stem), {"origin": np.zeros(3)})
+
+
+def _empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [_torn, _flipped, _foreign, _of_another_model, _empty])
+def test_a_bad_checkpoint_is_passed_over(damage, tmp_path, capsys):
+    """With a sentence; the one before it is used, and the end is the same."""
+    whole, _ = trained(Iterative, tmp_path, methods=("pilot",), cycles=2)
+    checkpoints = _broken_off(tmp_path)
+    damage(checkpoints.folder / "000005.npz")
+    again, rest = trained(Iterative, tmp_path, checkpoints, methods=("pilot",), cycles=2)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("A checkpoint is passed over: ")
+    assert rest == [5, 6]
+    same(again, whole)
+
+
+def test_without_a_good_checkpoint_a_run_starts_anew(tmp_path, capsys):
+    whole, numbers = trained(Iterative, tmp_path, methods=("pilot",), cycles=2)
+    checkpoints = _broken_off(tmp_path)
+    for path in checkpoints.folder.iterdir():
+        _torn(path)
+    again, rest = trained(Iterative, tmp_path, checkpoints, methods=("pilot",), cycles=2)
+    assert capsys.readouterr().err.count("passed over") == 2
+    assert rest == numbers
+    same(again, whole)
+
+
+def test_nothing_is_restored_from_a_checkpoint_that_fits_in_part(tmp_path):
+    experiment = experiment_of(Iterative, tmp_path, methods=("pilot",))
+    trainer = experiment.trainer()
+    state = trainer.state()
+    before = trainer.weights()
+    state["rest"] = state["rest"] + 1
+    state["velocity_1"] = state["velocity_1"][:-1]
+    with pytest.raises(InputError, match="velocity_1 of the checkpoint must be float32"):
+        trainer.restore(state)
+    assert torch.equal(trainer.rest.values, before.rest)
+
+
+# --- masks from files ---------------------------------------------------------------------------
+
+
+def test_a_mask_file_is_trained(tmp_path):
+    experiment = experiment_of(Cyclic, tmp_path)
+    mask = masks.magnitude(masks.prunable(experiment.model), 0.6)
+    masks.save(tmp_path / "mask.pt", mask)
+    setting = Cyclic(**QUICK, methods=("dense",), mask_file=tmp_path / "mask.pt")
+    place = Place(tmp_path, mask_file=str(tmp_path / "mask.pt"))
+    experiment = Experiment(setting.runs()[0].spec, place, Ranks())
+    outcome = cycles.run(experiment, cyclic.course(experiment))
+    assert torch.equal(outcome.masks[0], experiment.layout.flatten(mask))
+
+
+def test_a_mask_file_of_another_model_is_refused(tmp_path):
+    masks.save(tmp_path / "mask.pt", {"other.weight": torch.ones(3, dtype=torch.bool)})
+    setting = Cyclic(**QUICK, methods=("dense",), mask_file=tmp_path / "mask.pt")
+    place = Place(tmp_path, mask_file=str(tmp_path / "mask.pt"))
+    experiment = Experiment(setting.runs()[0].spec, place, Ranks())
+    with pytest.raises(InputError, match="masks must be named like the model's weights"):
+        cycles.run(experiment, cyclic.course(experiment))
+
+
+def test_a_mask_file_that_is_too_sparse_for_the_target_is_refused(tmp_path):
+    experiment = experiment_of(Cyclic, tmp_path)
+    masks.save(tmp_path / "m.pt", masks.magnitude(masks.prunable(experiment.model), 0.6))
+    setting = Sculpt(**QUICK, methods=("dense",), mask_file=tmp_path / "m.pt", sparsities=(0.5,))
+    place = Place(tmp_path, mask_file=str(tmp_path / "m.pt"))
+    experiment = Experiment(setting.runs()[0].spec, place, Ranks())
+    with pytest.raises(InputError, match=r"--sparsities must be at least .* one is 0\.5"):
+        cycles.run(experiment, sculpt.course(experiment))

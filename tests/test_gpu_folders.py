@@ -1,0 +1,470 @@
+"""Image folders: what is listed and refused, how files are decoded, and how batches are shared."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from make_images import make_images
+from PIL import Image
+from scipy import stats
+from torch import Tensor
+
+from gpu_bench import data
+from gpu_bench.data import decode
+from mirrorflow.checks import InputError
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """10 classes of 20 and 5 images; read only."""
+    root = tmp_path_factory.mktemp("images")
+    make_images(root)
+    return root
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """2 classes of 6 and 3 images, to be spoilt."""
+    make_images(tmp_path, classes=2, train=6, val=3)
+    return tmp_path
+
+
+def load(root: Path, broken: str = "refuse") -> data.ImageFolders:
+    folders = data.load("imagenet", root, image_size=SIZE, broken=broken)
+    assert isinstance(folders, data.ImageFolders)
+    return folders
+
+
+def joined(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def same(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
+    return torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+# Listing
+
+
+def test_folders_are_listed_in_order(made: Path) -> None:
+    folders = load(made)
+    assert (folders.classes, folders.shape, len(folders.train)) == (10, (3, SIZE, SIZE), 200)
+    assert [label for _, label in folders.test] == sorted(list(range(10)) * 5)
+    for part in (folders.train, folders.test):
+        assert [path for path, _ in part] == sorted(path for path, _ in part)
+        assert all(Path(path).parent.name == f"class{label:02d}" for path, label in part)
+    assert {Path(path).suffix for path, _ in folders.train} == {".jpeg", ".png"}
+
+
+def test_nested_folders_and_other_files(few: Path) -> None:
+    before = len(load(few).train)
+    inner = few / "train" / "class01" / "more" / "of them"
+    inner.mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(inner / "x.JPG", "JPEG")
+    (inner / "notes.txt").write_text("not an image")
+    assert load(few).train[before:] == ((str(inner / "x.JPG"), 1),)
+
+
+def test_unfit_folders_are_refused(few: Path) -> None:
+    (few / "train" / "empty").mkdir()
+    (few / "val" / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty must hold images \(\.jpg, .* but it has none"):
+        load(few)
+    (few / "val" / "empty").rmdir()
+    with pytest.raises(InputError, match=r"same classes .* but 'empty' is in one of them alone"):
+        load(few)
+    (few / "train" / "empty").rmdir()
+    for part in ("train", "val"):
+        shutil.rmtree(few / part / "class01")
+    with pytest.raises(InputError, match="at least two class folders, but it has 1"):
+        load(few)
+    shutil.rmtree(few / "val")
+    with pytest.raises(InputError, match="has no val/"):
+        load(few)
+    with pytest.raises(InputError, match="broken must be 'refuse' or 'skip', but it is 'fix'"):
+        data.ImageFolders("x", (), (), 2, (3, 8, 8), broken="fix")
+
+
+def test_split_holds_out_training_files(made: Path) -> None:
+    folders = load(made, "skip")
+    held = folders.split(0.2)
+    assert sorted(held.train + held.test) == sorted(folders.train)
+    assert np.bincount([label for _, label in held.test]).tolist() == [4] * 10
+    assert held.broken == "skip"
+    with pytest.raises(InputError, match="fraction must leave images on both sides"):
+        folders.split(1e-4)
+
+
+# Windows
+
+
+def torchvisions_window(rng: np.random.Generator, width: int, height: int) -> tuple[int, ...]:
+    """RandomResizedCrop.get_params, its rejections without end: left, upper, across, down."""
+    while True:
+        area = width * height * rng.uniform(0.08, 1.0)
+        aspect = (3 / 4) * (16 / 9) ** rng.uniform()
+        across, down = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+        if across <= width and down <= height:
+            left = rng.integers(0, width - across, endpoint=True)
+            return left, rng.integers(0, height - down, endpoint=True), across, down
+
+
+@pytest.mark.parametrize(("width", "height"), [(500, 375), (200, 300)])
+def test_windows_have_torchvisions_law(width: int, height: int) -> None:
+    ours, theirs = np.random.default_rng(0), np.random.default_rng(1)
+    drawn = np.array([decode.window(ours, width, height) for _ in range(3000)])
+    left, upper, right, lower = drawn.T
+    assert ((left >= 0) & (upper >= 0) & (right <= width) & (lower <= height)).all()
+    across, down = right - left, lower - upper
+    known = np.array([torchvisions_window(theirs, width, height) for _ in range(3000)]).T
+    for mine, other in (
+        (across * down, known[2] * known[3]),
+        (across / down, known[2] / known[3]),
+        (left, known[0]),
+        (upper, known[1]),
+    ):
+        assert stats.ks_2samp(mine, other).pvalue > 1e-3  # the seeds are fixed
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((400, 10), (193, 0, 206, 10)),  # 10 · 4/3 wide
+        ((10, 400), (0, 193, 10, 206)),  # 10 / (3/4) high
+        ((1, 1), (0, 0, 1, 1)),
+    ],
+)
+def test_a_window_that_never_fits_is_the_largest_central_one(size, expected) -> None:
+    found = {decode.window(np.random.default_rng(seed), *size) for seed in range(20)}
+    assert expected in found
+    if size != (1, 1):  # 8 % of so long an image are out of every range
+        assert found == {expected}
+
+
+# Decoding
+
+
+def triangle(pixels: np.ndarray, start: float, stop: float, size: int) -> np.ndarray:
+    """Resample rows start…stop of (H, …) into `size`: a triangle filter, by its definition."""
+    scale = (stop - start) / size
+    reach = max(scale, 1.0)
+    centres = start + (np.arange(size) + 0.5) * scale
+    places = np.arange(len(pixels)) + 0.5
+    weights = np.clip(1 - np.abs(places - centres[:, None]) / reach, 0, None)
+    return np.tensordot(weights / weights.sum(1, keepdims=True), pixels, 1)
+
+
+@pytest.mark.parametrize("shape", [(90, 70), (30, 61), (20, 24)])
+@pytest.mark.parametrize("augment", [False, True])
+def test_pixels_are_the_window_under_a_triangle_filter(shape, augment: bool, tmp_path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    path = str(tmp_path / "noise.png")
+    Image.fromarray(pixels).save(path)
+    flips = 0
+    for seed in range(20 if augment else 1):
+        stream = np.random.default_rng(seed) if augment else None
+        square = decode.read(path, SIZE, stream)
+        assert (square.shape, square.dtype) == ((SIZE, SIZE, 3), np.uint8)
+        if augment:
+            again = np.random.default_rng(seed)
+            left, upper, right, lower = decode.window(again, shape[1], shape[0])
+            if again.random() < 0.5:
+                square, flips = square[:, ::-1], flips + 1
+        else:
+            left, upper, right, lower = central(*shape[::-1])
+        rows = triangle(pixels.astype(float), upper, lower, SIZE)
+        expected = triangle(rows.swapaxes(0, 1), left, right, SIZE).swapaxes(0, 1)
+        # Pillow rounds to a level after each direction
+        assert np.abs(square - expected).max() < 1.01
+    assert not augment or 4 <= flips <= 16
+
+
+def central(width: int, height: int) -> tuple[float, ...]:
+    """Where torchvision's Resize(37) and CenterCrop(32) come from; 37 = round(8 · 32/7)."""
+    long = 37 * max(width, height) // min(width, height)
+    resized = (37, long) if width <= height else (long, 37)
+    start = [round((n - 32) / 2) for n in resized]
+    scale = (width / resized[0], height / resized[1])
+    return tuple((s + end) * k for end in (0, 32) for s, k in zip(start, scale, strict=True))
+
+
+def places(width: int, height: int) -> Image.Image:
+    """Red grows from left to right, green from top to bottom: a pixel tells where it is from."""
+    y, x = np.mgrid[0:height, 0:width] + 0.5
+    pixels = np.stack([255 * x / width, 255 * y / height, 0 * x], 2)
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [(1000, 613), (437, 901), (70, 64)])
+@pytest.mark.parametrize("augment", [False, True])
+def test_jpegs_decoded_at_a_fraction_keep_their_place(size, augment: bool, tmp_path) -> None:
+    path = str(tmp_path / "places.jpg")
+    places(*size).save(path, quality=98)
+    for seed in range(15 if augment else 1):
+        stream = np.random.default_rng(seed) if augment else None
+        box = decode.window(np.random.default_rng(seed), *size)
+        left, upper, right, lower = box if augment else decode.centre(SIZE, *size)
+        square = decode.read(path, SIZE, stream).astype(float)
+        red, green = square[..., 0].mean(0), square[..., 1].mean(1)
+        red = red if red[0] < red[-1] else red[::-1]
+        steps = (np.arange(SIZE) + 0.5) / SIZE
+        assert np.abs(red - 255 * (left + steps * (right - left)) / size[0]).max() < 2
+        assert np.abs(green - 255 * (upper + steps * (lower - upper)) / size[1]).max() < 2
+
+
+def test_jpegs_are_decoded_no_larger_and_no_smaller_than_needed(monkeypatch, tmp_path) -> None:
+    seen = []
+    resize = Image.Image.resize
+
+    def spy(image, size, resample, box):
+        seen.append((image.size, box))
+        return resize(image, size, resample, box)
+
+    monkeypatch.setattr(Image.Image, "resize", spy)
+    path = str(tmp_path / "places.jpg")
+    for long in (256, 295, 296, 600, 1184, 4000):
+        places(long, 320).save(path)
+        for stream in (None, np.random.default_rng(long)):
+            decode.read(path, SIZE, stream)
+    for (_, height), (left, upper, right, lower) in seen:
+        short = min(right - left, lower - upper)
+        assert short >= SIZE  # no pixel is made up
+        assert short < 2 * SIZE or height == 320 / 8  # half as large would not do
+    assert {height for (_, height), _ in seen} == {160, 80, 40}
+
+
+def test_kinds_of_files(tmp_path: Path) -> None:
+    image = places(64, 64)
+    expected = None
+    for mode, name in (
+        ("RGB", "a.png"),
+        ("RGB", "a.jpg"),
+        ("CMYK", "b.jpg"),
+        ("RGBA", "b.png"),
+        ("RGB", "c.bmp"),
+        ("RGB", "c.webp"),
+        ("RGB", "png.jpg"),
+    ):
+        kind = "PNG" if name == "png.jpg" else None
+        image.convert(mode).save(tmp_path / name, kind, quality=98)
+        square = decode.read(str(tmp_path / name), SIZE, None).astype(int)
+        expected = square if expected is None else expected
+        assert np.abs(square - expected).max() < 8, name
+    image.convert("L").save(tmp_path / "d.jpg")
+    grey = decode.read(str(tmp_path / "d.jpg"), SIZE, None)
+    assert (grey == grey[..., :1]).all()
+    assert np.ptp(grey) > 50
+
+
+# Batches
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_and_ranks_change_nothing(made: Path, workers: int) -> None:
+    folders = load(made)
+    alone = folders.batches(20, seed=0, workers=0)
+    shards = [folders.batches(20, seed=0, workers=workers, rank=r, ranks=2) for r in (0, 1)]
+    state = torch.get_rng_state()
+    for k in (1, 2):  # persistent workers: the second epoch too
+        assert len(alone) == 10
+        together = zip(*(shard.epoch(k) for shard in shards), strict=True)
+        parts = [part for step in together for part in step]
+        assert {len(labels) for _, labels in parts} == {10}
+        assert same(joined(parts), joined(alone.epoch(k)))
+    assert torch.equal(state, torch.get_rng_state())
+    tested = [part for shard in shards for part in shard.evaluation(7)]
+    assert [len(labels) for _, labels in tested] == [7, 7, 7, 4] * 2
+    assert same(joined(tested), joined(alone.evaluation()))
+
+
+def test_workers_start_in_a_process_that_joblib_started(made: Path) -> None:
+    batches = load(made).batches(100, seed=0, workers=0)
+    (found,) = joblib.Parallel(n_jobs=2)([joblib.delayed(in_a_job)(made)])
+    assert same(found, joined(batches.epoch(0)))
+
+
+def in_a_job(root: Path) -> tuple[Tensor, Tensor]:
+    return joined(load(root).batches(100, seed=0, workers=1).epoch(0))
+
+
+def test_epochs_are_keyed_by_seed_and_number(made: Path) -> None:
+    folders = load(made)
+    batches = folders.batches(30, seed=0, workers=0)
+    first, labels = joined(batches.epoch(1))
+    assert first.shape == (180, 3, SIZE, SIZE)
+    list(batches.evaluation())
+    assert same(joined(batches.epoch(1)), (first, labels))
+    assert not torch.equal(joined(batches.epoch(2))[0], first)
+    assert not torch.equal(joined(folders.batches(30, seed=1, workers=0).epoch(1))[0], first)
+
+
+def test_windows_and_flips_are_drawn_anew_for_every_image_and_epoch(tmp_path: Path) -> None:
+    for part, label in ((part, label) for part in ("train", "val") for label in range(2)):
+        folder = tmp_path / part / f"class{label}"
+        folder.mkdir(parents=True)
+        for i in range(100):
+            image = np.array(places(48, 48))
+            image[..., 2] = 100 * label + i  # which of the images it is
+            Image.fromarray(image).save(folder / f"{i:02d}.png")
+    batches = load(tmp_path).batches(200, seed=0, workers=0)
+    mean, std = (torch.tensor(m).view(3, 1, 1) for m in (data.folders.MEAN, data.folders.STD))
+    seen = []
+    for k in (0, 1):
+        images, labels = joined(batches.epoch(k))
+        pixels = ((images * std + mean) * 255).round().int()
+        number = pixels[:, 2, 0, 0]
+        assert torch.equal(number // 100, labels.int())
+        assert sorted(number.tolist()) == list(range(200))
+        assert (number.diff() != 1).any()  # shuffled
+        flipped = (pixels[:, 0, 16, 0] > pixels[:, 0, 16, -1]).sum()
+        assert 65 < flipped < 135  # 5 σ of 200 coins
+        assert (pixels[:, 1, 0, 16] < pixels[:, 1, -1, 16]).all()  # never upside down
+        seen.append(pixels[number.argsort(), :2])
+    # a few large windows of so small images coincide
+    assert len({image.numpy().tobytes() for epoch in seen for image in epoch}) > 390
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_may_be_left_but_not_gone_back_to(made: Path, workers: int) -> None:
+    folders = load(made)
+    batches = folders.batches(20, seed=0, workers=workers)
+    left = batches.epoch(1)
+    next(left)
+    expected = joined(folders.batches(20, seed=0, workers=0).epoch(2))
+    assert same(joined(batches.epoch(2)), expected)
+    with pytest.raises(RuntimeError, match="can't be continued after another one has begun"):
+        next(left)
+
+
+def test_layout_and_dtype(made: Path) -> None:
+    batches = load(made).batches(8, 0, dtype=torch.bfloat16, channels_last=True, workers=0)
+    images, labels = next(iter(batches.epoch(0)))
+    assert (images.dtype, labels.dtype) == (torch.bfloat16, torch.int64)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_batches_of_folders_refuse_bad_input(made: Path) -> None:
+    folders = load(made)
+    for options, message in (
+        ({"batch_size": 201}, r"batch_size must be at most .*200"),
+        ({"batch_size": 9, "ranks": 2}, "divisible by the number of ranks"),
+        ({"batch_size": 8, "rank": 2, "ranks": 2}, "rank must be"),
+        ({"batch_size": 8, "workers": -1}, "workers must be at least 0"),
+        ({"batch_size": 8, "dtype": torch.int32}, "dtype must be a floating"),
+    ):
+        with pytest.raises(InputError, match=message):
+            folders.batches(seed=0, **options)
+    with pytest.raises(InputError, match="k must be at least 0"):
+        folders.batches(8, seed=0).epoch(-1)
+
+
+# Broken files
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG file of a few bytes that claims any size."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0")),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+def spoil(path: Path, kind: str) -> None:
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": content[: len(content) // 2],
+            "header": content[:100],
+            "empty": b"",
+            "text": b"<html>404</html>",
+            "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            "bomb": png(30_000, 30_000),
+            "small bomb": png(10_000, 9_500),  # Pillow itself only warns
+        }[kind]
+    )
+
+
+def a_jpeg(root: Path) -> Path:
+    return sorted((root / "train" / "class00").glob("*.jpeg"))[2]  # neither end
+
+
+@pytest.mark.parametrize(
+    ("kind", "workers"),
+    [
+        ("cut", 0),
+        ("header", 0),
+        ("empty", 0),
+        ("text", 0),
+        ("postscript", 0),
+        ("bomb", 0),
+        ("small bomb", 0),
+        ("cut", 2),  # what a worker finds comes through
+    ],
+)
+def test_a_broken_file_is_refused_by_name(few: Path, kind: str, workers: int) -> None:
+    spoil(a_jpeg(few), kind)
+    batches = load(few).batches(12, seed=0, workers=workers)
+    with pytest.raises(InputError) as refusal:
+        list(batches.epoch(0))
+    sentence = str(refusal.value)
+    assert sentence.startswith(f"{a_jpeg(few)} is not a readable image (")
+    assert sentence.endswith(").")
+    assert "\n" not in sentence
+    assert ("decompression bomb" in sentence) == ("bomb" in kind)
+    # Pillow would hand it to another program
+    assert kind != "postscript" or "cannot identify" in sentence
+
+
+def test_a_broken_file_that_is_skipped_is_named_once(few: Path, capsys) -> None:
+    lost = a_jpeg(few)
+    spoil(lost, "cut")
+    paths = [path for path, _ in load(few).train]
+    successor = paths[paths.index(str(lost)) + 1]
+    one = load(few, "skip").batches(12, seed=0, workers=0)
+    found = [joined(one.epoch(k)) for k in (0, 1)]
+    said = capsys.readouterr().err
+    assert said.count(str(lost)) - said.count(f"file '{lost}'") == 1
+    assert said.startswith(f"warning: {lost} is not a readable image (")
+    assert said.endswith("; the next of its class is taken in its place.\n")
+    for workers, ranks in ((2, 1), (0, 3)):
+        shards = [
+            load(few, "skip").batches(12, seed=0, workers=workers, rank=r, ranks=ranks)
+            for r in range(ranks)
+        ]
+        for k in (0, 1):
+            assert same(joined(part for shard in shards for part in shard.epoch(k)), found[k])
+    # the same as if its successor's content stood in its place
+    shutil.copy(successor, lost)
+    whole = load(few).batches(12, seed=0, workers=0)
+    for k in (0, 1):
+        assert same(joined(whole.epoch(k)), found[k])
+
+
+def test_the_last_of_a_class_is_followed_by_its_first(few: Path, capsys) -> None:
+    files = sorted((few / "val" / "class01").iterdir())
+    for path in files[1:]:
+        spoil(path, "empty")
+    images, labels = joined(load(few, "skip").batches(2, seed=0, workers=0).evaluation())
+    assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert torch.equal(images[3], images[4])
+    assert torch.equal(images[3], images[5])
+    assert capsys.readouterr().err.count("warning") == 2
+    spoil(files[0], "empty")
+    with pytest.raises(InputError, match=r"^the class of .*class01.* has no readable image\.$"):
+        list(load(few, "skip").batches(2, seed=0, workers=0).evaluation())

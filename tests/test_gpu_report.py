@@ -1,0 +1,457 @@
+"""Tables, figures and comparisons, from rows whose numbers are known."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from gpu_bench import report, run
+from gpu_bench.grid import Readings
+from gpu_bench.protocols import one_shot, per_cycle
+from gpu_bench.report import comparison, cycle_figures, drawing, gathered, lines, published
+from gpu_bench.report.per_cycle import shown
+from gpu_bench.report.statistics import near, nearest
+from gpu_bench.settings import Cyclic, Iterative, OneShot, Sculpt
+from mirrorflow import results
+from mirrorflow.plots import style
+
+LAYERS = 3
+FLOPS = 1e9  # of a dense epoch
+
+
+def zeros_of(spec, cycle):
+    """The sparsity of a cycle's mask, from 1."""
+    if spec["protocol"] == "iterative":
+        return 1.0 - spec["keep"] ** (cycle - 1)
+    last = spec["protocol"] == "sculpt" and cycle == spec["cycles"]
+    return spec["target_sparsity" if last or spec["protocol"] == "cyclic" else "start_sparsity"]
+
+
+def accuracy_of(spec, cycle):
+    """Another number for every reading; seeds 0, 1, 2 are 0, 0.01 and 0.03 above."""
+    base = {"dense": 0.6, "pilot": 0.7, "spred": 0.65}[spec["method"]]
+    return base + 0.01 * cycle + (0.0, 0.01, 0.03)[spec["seed"]]
+
+
+def write(folder, setting, diverged=lambda spec: False, accuracy=accuracy_of):
+    """Put runs that were never computed into a result folder; returns its rows."""
+    runs = setting.runs()
+    protocol = one_shot if setting.protocol == "one-shot" else per_cycle
+    readings = Readings(folder, protocol.COLUMNS)
+    for one in runs:
+        spec, bad = one.spec, diverged(one.spec)
+        penalized = spec["method"] != "dense"
+        epochs = spec["epochs"] * spec.get("cycles", 1)
+        row = {
+            "status": "diverged" if bad else "completed",
+            "message": "",
+            "prunable_weights": 1000,
+            "device_name": "CPU",
+        }
+        first, places = (0.1 if penalized else math.nan), range(1)
+        if setting.protocol == "one-shot":
+            places = range(len(spec["sparsities"]))
+            row |= {
+                "sparsities": spec["sparsities"],
+                "measured_sparsity": spec["sparsities"],
+                "accuracy": [math.nan if bad else accuracy(spec, -place) for place in places],
+                "uncut_accuracy": math.nan if bad else accuracy(spec, 0),
+                "alpha_first": first,
+                "total_spent": 3.0 if penalized else math.nan,
+                "training_flops": FLOPS * epochs,
+            }
+        else:
+            places = range(spec["cycles"])
+            zeros = [zeros_of(spec, place + 1) for place in places]
+            cost = spec["epochs"] * FLOPS * (1.0 - np.array(zeros))
+            row |= {name: [math.nan] * len(zeros) for name in per_cycle.COLUMNS}
+            row |= {"cycle": [place + 1 for place in places], "sparsity": zeros}
+            if not bad:
+                row |= {
+                    "accuracy": [accuracy(spec, place + 1) for place in places],
+                    "epochs_spent": [(place + 1) * spec["epochs"] for place in places],
+                    "training_flops": list(np.cumsum(cost)),
+                    "alpha_first": [first for _ in places],
+                    "total_spent": [3.0 * (p + 1) if penalized else math.nan for p in places],
+                    "overlap_previous": [math.nan, *[0.8 for _ in places[1:]]],
+                    "overlap_final": [(p + 1) / len(places) for p in places],
+                    "final_found": [0.9 for _ in places],
+                }
+            else:  # it diverged in its second cycle, after a first that must not be counted
+                first_cycle = {"accuracy": 0.05, "epochs_spent": spec["epochs"]}
+                for name, value in first_cycle.items():
+                    row[name][0] = value
+        arrays = {"layer_density": np.array([[0.1 * (p + 1)] * LAYERS for p in places])}
+        for name in ("alpha", "total", "norm", "test_accuracy"):
+            arrays[name] = np.linspace(0.1, 0.9, epochs)
+        readings.write(one, row, arrays)
+    return readings.consolidate(runs, "test", {})
+
+
+def printed(*words):
+    """What report.print_table prints, at a width that cuts nothing."""
+    console = Console(width=250, record=True, file=io.StringIO())
+    report.print_table(console, *words)
+    return console.export_text()
+
+
+def row_of(text, *starts):
+    """The cells of the line of a table whose first cells are these, the last such line."""
+    for line in reversed(text.splitlines()):
+        cells = [cell.strip() for cell in line.strip()[1:-1].split("│")]
+        if cells[: len(starts)] == list(starts):
+            return cells
+    raise AssertionError(f"no row {starts} in\n{text}")
+
+
+def curve(axes, number):
+    """x and y of a drawn line, without those that only mark places."""
+    drawn = [line for line in axes.lines if line.get_label()[:1] != "_"]
+    return drawn[number].get_data()
+
+
+QUICK = {"epochs": 10, "seeds": 3, "device": "cpu"}
+LRR = Iterative(variant=("lrr",), cycles=12, **QUICK)
+# t(0.975; 2) = 4.302653; the deviation of 0, 0.01, 0.03 is 0.01527525
+HALF = 100 * 4.302653 * 0.01527525 / math.sqrt(3)
+MEAN = 100 * 0.04 / 3  # of the seeds, above seed 0
+
+
+def test_levels_of_iterative_pruning_leave_no_gap():
+    levels = [1.0 - 0.8**k for k in range(26)]
+    for target in np.linspace(0.0, 0.996, 200):
+        assert near(nearest(levels, target), target)
+    assert nearest(levels, 0.9) == levels[10]  # 10.7 % kept, not 8.6 %
+    assert near(0.9, 0.89)
+    assert not near(0.9, 0.88)  # 0.12 / 0.1 is more than 0.8^(-1/2) = 1.118
+    assert not near(0.98, 0.977)
+
+
+def test_table_of_iterative_pruning(tmp_path):
+    setting = Iterative(variant=("wr", "lrr"), cycles=3, **QUICK)
+    frame = write(tmp_path, setting)
+    text = printed(frame)
+    rows = [line for line in text.splitlines() if "accuracy, %" in line]
+    halves = text.splitlines()[text.splitlines().index(rows[0]) + 1]
+    assert [f"{60 + c + MEAN:.2f}" for c in (1, 2, 3)] == row_of(rows[0], "WR")[2:]
+    assert halves.count(f"± {HALF:.2f}") == 3
+    assert len(rows) == 4  # two methods, two variants
+    assert text.count("3 seeds") == 4
+    assert row_of(text, "pilot", "zeros, %")[2:] == ["0.0", "20.0", "36.0"]
+    assert row_of(text, "", "A")[2:] == ["3.00", "6.00", "9.00"]
+    # 10 epochs of 1e9, then of 0.8e9, then of 0.64e9
+    spent = [line for line in text.splitlines() if "10^10 mult-adds" in line]
+    assert row_of(spent[0], "")[2:] == ["1.00", "1.80", "2.44"]
+    assert "epochs spent" in text
+    assert row_of(text.replace("┃", "│"), "runs")[2:] == ["10", "20", "30"]
+
+
+def test_table_of_cyclic_training_and_sculpting(tmp_path):
+    setting = Sculpt(sparsities=(0.8, 0.9), mask=("erk", "random"), cycles=2, **QUICK)
+    text = printed(write(tmp_path, setting, diverged=lambda spec: spec["seed"] == 1))
+    for mask, target in itertools.product(("ERK", "uniform"), (80, 90)):
+        assert f"SCULPT, {mask} from 50 % to {target} %" in text
+    assert text.count("2 (+1 diverged) seeds") == 8
+    zeros = [line for line in text.splitlines() if "zeros, %" in line]
+    assert row_of(zeros[-1], "pilot")[2:] == ["50.0", "50.0", "90.0"]
+    mean = 60 + 1 + 100 * 0.03 / 2  # of seeds 0 and 2
+    assert f"{mean:.2f}" in text
+
+
+def test_table_where_all_runs_diverged(tmp_path):
+    frame = write(tmp_path, Cyclic(**QUICK), diverged=lambda spec: True)
+    assert printed(frame).count("0 (+3 diverged) seeds") == 2
+    assert report.figures(tmp_path, frame, {}) == []
+
+
+def test_cycles_of_the_table(tmp_path):
+    long = write(tmp_path / "long", Iterative(variant=("lrr",), cycles=25, methods=("dense",)))
+    # 1 − 0.8^(c−1) next to 0, 0.5, 0.8, 0.9, 0.95, 0.98
+    assert shown(long) == [1, 4, 8, 11, 14, 19]
+    cyclic = write(tmp_path / "cyclic", Cyclic(cycles=15, methods=("dense",)))
+    assert shown(cyclic) == [1, 3, 5, 7, 9, 11, 13, 15]
+    assert shown(cyclic[cyclic["cycle"] <= 8]) == list(range(1, 9))
+
+
+def test_published_numbers_stand_beside(tmp_path):
+    imagenet = {"dataset": "imagenet", "epochs": 90, "methods": ("dense",), "device": "cpu"}
+    frame = write(tmp_path / "sculpt", Sculpt(cycles=4, **imagenet))
+    words = " ".join(printed(frame).split())
+    assert "SCULPT ≈75.5 at 90 % (450 epochs); LRR as SCULPT at 90 % (900 epochs)" in words
+    write(tmp_path / "lrr", Iterative(cycles=11, **imagenet))
+    joined = gathered.gather([tmp_path / "lrr", tmp_path / "sculpt"])
+    console = Console(width=250, record=True, file=io.StringIO())
+    comparison.print_table(console, joined, [0.9])
+    text = console.export_text()
+    cells = row_of(text, "", "published", "SCULPT")
+    assert (cells[4], cells[5], cells[7]) == ("90", "450", "≈75.5")
+    assert row_of(text, "", "published", "LRR")[5] == "900"
+    assert row_of(text, "", "published", "pilot")[7] == "74.73"
+    # the same number of epochs, of one's own runs
+    assert row_of(text, "", "SCULPT, ERK from 50 %", "dense")[5] == "450"
+    assert row_of(text, "90 %", "LRR", "dense")[4:6] == ["89.3", "990"]
+    assert {point.sparsity for point in published.at("cifar10", "resnet20", 0.945)} == {0.95}
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """Keep figures by name instead of writing them."""
+    kept = {}
+
+    def save(figure, stem):
+        kept[stem.name] = figure
+        return [stem]
+
+    monkeypatch.setattr(style, "save", save)
+    return kept
+
+
+def test_figures_of_iterative_pruning(tmp_path, saved):
+    frame = write(tmp_path, LRR, diverged=lambda spec: spec["seed"] == 1)
+    report.figures(tmp_path, frame, results.load_paths(tmp_path / "paths.npz"))
+    figures = saved
+    assert set(figures) == {"accuracy", "cost", "epochs", "layers", "overlap"}
+    cycle = np.arange(1, 13)
+    x, y = curve(figures["accuracy"].axes[0], 1)
+    np.testing.assert_allclose(x, 1.0 - 0.8 ** (cycle - 1.0))
+    np.testing.assert_allclose(y, 70 + cycle + 1.5)  # pilot, seeds 0 and 2
+    epochs, flops = figures["cost"].axes
+    np.testing.assert_allclose(curve(epochs, 0)[0], 10 * cycle)
+    np.testing.assert_allclose(curve(flops, 0)[0], 1e10 * np.cumsum(0.8 ** (cycle - 1.0)))
+    np.testing.assert_allclose(curve(flops, 0)[1], 60 + cycle + 1.5)
+    alpha, _, norm, accuracy = figures["epochs"].axes
+    assert len([line for line in alpha.lines if line.get_label()[:1] != "_"]) == 1  # dense has none
+    assert len(curve(norm, 1)[0]) == 120
+    np.testing.assert_allclose(curve(accuracy, 0)[1][[0, -1]], [10.0, 90.0])
+    ends = [line.get_xdata()[0] for line in accuracy.lines if line.get_label()[:1] == "_"]
+    assert ends == [10.5 + 10 * place for place in range(11)]
+    # 0.5, 0.8, 0.9 kept-ratio neighbours: cycles 4, 8, 11, and the sparsest, 12, for the rest
+    titles = [axes.get_title(loc="left") for axes in figures["layers"].axes]
+    assert titles == [
+        f"cycle {c}: {100 * (1 - 0.8 ** (c - 1)):.1f} % zeros" for c in (4, 8, 11, 12)
+    ]
+    np.testing.assert_allclose(curve(figures["layers"].axes[1], 0)[1], [80.0] * LAYERS)
+    before, last, found = figures["overlap"].axes
+    np.testing.assert_allclose(curve(before, 0), [cycle[1:], 0.8 + 0 * cycle[1:]])
+    np.testing.assert_allclose(curve(last, 0)[1], cycle / 12)
+    np.testing.assert_allclose(curve(found, 1)[1], 0.9)
+
+
+def test_figures_of_cyclic_training_and_one_shot(tmp_path, saved):
+    setting = Cyclic(sparsities=(0.8, 0.95), mask=("erk", "snip"), **QUICK)
+    frame = write(tmp_path / "cyclic", setting)
+    figures = cycle_figures.drawings(frame, results.load_paths(tmp_path / "cyclic/paths.npz"))
+    assert "overlap" not in figures  # one mask
+    axes = figures["accuracy"].axes[0]
+    x, y = curve(axes, 0)
+    np.testing.assert_allclose(x, [0.8, 0.95])
+    np.testing.assert_allclose(y, [63 + MEAN] * 2)  # after the third cycle
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.max(), band.min()) == pytest.approx((63 + MEAN + HALF, 63 + MEAN - HALF), rel=1e-5)
+    labels = ["dense, cyclic, ERK", "pilot, cyclic, ERK", "dense, cyclic, SNIP"]
+    assert [line.get_label() for line in axes.lines][:3] == labels
+    frame = write(tmp_path / "one-shot", OneShot(**QUICK))
+    paths = results.load_paths(tmp_path / "one-shot/paths.npz")
+    report.figures(tmp_path, frame, paths)
+    assert set(saved) == {"accuracy", "epochs", "layers"}
+    x, y = curve(saved["accuracy"].axes[0], 2)
+    np.testing.assert_allclose(x, 1.0 - 0.8 ** np.arange(1.0, 26.0))
+    np.testing.assert_allclose(y, 70 - np.arange(25) + MEAN)  # pilot
+    assert len(saved["epochs"].axes[0].lines) == 2  # dense has no α, and one training no cycles
+    np.testing.assert_allclose(curve(saved["layers"].axes[0], 0)[1], [70.0] * LAYERS)
+    assert "98.2 %" in printed(frame)
+    # uncut, then at 1 − 0.8^k for k = 7, 10, 13, 18
+    means = [60 + MEAN, *(60 - k + 1 + MEAN for k in (7, 10, 13, 18))]
+    assert row_of(printed(frame), "dense")[3:] == [f"{mean:.2f} ± {HALF:.2f}" for mean in means]
+
+
+def test_looks_tell_lines_apart(tmp_path):
+    setting = Cyclic(
+        sparsities=(0.8, 0.9), mask=("erk", "snip", "random"), methods=("all",), seeds=1
+    )
+    frame = write(tmp_path, setting, accuracy=lambda spec, cycle: 0.5)
+    found = lines.lines(frame, lines.courses(frame))
+    assert len(found) == 8 * 6
+    assert len({str(line.look) for line in found}) == len({line.label for line in found}) == 48
+    dense = [line.look for line in found if line.method == "dense"]
+    assert len({look.marker for look in dense}) == len({str(look.dashes) for look in dense}) == 6
+    alone = lines.lines(frame)
+    assert [line.label for line in alone] == list(lines.METHODS)
+    for part in zip(*(line.look for line in alone), strict=True):
+        assert len(set(map(str, part))) >= 7  # each of colour, dashes and marker, but two solids
+
+
+def folders(tmp_path, **more):
+    """One folder of each protocol, of the same images."""
+    write(tmp_path / "one-shot", OneShot(**QUICK, **more))
+    write(tmp_path / "lrr", LRR)
+    write(tmp_path / "cyclic", Cyclic(sparsities=(0.9,), **QUICK))
+    write(tmp_path / "sculpt", Sculpt(cycles=10, **QUICK))
+    return [tmp_path / name for name in ("sculpt", "lrr", "one-shot", "cyclic")]
+
+
+def test_report_compares_at_equal_sparsity(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run.main(["report", *map(str, folders(tmp_path)), "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    # at 90 %: SCULPT and LRR (its eleventh cycle, 89.3 %) after 110 epochs each
+    sculpt = row_of(text, "", "SCULPT, ERK from 50 %", "dense")
+    assert sculpt[3:6] == ["3", "90.0", "110"]
+    assert sculpt[7] == f"{71 + MEAN:.2f} ± {HALF:.2f}"
+    assert sculpt[6] == f"{1e10 * (0.5 * 10 + 0.1):.2e}"
+    lrr = row_of(text, "", "LRR", "dense")
+    assert lrr[4:6] == ["89.3", "110"]
+    assert lrr[6] == f"{1e10 * (1 - 0.8**11) / 0.2:.2e}"
+    assert row_of(text, "90 %", "one-shot", "dense")[4:7] == ["89.3", "10", "1.00e+10"]
+    cyclic = [line for line in text.splitlines() if "cyclic, ERK" in line and "pilot" in line]
+    assert [row_of(line, "")[5] for line in cyclic] == ["10", "20", "30"]
+    files = {f"comparison-{n}.{s}" for n in ("sparsity", "cost") for s in ("png", "pdf")}
+    assert {file.name for file in out.iterdir()} == files
+    assert all(file.stat().st_size > 5000 for file in out.iterdir())
+
+
+def test_comparison_draws_what_it_tabulates(tmp_path):
+    frame = gathered.gather(folders(tmp_path))
+    assert gathered.targets(frame) == [0.9]
+    above, below = comparison._cost(frame, [0.9]).axes
+    named = {line.get_label(): line.get_data() for line in above.lines}
+    assert next(iter(named)) == "dense, one-shot"
+    np.testing.assert_allclose(named["dense, SCULPT, ERK from 50 %"], [[110], [71 + MEAN]])
+    np.testing.assert_allclose(named["dense, LRR"], [[110], [71 + MEAN]])
+    x, y = named["pilot, cyclic, ERK"]
+    np.testing.assert_allclose([x, y], [[10, 20, 30], [71 + MEAN, 72 + MEAN, 73 + MEAN]])
+    spent = {line.get_label(): line.get_xdata() for line in below.lines}
+    np.testing.assert_allclose(spent["dense, SCULPT, ERK from 50 %"], 1e10 * 5.1)
+    axes = comparison._sparsity(frame).axes[0]
+    drawn = {line.get_label(): line.get_data() for line in axes.lines}
+    np.testing.assert_allclose(drawn["dense, cyclic, ERK"], [[0.9], [63 + MEAN]])  # the last cycle
+    assert len(drawn["spred, one-shot"][0]) == 25
+
+
+def test_a_line_far_from_the_target_is_not_compared(tmp_path):
+    write(tmp_path / "lrr", Iterative(cycles=5, **QUICK))  # to 59 %
+    write(tmp_path / "cyclic", Cyclic(sparsities=(0.9,), **QUICK))
+    frame = gathered.gather([tmp_path / "lrr", tmp_path / "cyclic"])
+    assert set(gathered.at(frame, 0.9)["course"]) == {"cyclic, ERK"}
+    assert set(gathered.at(frame, 0.6)["course"]) == {"LRR"}
+    (legend,) = comparison._cost(frame, [0.9]).legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "dense, cyclic, ERK",
+        "pilot, cyclic, ERK",
+    ]
+    iterative = gathered.gather([tmp_path / "lrr"])
+    assert gathered.targets(iterative) == [pytest.approx(1 - 0.8**4)]
+    assert gathered.targets(gathered.gather([write_folder(tmp_path, LRR)])) == [0.8, 0.9]
+
+
+def write_folder(tmp_path, setting, name="more"):
+    write(tmp_path / name, setting)
+    return tmp_path / name
+
+
+def test_the_same_training_counts_once(tmp_path):
+    """A folder given twice, and one whose runs are the first cycles of another's."""
+    short = write_folder(tmp_path, Cyclic(cycles=2, **QUICK), "short")
+    long = write_folder(tmp_path, Cyclic(cycles=4, **QUICK), "long")
+    frame = gathered.gather([short, long, short])
+    assert set(frame["course"]) == {"cyclic, ERK"}
+    counts = frame.groupby(["method", "epochs_spent"])["seed"].agg(["count", "nunique"])
+    assert (counts.to_numpy() == 3).all()
+    assert list(counts.loc["dense"].index) == [10, 20, 30, 40]
+    # cut after two cycles or after four: one course, two budgets
+    early = write_folder(tmp_path, Sculpt(cycles=2, **QUICK), "early")
+    late = write_folder(tmp_path, Sculpt(cycles=4, **QUICK), "late")
+    sculpt = gathered.gather([early, late])
+    assert set(sculpt["course"]) == {"SCULPT, ERK from 50 %"}
+    assert sorted(sculpt["epochs_spent"].unique()) == [30, 50]
+    assert set(sculpt["sparsity"]) == {0.9}
+    assert set(gathered.levels(sculpt)["epochs_spent"]) == {50}
+
+
+def test_other_options_make_another_line(tmp_path):
+    """Runs that differ are never averaged; what follows from the difference isn't repeated."""
+    one = write_folder(tmp_path, Iterative(variant=("wr",), cycles=3, **QUICK), "one")
+    longer = {**QUICK, "epochs": 30}
+    two = write_folder(tmp_path, Iterative(variant=("wr",), cycles=3, **longer), "two")
+    strong = Iterative(variant=("wr",), cycles=3, total=6.0, methods=("pilot",), **QUICK)
+    three = write_folder(tmp_path, strong, "three")
+    frame = gathered.gather([one, two, three])
+    # warm-up and rewind epoch follow from the epochs
+    dense = frame.loc[frame["method"] == "dense", "course"].unique()
+    assert list(dense) == ["WR, epochs=10", "WR, epochs=30"]
+    pilot = frame.loc[frame["method"] == "pilot", "course"].unique()
+    expected = [f"WR, epochs={e}, total={t}" for e, t in ((10, 3), (30, 3), (10, 6))]
+    assert list(pilot) == expected
+    assert (frame.groupby(["course", "method", "cycle"])["seed"].count() == 3).all()
+
+
+def test_diverged_runs_are_named(tmp_path, capsys, saved):
+    write(tmp_path / "in", Sculpt(**QUICK), diverged=lambda spec: spec["method"] == "pilot")
+    assert run.main(["report", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "Left out, diverged: 3 of pilot, SCULPT, ERK from 50 %." in text
+
+
+def test_refusals_are_one_sentence(tmp_path, capsys):
+    good = write_folder(tmp_path, Cyclic(**QUICK), "good")
+    others = {
+        "cifar": Cyclic(dataset="cifar10", **QUICK),
+        "wide": Cyclic(model="resnet18", **QUICK),
+        "held": Cyclic(validation=0.1, **QUICK),
+    }
+    for name, setting in others.items():
+        write(tmp_path / name, setting)
+    write(tmp_path / "bad", Cyclic(**QUICK), diverged=lambda spec: True)
+    empty = results.Folder(tmp_path / "empty")
+    empty.consolidate([], "test", {})
+    (tmp_path / "bare").mkdir()
+    foreign = results.Folder(tmp_path / "foreign")
+    sweep = results.Run({"seed": 0}, "code")
+    foreign.write(sweep, {"status": "converged"}, {})
+    foreign.consolidate([sweep], "test", {})
+    refusals = {
+        (): "FOLDER must name at least one",
+        ("nowhere",): "nowhere is none",
+        ("bare",): "holds no rows.parquet",
+        ("empty",): "empty has no rows",
+        ("foreign",): "foreign holds other rows",
+        ("bad",): "all in",
+        ("good", "cifar"): "but dataset is digits in",
+        ("good", "wide"): "but model is resnet20 in",
+        ("good", "held"): "but validation is 0.0 in",
+    }
+    for names, words in refusals.items():
+        given = [str(tmp_path / name) for name in names]
+        assert run.main(["report", *given, "--out", str(tmp_path / "out")]) == 2
+        check_sentence(capsys.readouterr().err, words)
+        for name in names[1:]:
+            assert run.main(["report", *reversed(given), "--out", str(tmp_path / "out")]) == 2
+            assert str(tmp_path / name) in capsys.readouterr().err
+    for flags, words in {
+        ("--sparsities", "0.5"): "--sparsities must be near those in the folders",
+        ("--sparsities", "1"): "--sparsities must lie in [0, 1), but one is 1.0",
+        ("--out", str(good / "rows.parquet")): "--out must be a folder",
+    }.items():
+        assert run.main(["report", str(good), "--out", str(tmp_path / "out"), *flags]) == 2
+        check_sentence(capsys.readouterr().err, words)
+    assert not (tmp_path / "out").exists()
+
+
+def check_sentence(error, words):
+    assert words in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_bands_are_missing_where_there_is_one_seed(tmp_path):
+    frame = write(tmp_path, Cyclic(sparsities=(0.9,), **{**QUICK, "seeds": 1}))
+    text = printed(frame)
+    assert "±" not in text.split("runs", 1)[1]
+    figure = cycle_figures.drawings(frame, results.load_paths(tmp_path / "paths.npz"))["accuracy"]
+    assert figure.axes[0].lines[0].get_ydata() == pytest.approx([63.0])
+    assert "Bands" in drawing.BANDS
