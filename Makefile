@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: sweep test test-all lint notebooks figures clean
+.PHONY: sweep test test-all lint notebooks figures claims bench clean
 
 sweep: $(READY)
 	$(BIN)/python -m mirrorflow.sweep
@@ -36,6 +36,13 @@ figures: $(READY)
 	$(BIN)/python -m gpu_bench.run --methods all
 	for suffix in png pdf; do cp results/one-shot/accuracy.$$suffix figures/one_shot.$$suffix; done
 	cp results/one-shot/rows.parquet figures/one_shot_rows.parquet
+
+claims: $(READY)
+	$(BIN)/python -m mirrorflow.sweep claims --page docs/claims.md
+
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
+	$(BIN)/python -m benchmarks.run --publish
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

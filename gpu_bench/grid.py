@@ -212,17 +212,15 @@ def _attempt_and_post(job: Job, run: Run, address: Address) -> tuple[Run, Outcom
 def _attempt(job: Job, run: Run, send: Callable[[Event], None]) -> tuple[Run, Outcome]:
     epochs = run.spec["epochs"] * run.spec.get("cycles", 1)
     boards = job.place.tensorboard if job.ranks.first else None
-    write = _tensorboard(boards, run) if boards else None
-
-    def tell(epoch: Any) -> None:
-        record = dataclasses.asdict(epoch)
-        send((run.key, _title(run.spec), epochs, record))
-        if write is not None:
-            write(record)
-
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _scalars(boards, run) as write:
             warnings.simplefilter("ignore")  # said once, when the grid was set up
+
+            def tell(epoch: Any) -> None:
+                record = dataclasses.asdict(epoch)
+                send((run.key, _title(run.spec), epochs, record))
+                write(record)
+
             return run, job.compute(run, job.place, job.ranks, tell)
     except InputError as error:
         return run, Failure(run, str(error), True)
@@ -250,19 +248,24 @@ def _title(spec: Row) -> str:
     return " ".join([*(word for word in words if word), f"seed {spec['seed']}"])
 
 
-def _tensorboard(folder: Path, run: Run) -> Callable[[dict[str, Any]], None]:
+@contextlib.contextmanager
+def _scalars(folder: Path | None, run: Run) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Give a function that writes an epoch's record for TensorBoard, where a folder is named."""
+    if folder is None:
+        yield lambda _: None
+        return
     from torch.utils.tensorboard import SummaryWriter
 
     name = f"{run.spec['method']}-seed{run.spec['seed']}-{run.key[:8]}"
-    writer = SummaryWriter(str(folder / name))
+    with SummaryWriter(str(folder / name)) as writer:
 
-    def write(record: dict[str, Any]) -> None:
-        for key, value in record.items():
-            if key != "number":
-                writer.add_scalar(key, value, record["number"])
-        writer.flush()
+        def write(record: dict[str, Any]) -> None:
+            for key, value in record.items():
+                if key != "number":
+                    writer.add_scalar(key, value, record["number"])
+            writer.flush()
 
-    return write
+        yield write
 
 
 class _Board:

@@ -225,6 +225,11 @@ class Trainer:
                 tell(record)
         return history
 
+    def step(self, images: Tensor, labels: Tensor, rate: float) -> None:
+        """Take one step at learning rate η = `rate`; nothing waits for the device."""
+        self.minus_rate.fill_(-rate)
+        self._advance(images, labels)
+
     def weights(self) -> Weights:
         """Return a copy of what has been learned."""
         return Weights(
@@ -303,8 +308,7 @@ class Trainer:
         self.sums.zero_()
         for images, labels in batches.epoch(self.passed + epoch):
             rate = float(self.rates[self.steps])
-            self.minus_rate.fill_(-rate)
-            self._advance(images, labels)
+            self.step(images, labels, rate)
             rate_sum += rate
             self.steps += 1
         alpha = self.method.alpha or 0.0

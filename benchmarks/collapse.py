@@ -1,0 +1,229 @@
+"""How far curves of several settings lie apart over one axis or another, and the figures of it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mirrorflow.checks import Array
+from mirrorflow.results import Row, atomic_write
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["collapse", "distance", "report"]
+
+QUANTITIES = {
+    "cut": "accuracy at 95 % sparsity",
+    "kept": "log10 of the weights needed",
+    "effective_density": "log10 of the effective density",
+    "below_scale": "share of weights below a",
+    "cut_running": "accuracy at 95 %, running statistics",
+}
+LOGARITHMIC = ("kept", "effective_density")
+AXES = {"total": "total A (no unit)", "alpha": "α (per unit of flow time)"}
+COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito, by rate
+DASHES = (":", "--", "-", "-.")  # by epochs
+
+
+def collapse(frame: pandas.DataFrame) -> list[Row]:
+    """Compare the curves of all pairs of settings (epochs, lr), per method and quantity.
+
+    A curve is the mean over seeds against log A or log α, straight between its points. `by_total`
+    and `by_alpha` are the mean of `distance` over all pairs that overlap, divided by the range of
+    the quantity over all curves: 0 is a perfect collapse, 1/3 what two independent uniform
+    numbers give. `by_total` splits into pairs that share their lr, their epochs, or lr · epochs
+    (equal α at equal A). `seeds` is the same for two seeds of one setting: what chance alone
+    leaves. NaN where there is no such pair.
+    """
+    rows = []
+    good = frame[frame["status"] == "completed"]
+    for method, some in good.groupby("method", sort=False):
+        for quantity in QUANTITIES:
+            if some[quantity].isna().all():
+                continue
+            value = np.log10(some[quantity]) if quantity in LOGARITHMIC else some[quantity]
+            runs = some.assign(value=value.astype(float))
+            means = runs.groupby(["epochs", "lr", "total"], as_index=False)[["alpha", "value"]]
+            points = means.mean()
+            span = float(points["value"].max() - points["value"].min())
+            curves = dict(iter(points.groupby(["epochs", "lr"])))
+            pairs = list(itertools.combinations(curves, 2))
+            by_total, by_alpha = (
+                np.array([distance(curves[a], curves[b], axis) for a, b in pairs]) / span
+                for axis in AXES
+            )
+            seeds = [
+                distance(one, other, "total") / span
+                for _, setting in runs.groupby(["epochs", "lr"])
+                for (_, one), (_, other) in itertools.combinations(setting.groupby("seed"), 2)
+            ]
+            alike = {
+                "same_lr": [a[1] == b[1] for a, b in pairs],
+                "same_epochs": [a[0] == b[0] for a, b in pairs],
+                "same_product": [math.isclose(math.prod(a), math.prod(b)) for a, b in pairs],
+            }
+            rows.append(
+                {
+                    "method": method,
+                    "quantity": quantity,
+                    "range": span,
+                    "by_total": _mean(by_total),
+                    "by_alpha": _mean(by_alpha),
+                    **{name: _mean(by_total[chosen]) for name, chosen in alike.items()},
+                    "seeds": _mean(np.array(seeds)),
+                    "pairs": len(pairs),
+                    "pairs_by_alpha": int(np.isfinite(by_alpha).sum()),
+                }
+            )
+    return rows
+
+
+def distance(one: pandas.DataFrame, other: pandas.DataFrame, axis: str) -> float:
+    """Return the mean |one − other| over the points of either within the range of both.
+
+    Both have the columns `axis` (positive) and `value`; lines are straight in log `axis`. NaN
+    where the ranges do not meet.
+    """
+    gaps: list[float] = []
+    for points, line in ((one, other), (other, one)):
+        line = line.sort_values(axis)
+        at, knots = np.log(points[axis].to_numpy()), np.log(line[axis].to_numpy())
+        inside = (at >= knots[0] - 1e-9) & (at <= knots[-1] + 1e-9)
+        there = np.interp(at[inside], knots, line["value"].to_numpy())
+        gaps += list(np.abs(points["value"].to_numpy()[inside] - there))
+    return _mean(np.array(gaps))
+
+
+def _mean(values: Array) -> float:
+    """Return the mean of the finite values; NaN if there is none."""
+    kept = values[np.isfinite(values)]
+    return float(kept.mean()) if len(kept) else math.nan
+
+
+def report(frame: pandas.DataFrame, out: Path) -> str:
+    """Write OUT/collapse.md, total_decay.* and total_decay_scale.*; returns the table."""
+    from mirrorflow.plots.style import save
+
+    names = ["by_total", "by_alpha", "same_lr", "same_epochs", "same_product", "seeds"]
+    headings = ["method", "quantity", "range", "over A", "over α", "A, same η", "A, same T",
+                "A, same ηT", "seeds"]  # fmt: skip
+    lines = [f"| {' | '.join(headings)} |", "|---|---" + "|--:" * (len(names) + 1) + "|"]
+    for row in collapse(frame):
+        cells = [row["method"], QUANTITIES[row["quantity"]], f"{row['range']:.2f}"]
+        cells += [f"{row[name]:.3f}" for name in names]
+        lines.append(f"| {' | '.join(cells)} |")
+    text = "\n".join(lines) + "\n"
+    atomic_write(out / "collapse.md", text.encode())
+    save(_curves(frame), out / "total_decay")
+    save(_scales(frame), out / "total_decay_scale")
+    return text
+
+
+PANELS = {
+    "cut": ("accuracy at 95 % sparsity", "accuracy (%)"),
+    "kept": ("weights needed", "weights (%)"),
+}
+
+
+def _curves(frame: pandas.DataFrame) -> Any:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from mirrorflow.plots.style import STYLE, caption
+
+    names = list(dict.fromkeys(frame["method"]))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(13.5, 3.3 * len(names) + 0.6), layout="constrained")
+        grid = figure.subplots(len(names), 4, squeeze=False)
+        for method, row in zip(names, grid, strict=True):
+            some = frame[frame["method"] == method]
+            places = itertools.product(PANELS, AXES)
+            for axes, (quantity, axis) in zip(row, places, strict=True):
+                title, label = PANELS[quantity]
+                _lines(axes, some, axis, quantity)
+                axes.set(xlabel=AXES[axis], ylabel=label)
+                axes.set_title(f"{method}: {title}", loc="left", fontsize=9)
+                if quantity == "kept":
+                    axes.set_yscale("log")
+                else:
+                    axes.set_ylim(0, 101)
+        _legend(figure, grid[0, 0])
+        caption(
+            figure,
+            _setting(frame) + " Batch norm's statistics are those of the final weights. Weights "
+            "needed: the least share that keeps the uncut accuracy up to one point.",
+        )
+    return figure
+
+
+def _scales(frame: pandas.DataFrame) -> Any:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from mirrorflow.plots.style import STYLE, caption
+
+    names = list(dict.fromkeys(frame["method"]))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.6 * (len(names) + 1), 3.9), layout="constrained")
+        panels = figure.subplots(1, len(names) + 1)
+        _lines(panels[0], frame[frame["method"] == "pilot"], "total", "below_scale")
+        panels[0].set(xlabel=AXES["total"], ylabel="weights (%)", ylim=(0, 101))
+        panels[0].set_title("pilot: weights with |x| < a = ½βexp(−4A)", loc="left", fontsize=9)
+        for axes, method in zip(panels[1:], names, strict=True):
+            _lines(axes, frame[frame["method"] == method], "total", "uncut_running")
+            axes.set(xlabel=AXES["total"], ylabel="accuracy (%)", ylim=(0, 101))
+            axes.set_title(f"{method}: uncut, running statistics", loc="left", fontsize=9)
+        _legend(figure, panels[0])
+        caption(
+            figure,
+            _setting(frame) + " Accuracies of the uncut networks with batch norm's running "
+            "statistics (momentum 0.1), as training leaves them.",
+        )
+    return figure
+
+
+def _lines(axes: Axes, frame: pandas.DataFrame, axis: str, quantity: str) -> None:
+    """One line per setting, the mean over seeds, with a bar from the lowest to the highest."""
+    lengths, rates = sorted(frame["epochs"].unique()), sorted(frame["lr"].unique())
+    for (epochs, lr), setting in frame.groupby(["epochs", "lr"]):
+        points = setting.groupby("total")[[axis, quantity]].agg(["mean", "min", "max"])
+        at, values = points[axis]["mean"], 100.0 * points[quantity]
+        i, j = lengths.index(epochs), rates.index(lr)
+        low, high = values["mean"] - values["min"], values["max"] - values["mean"]
+        axes.errorbar(
+            at,
+            values["mean"],
+            yerr=(low, high),
+            color=COLOURS[j % len(COLOURS)],
+            ls=DASHES[i % len(DASHES)],
+            marker="osD^v"[i % 5],
+            ms=3,
+            lw=1.2,
+            elinewidth=0.7,
+            label=f"{epochs}, {lr:g}",
+        )
+    axes.set_xscale("log")
+    if axis == "total":
+        totals = sorted(frame["total"].unique())
+        axes.set_xticks(totals, [f"{total:g}" for total in totals])
+    axes.minorticks_off()
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """One legend for all panels, beside them."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, title="epochs T,\npeak rate η", loc="outside right upper")
+
+
+def _setting(frame: pandas.DataFrame) -> str:
+    return (
+        f"ResNet-20 on digits (360 test images), batch 128, cosine rates, α constant, "
+        f"{frame['seed'].nunique()} seeds: mean, bars from lowest to highest."
+    )
