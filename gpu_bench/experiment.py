@@ -29,6 +29,8 @@ class Place:
     data_root : str, optional
     broken : {"refuse", "skip"}
         What to do with image files that can't be decoded.
+    workers : int
+        Processes that decode image files.
     mask_file : str, optional
         Masks to start from (`gpu_bench.masks.save`).
     tensorboard : Path, optional
@@ -37,6 +39,7 @@ class Place:
     out: Path
     data_root: str | None = None
     broken: str = "refuse"
+    workers: int = 1
     mask_file: str | None = None
     tensorboard: Path | None = None
 
@@ -89,6 +92,7 @@ class Experiment:
         images = load_data(spec, place)
         self.half = spec["precision"] == "bfloat16"
         self.shape = images.shape
+        folders = isinstance(images, data.ImageFolders)
         self.batches = images.batches(
             spec["batch_size"],
             spec["seed"],
@@ -97,6 +101,7 @@ class Experiment:
             channels_last=spec["channels_last"],
             rank=ranks.rank,
             ranks=ranks.size,
+            **({"workers": place.workers} if folders else {}),
         )
         self.images_per_epoch = len(self.batches) * spec["batch_size"]
         model = models.build(spec["model"], images.shape, images.classes, spec["seed"])

@@ -35,8 +35,8 @@ class Ranks:
     """This process among those that train one model together.
 
     A single process is a world of one: no process group is made, and every method leaves what it
-    is given as it is. Every other method but `first` is a collective one: all ranks must call it,
-    in the same order.
+    is given as it is. Otherwise methods are collective: all ranks must call them, in the same
+    order.
 
     Attributes
     ----------

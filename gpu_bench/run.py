@@ -114,6 +114,7 @@ def _place(setting: Setting) -> Any:
         setting.folder,
         None if setting.data_root is None else str(setting.data_root),
         setting.broken_images,
+        setting.decoders(),
         None if mask_file is None else str(mask_file),
         setting.folder / "tensorboard" if setting.tensorboard else None,
     )

@@ -39,7 +39,7 @@ def real_array(name: str, value: ArrayLike, ndim: int, largest: float = np.inf) 
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         place = ", ".join(map(str, where))
         raise InputError(f"{name} must be finite, but {name}[{place}] is {array[where]}.")
-    if np.abs(array).max() > largest:
+    if max(array.max(), -array.min()) > largest:  # |array| would be a copy
         where = tuple(int(i) for i in np.argwhere(np.abs(array) > largest)[0])
         place = ", ".join(map(str, where))
         raise InputError(

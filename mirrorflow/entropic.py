@@ -13,6 +13,7 @@ from scipy.linalg import lapack
 
 from mirrorflow.checks import Array
 from mirrorflow.potentials import HyperbolicEntropy, signed_mass
+from mirrorflow.rowspace import Basis
 
 __all__ = ["EntropicSolution", "solve_entropic"]
 
@@ -36,18 +37,18 @@ class EntropicSolution:
 class _Dual:
     """The dual at masses e^{4τ}p̄, e^{4τ}q̄, and its Newton step."""
 
-    def __init__(self, V: Array, b: Array, potential: HyperbolicEntropy) -> None:
-        self.V, self.b, self.c = V, b, potential.c
+    def __init__(self, basis: Basis, b: Array, potential: HyperbolicEntropy) -> None:
+        self.basis, self.b, self.c = basis, b, potential.c
         self.log_p, self.log_q = potential.log_p, potential.log_q
-        self.kappa = np.zeros(V.shape[0])
-        self.tangent = np.zeros(V.shape[0])
+        self.kappa = np.zeros(b.size)
+        self.tangent = np.zeros(b.size)
         self.iterations = 0
         logs = np.array([potential.log_p, potential.log_q])
         self.sizes = np.max(np.abs(logs), axis=0, where=np.isfinite(logs), initial=0.0)
 
     def masses(self, tau: float) -> tuple[Array, Array, Array]:
         """p, q and x = p − q at the current κ."""
-        return self._masses(tau, self.kappa @ self.V)
+        return self._masses(tau, self.basis.rmatvec(self.kappa))
 
     def _masses(self, tau: float, bend: Array) -> tuple[Array, Array, Array]:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -57,18 +58,17 @@ class _Dual:
     def correct(self, tau: float, tolerance: float, limit: int = 60) -> bool:
         """Newton steps until the last one moves no exponent by more than `tolerance`."""
         for _ in range(limit):
-            bend = self.kappa @ self.V
+            bend = self.basis.rmatvec(self.kappa)
             p, q, x = self._masses(tau, bend)
             if not np.isfinite(x).all():
                 return False
-            fit, weights = self.V @ x, p + q
+            fit, weights = self.basis.matvec(x), p + q
             gradient = self.b - fit
             # a mass is as exact as what its exponent is summed from
             summed = self.sizes + 4 * tau + np.abs(bend)
             seen = weights > EPS * weights.max()
             noise = EPS * (1.0 + float(summed.max(where=seen, initial=0.0)))
-            weighted = self.V * weights
-            H = weighted @ self.V.T
+            H = self.basis.gram(weights)
             # Where weights vanish, so does what H says of the directions that only they see.
             # The ridge keeps a step there from being made of rounding alone.
             ridge = 10 * noise * max(float(H.trace()), 1e-300)
@@ -81,9 +81,10 @@ class _Dual:
             if tau > 0:
                 # the tangent solves H κ' = 4Vx; corrected rather than computed anew, so that
                 # unseen directions keep the slope they had when they were seen
-                lag = 4 * fit - weighted @ (self.tangent @ self.V)
+                bent = self.basis.rmatvec(self.tangent)
+                lag = 4 * fit - self.basis.matvec(weights * bent)
                 self.tangent = self.tangent + lapack.dpotrs(factor, lag, lower=1)[0]
-            reached = float(np.abs(step @ self.V).max())
+            reached = float(np.abs(self.basis.rmatvec(step)).max())
             self._advance(tau, step, reached, float(gradient @ step))
             floor = noise * float(np.sqrt(weights @ weights))  # rows of V have norm 1
             if reached <= tolerance or float(np.abs(gradient).max()) <= floor:
@@ -111,13 +112,14 @@ class _Dual:
 
 
 def solve_entropic(
-    V: Array, b: Array, potential: HyperbolicEntropy, kappa: Array | None = None
+    basis: Basis, b: Array, potential: HyperbolicEntropy, kappa: Array | None = None
 ) -> EntropicSolution:
     """Minimise KL(p‖p̄) + KL(q‖q̄) subject to V(p − q) = b.
 
     Parameters
     ----------
-    V : (r, d) array with orthonormal rows
+    basis : Basis
+        V, (r, d).
     b : (r,) array; {p, q > 0} must hold a solution wherever p̄, q̄ > 0
     potential : HyperbolicEntropy
         log p̄ and log q̄; −inf removes the mass.
@@ -126,16 +128,20 @@ def solve_entropic(
         the solution, where the problem is nearly quadratic, and follows the path τ → 0 by
         tangents.
     """
-    dual = _Dual(V, b, potential)
+    dual = _Dual(basis, b, potential)
     tau = 0.0
     if b.size == 0:  # Z = 0 constrains nothing
         return EntropicSolution(*dual.masses(tau), dual.kappa, 0, True)
+    sizes = np.logaddexp(potential.log_p, potential.log_q)
+    sizes = sizes[np.isfinite(sizes)]
+    if not b.any():  # a common factor of all masses leaves κ as it is
+        away = -float(np.median(sizes)) / 4 if sizes.size else 0.0
+        arrived = dual.correct(away, 1e-9, MAX_ITERATIONS)
+        return EntropicSolution(*dual.masses(tau), dual.kappa, dual.iterations, arrived)
     if kappa is not None:
         dual.kappa = kappa
     else:
-        sizes = np.logaddexp(potential.log_p, potential.log_q)
-        sizes = sizes[np.isfinite(sizes)]
-        typical = float(np.linalg.norm(b)) / np.sqrt(V.shape[1])
+        typical = float(np.linalg.norm(b)) / np.sqrt(basis.shape[1])
         if sizes.size and typical > 0:
             tau = max(0.0, (np.log(typical) - float(np.median(sizes))) / 4)
     stride = 1.0

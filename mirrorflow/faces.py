@@ -1,10 +1,9 @@
 """Polyhedral questions behind the limits: minimum L1, LASSO, cones, and faces of their answers.
 
-All of them live on signed columns: G = [V⁺, −V⁻] and u ≥ 0 with x = p − q, u = (p, q). A
-coordinate that may only be positive has no column in V⁻, one that may only be negative none in
-V⁺. Linear programs go to HiGHS (scipy.optimize.linprog), non-negative least squares to the
-Lawson–Hanson method (scipy.optimize.nnls); what they find is polished to rounding by a
-least-squares solve on the columns that they name.
+All of them live on signed columns (see `columns`): G = [V⁺, −V⁻] and u ≥ 0. Linear programs go
+to HiGHS (scipy.optimize.linprog), non-negative least squares to the Lawson–Hanson method
+(scipy.optimize.nnls); what they find is polished to rounding by a least-squares solve on the
+columns that they name.
 """
 
 from __future__ import annotations
@@ -16,11 +15,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog, nnls
 
 from mirrorflow.checks import Array
+from mirrorflow.columns import Indices, SignedColumns, working_set
 
 __all__ = [
     "Face",
     "FaceError",
     "cone_projection",
+    "guessed_l1_face",
     "largest_support",
     "lasso_face",
     "minimum_l1_face",
@@ -50,7 +51,7 @@ class Face:
     unique: bool
 
 
-def _solve_on(G: Array, b: Array, columns: NDArray[np.intp]) -> tuple[Array, int]:
+def _solve_on(G: Array, b: Array, columns: Indices) -> tuple[Array, int]:
     """Least-squares u on the columns given (0 elsewhere), and the rank of those columns."""
     u = np.zeros(G.shape[1])
     u[columns], _, rank, _ = np.linalg.lstsq(G[:, columns], b, rcond=1e-11)
@@ -63,12 +64,12 @@ def largest_support(G: Array, b: Array, among: Mask) -> Mask:
     One linear program on the cone over the solution set: v = λu with λ ≥ 1 may be scaled until
     every positive entry is at least 1, so maximise Σ min(v, 1).
     """
-    columns = np.flatnonzero(among)
+    sizes = np.linalg.norm(G, axis=0)
+    columns, support = np.flatnonzero(among & (sizes > 0)), among & (sizes == 0)
     if columns.size == 0:
-        return among.copy()
+        return support
     # in units of the columns, so that "positive" means the same for each
-    sizes = np.linalg.norm(G[:, columns], axis=0)
-    H, N = G[:, columns] / np.where(sizes > 0, sizes, 1.0), columns.size
+    H, N = G[:, columns] / sizes[columns], columns.size
     scale = float(np.linalg.norm(b)) or 1.0
     # variables: s = min(v, 1), t = v − s, λ
     result = linprog(
@@ -81,7 +82,6 @@ def largest_support(G: Array, b: Array, among: Mask) -> Mask:
     )
     if result.x is None:
         raise FaceError(f"the linear program for the largest support failed: {result.message}")
-    support = np.zeros_like(among)
     support[columns] = result.x[:N] > 0.5
     return support
 
@@ -101,8 +101,20 @@ def _face(G: Array, b: Array, point: Array, candidates: Mask, dual: Array) -> Fa
     return Face(np.zeros_like(point), candidates, dual, True)
 
 
-def minimum_l1_face(G: Array, b: Array) -> Face:
+def _least_sum(G: Array, b: Array) -> tuple[Array, Array] | None:
+    """A vertex of min Σu over u ≥ 0, Gu = b, and its dual; None where no u fits."""
+    result = linprog(np.ones(G.shape[1]), A_eq=G, b_eq=b, method="highs", options=LP_OPTIONS)
+    if result.status == 2:
+        return None
+    if result.x is None or result.status != 0:
+        raise FaceError(f"the linear program for minimum L1 failed: {result.message}")
+    return result.x, result.eqlin.marginals
+
+
+def minimum_l1_face(columns: SignedColumns, b: Array, start: Array | None = None) -> Face:
     """All minimisers of Σu over u ≥ 0, Gu = b, from a vertex and its dual.
+
+    `start` (r,), a guess of the dual, spares linear programs where G is large.
 
     Raises
     ------
@@ -110,26 +122,59 @@ def minimum_l1_face(G: Array, b: Array) -> Face:
         If HiGHS finds no solution.
     """
     scale = float(np.linalg.norm(b))
-    if scale == 0.0 or G.shape[1] == 0:
-        zeros = np.zeros(G.shape[1])
+    if scale == 0.0 or columns.count == 0:
+        zeros = np.zeros(columns.count)
         return Face(zeros, zeros > 0, np.zeros(b.size), True)
-    result = linprog(
-        np.ones(G.shape[1]), A_eq=G, b_eq=b / scale, method="highs", options=LP_OPTIONS
-    )
-    if result.x is None or result.status != 0:
-        raise FaceError(f"the linear program for minimum L1 failed: {result.message}")
-    vertex, dual = result.x * scale, result.eqlin.marginals
+
+    def dual_on(G: Array) -> Array | None:
+        found = _least_sum(G, b / scale)
+        return None if found is None else found[1]
+
+    chosen = working_set(columns, b if start is None else start, dual_on, 1.0, 1e-7)
+    G = columns.take(chosen)
+    found = _least_sum(G, b / scale)
+    if found is None:
+        raise FaceError("the linear program for minimum L1 failed: no u ≥ 0 fits")
+    vertex = found[0] * scale
     basic = vertex > 1e-9 * vertex.max(initial=0.0)
+    dual, _ = _sharpened(columns, G, basic, found[1])
+    face = _face(G, b, vertex, basic | (G.T @ dual >= 1.0 - TIGHT), dual)
+    return _spread(face, chosen, columns.count)
+
+
+def guessed_l1_face(columns: SignedColumns, b: Array, guess: Array, dual: Array) -> Face | None:
+    """The face of `minimum_l1_face` where it is one point, near u = guess (N,), and `dual` almost
+    proves it; else None."""
+    near = columns.correlate(dual) >= 1.0 - 1e-7
+    chosen = np.flatnonzero(near | (guess > 1e-9 * guess.max()))
+    G = columns.take(chosen)
+    dual, certified = _sharpened(columns, G, guess[chosen] > 1e-9 * guess.max(), dual)
+    point, rank = _solve_on(G, b, np.arange(chosen.size))
+    exact = float(np.linalg.norm(G @ point - b)) <= 1e-12 * float(np.linalg.norm(b))
+    if not certified or not exact or rank < chosen.size or point.min() < -1e-13 * point.max():
+        return None
+    point = np.where(point > 1e-13 * point.max(), point, 0.0)
+    return _spread(Face(point, point > 0, dual, True), chosen, columns.count)
+
+
+def _sharpened(columns: SignedColumns, G: Array, basic: Mask, dual: Array) -> tuple[Array, bool]:
+    """A dual exactly 1 on the basic columns of G and others at 1, where that keeps it feasible
+    for all columns, and whether it does."""
     active = basic | (G.T @ dual >= 1.0 - 1e-7)
-    # make the dual exactly 1 on those columns where that is possible, then ask again
     correction = np.linalg.lstsq(G[:, active].T, 1.0 - G[:, active].T @ dual, rcond=1e-11)[0]
     sharper = dual + correction
-    if (G.T @ sharper).max() <= 1.0 + TIGHT:
-        dual = sharper
-    return _face(G, b, vertex, basic | (G.T @ dual >= 1.0 - TIGHT), dual)
+    feasible = bool(columns.correlate(sharper).max() <= 1.0 + TIGHT)
+    return (sharper if feasible else dual), feasible
 
 
-def lasso_face(G: Array, b: Array, s: Array, penalty: float) -> tuple[Face, Array]:
+def _spread(face: Face, chosen: Indices, count: int) -> Face:
+    """A face of G[:, chosen] as one of G."""
+    point, support = np.zeros(count), np.zeros(count, dtype=bool)
+    point[chosen], support[chosen] = face.point, face.support
+    return Face(point, support, face.dual, face.unique)
+
+
+def lasso_face(columns: SignedColumns, b: Array, s: Array, penalty: float) -> tuple[Face, Array]:
     """All minimisers of ½‖s(Gu − b)‖² + penalty·Σu over u ≥ 0, and their common fit Gu.
 
     The residual θ = s(b − Gu) is the projection of sb onto {θ : (sG)ᵀθ ≤ penalty}: a
@@ -141,6 +186,14 @@ def lasso_face(G: Array, b: Array, s: Array, penalty: float) -> tuple[Face, Arra
     FaceError
         If the active-set loop does not settle.
     """
+    chosen = working_set(
+        columns, s * s * b, lambda G: _lasso_on(G, b, s, penalty)[0].dual, 1.0, 1e-7
+    )
+    face, fit = _lasso_on(columns.take(chosen), b, s, penalty)
+    return _spread(face, chosen, columns.count), fit
+
+
+def _lasso_on(G: Array, b: Array, s: Array, penalty: float) -> tuple[Face, Array]:
     B, target = s[:, None] * G, s * b
     size = float(np.linalg.norm(target)) or 1.0
     level, N = penalty / size, G.shape[1]
@@ -184,26 +237,50 @@ def lasso_face(G: Array, b: Array, s: Array, penalty: float) -> tuple[Face, Arra
     return _face(G, fit, u, candidates, s * theta / penalty), fit
 
 
-def cone_projection(G: Array, b: Array, s: Array) -> tuple[Face, Array, float]:
-    """All u ≥ 0 that minimise ‖s(Gu − b)‖, their common Gu, and the relative misfit."""
-    B, target = s[:, None] * G, s * b
-    size = float(np.linalg.norm(target)) or 1.0
-    if G.shape[1] == 0:  # m = w = 0 everywhere: x = 0; scipy's nnls can't do without columns
-        nothing = np.zeros(0)
-        return Face(nothing, nothing > 0, target, True), np.zeros_like(b), float(target.any())
-    u, _ = nnls(B, target / size, maxiter=30 * G.shape[1])
+def _nonnegative(G: Array, b: Array, s: Array) -> tuple[Array, Array]:
+    """u ≥ 0 that minimises ‖s(Gu − b)‖ for ‖sb‖ = 1, and s(b − Gu)."""
+    B = s[:, None] * G
+    u, _ = nnls(B, s * b, maxiter=30 * G.shape[1])
     columns = np.flatnonzero(u > 0)
     if columns.size:
-        polished = np.linalg.lstsq(B[:, columns], target / size, rcond=None)[0]
+        polished = np.linalg.lstsq(B[:, columns], s * b, rcond=None)[0]
         if polished.min() >= 0:
             u[columns] = polished
-    residual = target / size - B @ u
+    return u, s * b - B @ u
+
+
+def cone_projection(columns: SignedColumns, b: Array, s: Array) -> tuple[Face, Array, float]:
+    """All u ≥ 0 that minimise ‖s(Gu − b)‖, their common Gu, and the relative misfit.
+
+    Where a large G reaches b, its support is taken to be everything: b on the boundary of the
+    cone is not told from b inside.
+    """
+    size = float(np.linalg.norm(s * b)) or 1.0
+    if columns.count == 0:  # m = w = 0 everywhere: x = 0; nnls can't do without columns
+        nothing = np.zeros(0)
+        return Face(nothing, nothing > 0, s * b, True), np.zeros_like(b), float(b.any())
+
+    def dual_on(G: Array) -> Array:
+        residual = _nonnegative(G, b / size, s)[1]
+        return s * residual * (float(np.linalg.norm(residual)) > 1e-10)
+
+    chosen = working_set(columns, s * s * b, dual_on, 0.0, TIGHT * float(s[0]))
+    G = columns.take(chosen)
+    u, residual = _nonnegative(G, b / size, s)
     misfit = float(np.linalg.norm(residual))
     inside = misfit <= 1e-10
     fit = b if inside else G @ (u * size)
-    norms = np.linalg.norm(B, axis=0)
-    candidates = np.full(u.size, True)
-    if not inside:
-        candidates = (u > 0) | (B.T @ residual >= -TIGHT * norms)
-    support = largest_support(G, fit, candidates)
-    return Face(u * size, support, s * residual, False), fit, misfit
+    if float(np.linalg.norm(s * fit)) <= 1e-13 * size:  # rounding has no direction
+        fit = np.zeros_like(b)
+    norms, slopes = np.linalg.norm(s[:, None] * G, axis=0), G.T @ (s * residual)
+    if (slopes > TIGHT * norms).any() or float(np.abs(u * slopes).max()) > TIGHT:
+        raise FaceError("non-negative least squares stopped short of its optimum")
+    candidates = (u > 0) | (slopes >= -TIGHT * norms) | inside
+    if inside and chosen.size < columns.count:
+        support = np.full(columns.count, True)
+    else:
+        support = np.zeros(columns.count, dtype=bool)
+        support[chosen] = largest_support(G, fit, candidates)
+    point = np.zeros(columns.count)
+    point[chosen] = u * size
+    return Face(point, support, s * residual, False), fit, misfit

@@ -1,75 +1,41 @@
 r"""Gradient flow of F_t(m, w) = f(m ⊙ w) + α_t(‖m‖² + ‖w‖²) in continuous time.
 
-`gradient_flow` integrates the dual system: the accumulated gradient g_t = ∫₀ᵗ ∇f lies in the row
-space of Z, −2g = Vᵀκ with κ ∈ Rʳ, and
-
-    κ̇ = (2/n) s² ⊙ (b − Vx),   x = p − q,   p = ½u₀²e^{−4A + Vᵀκ},   q = ½v₀²e^{−4A − Vᵀκ}
-
-for Z = U diag(s) V and b = s⁻¹Uᵀy: r ≤ n unknowns, whatever d, the rank and the consistency
-of Zx = y. `direct_flow` integrates (m, w) as it stands and shares none of this: it is the
-referee, because the dual satisfies the invariant and the KKT form by construction.
+Both functions integrate the dual system of `dual`: r ≤ n unknowns, whatever d, the rank and the
+consistency of Zx = y. One flow goes by LSODA, many by the batched integrator of `ensemble`.
+`direct_flow` integrates (m, w) as it stands and shares none of this: it is the referee.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import LSODA
-from scipy.linalg import lapack
 
-from mirrorflow.checks import Array, InputError, ascending, number
+from mirrorflow.checks import Array, InputError
+from mirrorflow.direct import direct_flow
+from mirrorflow.dual import Dual, Masses
+from mirrorflow.ensemble import Path, integrate_runs
 from mirrorflow.factors import Factors
+from mirrorflow.limit_paths import interpolators
 from mirrorflow.limits import Interpolator, check_pair, interpolator, lasso_limit
-from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
-from mirrorflow.rosenbrock import Counts, StepLimit, integrate
+from mirrorflow.rosenbrock import Counts
 from mirrorflow.schedules import Schedule
+from mirrorflow.trajectory import (
+    RTOL_RANGE,
+    Flow,
+    check_schedule,
+    check_times,
+    segments,
+    trajectory,
+)
 
-__all__ = ["Flow", "direct_flow", "gradient_flow", "gradient_flows"]
+__all__ = ["RTOL_RANGE", "Flow", "direct_flow", "gradient_flow", "gradient_flows"]
 
-RTOL_RANGE = (1e-13, 1e-2)
-SMALLEST = 1e-140
 MOST_CALLS = 500_000
-LARGEST_EXPONENT = 300.0  # a trial step beyond it is hopeless; finite, so that it is rejected
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Flow:
-    """A trajectory at the times asked for, with the work it took.
-
-    Attributes
-    ----------
-    times : (T,) array, flow time; shorter than asked for where the integration failed
-    x, m, w : (T, d) arrays, x = m ⊙ w
-    loss : (T,) array, f(x) = 1/(2n)‖Zx − y‖²
-    total : (T,) array, A(t)
-    status : str
-        "completed"; "failed" (the message says at which time); where `times` ends with inf, the
-        status of the limit if that is not "converged".
-    message : str
-    steps, right_hand_sides, factorizations : int
-    """
-
-    times: Array
-    x: Array
-    m: Array
-    w: Array
-    loss: Array
-    total: Array
-    status: str
-    message: str
-    steps: int
-    right_hand_sides: int
-    factorizations: int
-
-    @property
-    def success(self) -> bool:
-        """Whether every time asked for was reached."""
-        return self.status != "failed" and self.status != "not_converged"
+HOPELESS = 1e100  # a slope that gets a trial step rejected, but is finite, as LSODA wants it
 
 
 def gradient_flow(
@@ -114,33 +80,21 @@ def gradient_flow(
     >>> bool(flow.loss[-1] < 1e-15)
     True
     """
-    finite, ask_limit, rtol = _arguments(problem, factors, schedule, times, rtol)
-    dual = _DualSystem(problem, factors, schedule)
-    # an error τ in every κ_j moves an exponent by about τ√(r/d), as the rows of V are unit
-    # vectors in R^d: this scaling makes rtol the error of the exponents
-    tolerance = rtol * np.sqrt(problem.d / max(dual.b.size, 1))
-    kappa, counts = np.zeros(dual.b.size), Counts()
-    reached: list[float] = []
+    check_pair(problem, factors)
+    check_schedule(schedule)
+    finite, ask_limit, rtol = check_times(times, rtol)
+    system = _Single(Dual(problem), factors, schedule)
+    eta, counts, failure = np.zeros(system.dual.r), Counts(), ""
     states: list[Array] = []
-    failure = ""
-    for start, asked, end in _segments(finite, schedule):
-        points, kappa, failure = _lsoda(dual, kappa, start, asked, end, tolerance, counts)
-        reached += [float(t) for t in asked[: len(points)]]
+    for start, asked, end in segments(finite, schedule):
+        points, eta, failure = _lsoda(system, eta, start, asked, end, rtol, counts)
         states += points
         if failure:
             break
-    parts = [dual.split(t, state) for t, state in zip(reached, states, strict=True)]
-    pairs = [dual.factors_from(half_u, half_v) for half_u, half_v in parts]
-    status, message = "completed", "Every time was reached."
-    if failure:
-        status, message = "failed", f"{failure}; use a larger rtol or an earlier end."
-    elif ask_limit:
-        limit = _limit(problem, factors, schedule)
-        reached.append(float("inf"))
-        pairs.append(_limit_factors(factors, limit))
-        if limit.status != "converged":
-            status, message = limit.status, limit.message
-    return _flow(problem, schedule, reached, pairs, status, message, counts)
+    eta_path = np.array(states).reshape(len(states), system.dual.r)
+    path = Path(0, eta_path, system.start, counts, failure)
+    limit = _limits(problem, [factors], [schedule])[0] if ask_limit and not failure else None
+    return _flow(problem, system.dual, factors, schedule, finite, path, limit)
 
 
 def gradient_flows(
@@ -150,153 +104,113 @@ def gradient_flows(
     times: ArrayLike,
     rtol: float = 1e-8,
 ) -> list[Flow]:
-    """`gradient_flow` for many runs on one problem, which is factored once.
+    """`gradient_flow` for many runs on one problem, integrated together.
+
+    Each run has a step size of its own, explicit (DOP853) or implicit (Rodas5P), and does not
+    see the others: in another batch or order it differs by rounding only. A run whose penalty is
+    over is finished by linear decay to its limit as soon as the
+    error of that is proven to be below rtol in the exponents (see `arrival`).
 
     Parameters
     ----------
+    problem : Regression
     factors_list : sequence of Factors
     schedules : sequence of Schedule, one for each of `factors_list`, or one for all
+        Runs that share a schedule are faster than runs that don't.
+    times, rtol
+        As in `gradient_flow`.
 
     Returns
     -------
     list of Flow, in the order of `factors_list`
+
+    Raises
+    ------
+    InputError
+        As `gradient_flow`, and if there are neither one nor as many schedules as runs.
+
+    Examples
+    --------
+    >>> from mirrorflow import Constant
+    >>> problem = Regression([[1.0, 2.0]], [2.0])
+    >>> starts = [Factors.pilot([0.0, 0.0]), Factors.pilot([1.0, -1.0])]
+    >>> flows = gradient_flows(problem, starts, Constant(0.0), [0.0, 50.0])
+    >>> [bool(flow.loss[-1] < 1e-15) for flow in flows]
+    [True, True]
     """
-    chosen = [schedules] * len(factors_list) if isinstance(schedules, Schedule) else schedules
-    if len(chosen) != len(factors_list):
+    runs = list(factors_list)
+    chosen = [schedules] * len(runs) if isinstance(schedules, Schedule) else list(schedules)
+    if len(chosen) != len(runs):
         raise InputError(
-            f"schedules must be one or as many as factors_list ({len(factors_list)}), "
+            f"schedules must be one or as many as factors_list ({len(runs)}), "
             f"but there are {len(chosen)}."
         )
-    return [
-        gradient_flow(problem, factors, schedule, times, rtol)
-        for factors, schedule in zip(factors_list, chosen, strict=True)
-    ]
-
-
-def direct_flow(
-    problem: Regression,
-    factors: Factors,
-    schedule: Schedule,
-    times: ArrayLike,
-    rtol: float = 1e-8,
-) -> Flow:
-    """Gradient flow by integrating (m, w) ∈ R²ᵈ as written, the referee for everything else.
-
-        ṁ = −w ⊙ ∇f(m ⊙ w) − 2α_t m,      ẇ = −m ⊙ ∇f(m ⊙ w) − 2α_t w
-
-    Rodas5P; the Jacobian is two diagonals plus rank n, so a step costs O(n²d). The error of
-    each coordinate is measured against √(m_i² + w_i²): rtol bounds it per step.
-
-    Parameters
-    ----------
-    problem, factors, schedule, rtol
-        As in `gradient_flow`.
-    times : (T,) floats, strictly ascending, finite
-        Integration alone can't say where t = inf leads.
-
-    Notes
-    -----
-    The smaller of |m ± w| is what carries a coordinate to the other sign, and (m, w) in double
-    precision hold it only down to 1e-16 of the larger. Balanced coordinates, where it is 0, may
-    therefore change sign here after long times, though not in exact arithmetic; so may others
-    once e^{−4A} is below that, from A ≈ 9 on, and from A ≈ 40 on the path itself is lost. Look
-    at the drift of (m² − w²)e^{4A} before trusting this flow there.
-    """
-    finite, ask_limit, rtol = _arguments(problem, factors, schedule, times, rtol)
+    for factors in runs:
+        check_pair(problem, factors)
+    for schedule in {id(schedule): schedule for schedule in chosen}.values():
+        check_schedule(schedule)
+    finite, ask_limit, rtol = check_times(times, rtol)
+    dual = Dual(problem)
+    limits: list[Interpolator | None] = [None] * len(runs)
     if ask_limit:
-        raise InputError("times must be finite for direct_flow, but the last is inf.")
-    system = _DirectSystem(problem, schedule, rtol)
-    state, counts = np.concatenate([factors.m, factors.w]), Counts()
-    reached: list[float] = []
-    pairs: list[tuple[Array, Array]] = []
-    status, message = "completed", "Every time was reached."
-    try:
-        for start, asked, end in _segments(finite, schedule):
-            system.end = end
-            stops = np.unique(np.concatenate([[start], asked, [end]]))
-            points = itertools.chain([state], integrate(system, state, stops, counts))
-            for t, state in zip(stops, points, strict=True):
-                if t in asked:
-                    reached.append(float(t))
-                    pairs.append((state[: problem.d], state[problem.d :]))
-    except StepLimit as error:
-        status, message = "failed", f"{error}; use a larger rtol or an earlier end."
-    return _flow(problem, schedule, reached, pairs, status, message, counts)
+        limits = [*_limits(problem, runs, chosen)]
+    flows: dict[int, Flow] = {}
+    for path in integrate_runs(dual, runs, chosen, finite, rtol):
+        i = path.run
+        flows[i] = _flow(problem, dual, runs[i], chosen[i], finite, path, limits[i])
+        limits[i] = None
+    return [flows[i] for i in range(len(runs))]
 
 
-def _arguments(
-    problem: Regression, factors: Factors, schedule: Schedule, times: ArrayLike, rtol: float
-) -> tuple[Array, bool, float]:
-    check_pair(problem, factors)
-    if not isinstance(schedule, Schedule):
-        raise InputError(f"schedule must be a Schedule, but it is {schedule!r}.")
-    rtol = number("rtol", rtol, *RTOL_RANGE)
-    given = ascending("times", times, infinite_end=True)
-    endless = bool(np.isinf(given[-1]))
-    return given[:-1] if endless else given, endless, rtol
+class _Single:
+    """η̇ and its Jacobian of one run, as LSODA wants them."""
 
+    def __init__(self, dual: Dual, factors: Factors, schedule: Schedule) -> None:
+        self.dual, self.schedule = dual, schedule
+        self.start = Masses.of([factors], factors.d)
+        self.first = Masses(self.start.log_p[0], self.start.log_q[0])
+        self.total, self.masses = 0.0, self.first
 
-def _segments(times: Array, schedule: Schedule) -> list[tuple[float, Array, float]]:
-    """(start, times asked for in [start, end), end) between breakpoints; the last is closed."""
-    if times.size == 0:
-        return []
-    last = float(times[-1])
-    knots = [0.0, *(t for t in schedule.breakpoints if t < last)]
-    segments = []
-    for start, end in zip(knots, [*knots[1:], last], strict=True):
-        inside = (times >= start) & ((times < end) | (end == last))
-        segments.append((start, times[inside], end))
-    return segments
+    def derivative(self, t: float, eta: Array) -> Array:
+        total = float(self.schedule.total(t))
+        if total != self.total:  # with α = 0 it stays
+            self.total, self.masses = total, self.first.after(np.asarray(total))
+        with np.errstate(over="ignore", invalid="ignore"):
+            slope = self.dual.derivative(eta, self.masses)
+        return slope if np.isfinite(slope).all() else np.full_like(slope, HOPELESS)
 
-
-def _flow(
-    problem: Regression,
-    schedule: Schedule,
-    reached: list[float],
-    pairs: list[tuple[Array, Array]],
-    status: str,
-    message: str,
-    counts: Counts,
-) -> Flow:
-    times = np.array(reached)
-    shape = (len(pairs), problem.d)
-    m = np.array([m for m, _ in pairs]).reshape(shape)
-    w = np.array([w for _, w in pairs]).reshape(shape)
-    x = m * w
-    total = np.array([schedule.total_infinity if np.isinf(t) else schedule.total(t) for t in times])
-    residual = x @ problem.Z.T - problem.y
-    loss = 0.5 * np.sum(residual**2, axis=1) / problem.n
-    return Flow(
-        times,
-        x,
-        m,
-        w,
-        loss,
-        total,
-        status,
-        message,
-        counts.steps,
-        counts.derivatives,
-        counts.factorizations,
-    )
+    def jacobian(self, t: float, eta: Array) -> Array:
+        with np.errstate(over="ignore", invalid="ignore"):
+            masses = self.start.after(np.array([self.schedule.total(t)]))
+            _, H = self.dual.linearised(eta[None], masses)
+        return -np.where(np.isfinite(H[0]), H[0], HOPELESS)
 
 
 def _lsoda(
-    dual: _DualSystem,
-    kappa: Array,
+    system: _Single,
+    eta: Array,
     start: float,
     asked: Array,
     end: float,
-    tolerance: float,
+    rtol: float,
     counts: Counts,
 ) -> tuple[list[Array], Array, str]:
-    """κ at the times asked for in [start, end], κ at `end`, and why it stopped before, if so."""
-    points = [kappa for t in asked if t == start]
-    if end == start or dual.b.size == 0:
-        return [kappa] * asked.size, kappa, ""
-    tolerance = max(tolerance, 3e-14)  # LSODA's least
+    """η at the times asked for in [start, end], η at `end`, and why it stopped before, if so."""
+    points = [eta for t in asked if t == start]
+    if end == start or eta.size == 0:
+        return [eta] * asked.size, eta, ""
+    # an error τ in every σ_j η_j moves an exponent by about τ√(r/d), as the rows of V are unit
+    # vectors in R^d: this scaling makes rtol the error of the exponents; 3e-14 is LSODA's least
+    r, d = system.dual.basis.shape
+    tolerance = max(rtol * np.sqrt(d / r), 3e-14)
     solver = LSODA(
-        dual.derivative, start, kappa, end, rtol=tolerance, atol=tolerance, jac=dual.jacobian
+        system.derivative,
+        start,
+        eta,
+        end,
+        rtol=tolerance,
+        atol=tolerance / system.dual.sigma,
+        jac=system.jacobian,
     )
     reason = ""
     while solver.status == "running" and not reason:
@@ -311,108 +225,51 @@ def _lsoda(
             inside = inside[inside <= solver.t]
             if inside.size:
                 points += list(solver.dense_output()(inside).T)
-    counts.derivatives += solver.nfev
-    counts.factorizations += solver.njev
+    counts.derivatives += int(solver.nfev)
+    counts.factorizations += int(solver.njev)
     failure = f"LSODA stopped at t = {solver.t:.6g}: {reason}" if reason else ""
     return points, solver.y, failure
 
 
-def _limit(problem: Regression, factors: Factors, schedule: Schedule) -> Interpolator:
-    if schedule.alpha_infinity > 0:
-        return lasso_limit(problem, factors, schedule.alpha_infinity)
-    return interpolator(problem, factors, schedule.total_infinity)
+def _flow(
+    problem: Regression,
+    dual: Dual,
+    factors: Factors,
+    schedule: Schedule,
+    times: Array,
+    path: Path,
+    limit: Interpolator | None,
+) -> Flow:
+    """m and w along η and at the limit: ±√p ± √q with the signs of u₀ and v₀."""
+    reached = times[: len(path.states)]
+    masses = path.masses.after(np.asarray(schedule.total(reached), float))
+    bend = dual.bend(path.states)
+    # half the exponents: p underflows long before its root does
+    u, v = np.exp(0.5 * (masses.log_p + bend)), np.exp(0.5 * (masses.log_q - bend))
+    if limit is not None and not path.failure:
+        reached = np.append(reached, np.inf)
+        u, v = np.vstack([u, np.sqrt(limit.p)]), np.vstack([v, np.sqrt(limit.q)])
+    u *= np.copysign(1.0, factors.u)
+    v *= np.copysign(1.0, factors.v)
+    m, w = u + v, u - v
+    return trajectory(problem, schedule, reached, m, w, path.counts, path.failure, limit)
 
 
-def _limit_factors(factors: Factors, limit: Interpolator) -> tuple[Array, Array]:
-    """m and w at t = inf: the factors u and v keep their signs, p = u²/2 and q = v²/2."""
-    u = np.copysign(np.sqrt(2.0 * limit.p), factors.u)
-    v = np.copysign(np.sqrt(2.0 * limit.q), factors.v)
-    return (u + v) / np.sqrt(2.0), (u - v) / np.sqrt(2.0)
-
-
-class _DualSystem:
-    """κ̇ and its Jacobian −(2/n) diag(s²) V diag(p + q) Vᵀ."""
-
-    def __init__(self, problem: Regression, factors: Factors, schedule: Schedule) -> None:
-        space = problem.row_space
-        self.V, self.b, self.schedule, self.start = space.V, space.b, schedule, factors
-        self.rate = 2.0 * space.s**2 / problem.n
-        potential = HyperbolicEntropy.of(factors)
-        self.log_p, self.log_q = potential.log_p, potential.log_q
-
-    def exponents(self, t: float, kappa: Array) -> tuple[Array, Array]:
-        decay, bend = 4.0 * self.schedule.total(t), kappa @ self.V
-        return self.log_p - decay + bend, self.log_q - decay - bend
-
-    def derivative(self, t: float, kappa: Array) -> Array:
-        log_p, log_q = self.exponents(t, kappa)
-        x = np.exp(np.minimum(log_p, LARGEST_EXPONENT))
-        x -= np.exp(np.minimum(log_q, LARGEST_EXPONENT))
-        return self.rate * (self.b - self.V @ x)
-
-    def jacobian(self, t: float, kappa: Array) -> Array:
-        log_p, log_q = self.exponents(t, kappa)
-        weights = np.exp(np.minimum(log_p, LARGEST_EXPONENT))
-        weights += np.exp(np.minimum(log_q, LARGEST_EXPONENT))
-        return -self.rate[:, None] * ((self.V * weights) @ self.V.T)
-
-    def split(self, t: float, kappa: Array) -> tuple[Array, Array]:
-        """|u| and |v| at time t: √(2p) and √(2q)."""
-        log_p, log_q = self.exponents(t, kappa)
-        return np.sqrt(2.0) * np.exp(0.5 * log_p), np.sqrt(2.0) * np.exp(0.5 * log_q)
-
-    def factors_from(self, size_u: Array, size_v: Array) -> tuple[Array, Array]:
-        u, v = np.copysign(size_u, self.start.u), np.copysign(size_v, self.start.v)
-        return (u + v) / np.sqrt(2.0), (u - v) / np.sqrt(2.0)
-
-
-class _DirectSystem:
-    """(m, w) with ∇f = Zᵀ(Zx − y)/n and the Woodbury solve of its Jacobian."""
-
-    def __init__(self, problem: Regression, schedule: Schedule, rtol: float) -> None:
-        self.Z, self.y, self.n, self.d = problem.Z, problem.y, problem.n, problem.d
-        self.schedule, self.rtol = schedule, rtol
-        self.end = np.inf
-
-    def alpha(self, t: float) -> float:
-        # α jumps at the end of a segment: within it, its value from the left counts
-        return float(self.schedule.alpha(min(t, np.nextafter(self.end, 0.0))))
-
-    def gradient(self, m: Array, w: Array) -> Array:
-        return self.Z.T @ (self.Z @ (m * w) - self.y) / self.n
-
-    def derivative(self, t: float, state: Array) -> Array:
-        m, w = state[: self.d], state[self.d :]
-        slope, alpha = self.gradient(m, w), self.alpha(t)
-        return np.concatenate([-w * slope - 2 * alpha * m, -m * slope - 2 * alpha * w])
-
-    def time_derivative(self, t: float, state: Array) -> Array:
-        return -2.0 * self.schedule.slope(t) * state
-
-    def solver(self, t: float, state: Array, shift: float) -> Callable[[Array], Array]:
-        # (shift − J) = D + BᵀB/n: D couples m_i and w_i only, through ∇f_i, and
-        # B = Z [diag(w), diag(m)] is the rank-n rest
-        m, w = state[: self.d], state[self.d :]
-        slope, diagonal = self.gradient(m, w), shift + 2 * self.alpha(t)
-        determinant = (diagonal - slope) * (diagonal + slope)
-        own, cross = diagonal / determinant, -slope / determinant
-        to_m, to_w = own * w + cross * m, own * m + cross * w  # D⁻¹ on a column (w, m)
-        small = (self.Z * (w * to_m + m * to_w)) @ self.Z.T / self.n
-        small.flat[:: self.n + 1] += 1.0
-        # symmetric, but indefinite where a long step meets a large gradient
-        factor, pivots, _ = lapack.dgetrf(small, overwrite_a=1)
-
-        def solve(b: Array) -> Array:
-            first, second = b[: self.d], b[self.d :]
-            easy_m, easy_w = own * first + cross * second, own * second + cross * first
-            inner = self.Z @ (w * easy_m + m * easy_w) / self.n
-            back = self.Z.T @ lapack.dgetrs(factor, pivots, inner)[0]
-            return np.concatenate([easy_m - to_m * back, easy_w - to_w * back])
-
-        return solve
-
-    def error(self, increment: Array, state: Array) -> float:
-        sizes = np.hypot(state[: self.d], state[self.d :])
-        errors = np.hypot(increment[: self.d], increment[self.d :])
-        # below SMALLEST a factor adds nothing to x, and denormals can't be that exact
-        return float(np.max(errors / np.maximum(sizes, SMALLEST))) / self.rtol
+def _limits(
+    problem: Regression, runs: Sequence[Factors], schedules: Sequence[Schedule]
+) -> list[Interpolator]:
+    """The limit of every run; those with the same A_∞ are found together."""
+    together: dict[float, list[int]] = {}
+    limits: dict[int, Interpolator] = {}
+    for i, schedule in enumerate(schedules):
+        if schedule.alpha_infinity > 0:
+            limits[i] = lasso_limit(problem, runs[i], schedule.alpha_infinity)
+        else:
+            together.setdefault(float(schedule.total_infinity), []).append(i)
+    for total, which in together.items():
+        if len(which) == 1:
+            limits[which[0]] = interpolator(problem, runs[which[0]], total)
+        else:
+            paths = interpolators(problem, [runs[i] for i in which], [total])
+            limits.update({i: path[0] for i, path in zip(which, paths, strict=True)})
+    return [limits[i] for i in range(len(runs))]

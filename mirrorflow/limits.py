@@ -10,87 +10,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array, InputError, number
+from mirrorflow.columns import SignedColumns
 from mirrorflow.entropic import EntropicSolution, solve_entropic
 from mirrorflow.faces import (
     Face,
     FaceError,
     cone_projection,
+    guessed_l1_face,
     lasso_face,
     minimum_l1_face,
 )
 from mirrorflow.factors import Factors
+from mirrorflow.lanes import Grams, follow
+from mirrorflow.optimality import Interpolator, Points, failed, proven, smooth_proofs
 from mirrorflow.potentials import HyperbolicEntropy
-from mirrorflow.problems import Regression, RowSpace
+from mirrorflow.problems import Regression
+from mirrorflow.rowspace import RowSpace
 
-Indices = NDArray[np.intp]
+__all__ = ["Interpolator", "endless", "interpolator", "lasso_limit"]
 
-__all__ = ["Interpolator", "interpolator", "lasso_limit"]
-
+LATE = (1e3, 1e4, 1e5)  # A at which masses off the minimum of L1 are likely gone
 MOST = 1e9  # beyond it, exponents 4A round to more than 1e-6
-MESSAGES = {
-    "converged": "The limit was found; its residuals say how exactly.",
-    "inconsistent": "Zx = y has no solution; x minimises R over the least-squares solutions.",
-    "no_interpolator_in_sign_cone": (
-        "Balanced coordinates keep their signs and no x with those signs solves Zx = y; x is the "
-        "sign-constrained least-squares point. Use an initialisation with |m| ≠ |w|."
-    ),
-    "not_converged": (
-        "Newton's method stopped before the residual was down to rounding; rescale Z and y, or "
-        "remove nearly dependent rows of Z."
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Interpolator:
-    """A limit point with what proves it.
-
-    Attributes
-    ----------
-    x : (d,) array
-    dual : (n,) array
-        ν. For A < ∞: ∇R_a(x) = ½Zᵀν. For A = ∞: Zᵀν ∈ ∂‖x‖₁. For the LASSO with penalty λ the
-        same, and λZᵀν = −∇f(x).
-    p, q : (d,) arrays
-        The non-negative parts, x = p − q; coordinates of x below rounding of ‖x‖ are better
-        read from them.
-    constraint_residual : float
-        max|Zx − ŷ|; ŷ is y where Zx = y can be solved, else the unique fit that the
-        least-squares, sign-constrained or LASSO solutions share.
-    stationarity_residual : float
-        Largest distance of ½(Zᵀν)_i to ∇R_a(x)_i (A < ∞; where |x_i| is below the smallest
-        normal number, to the interval of gradients that it stands for), of (Zᵀν)_i to
-        ∂|x_i| (A = ∞, LASSO). Coordinates that the signs force to 0 do not count.
-    gap : float
-        |primal − dual value| over {Zx = ŷ}: of R_a (A < ∞), of ‖x‖₁ (A = ∞), of f(x) + λ‖x‖₁
-        (LASSO).
-    iterations : int
-        Factorizations, of the continuation too.
-    status, message : str
-        "converged", "inconsistent", "no_interpolator_in_sign_cone" or "not_converged".
-    """
-
-    x: Array
-    dual: Array
-    p: Array
-    q: Array
-    constraint_residual: float
-    stationarity_residual: float
-    gap: float
-    iterations: int
-    status: str
-    message: str
-
-    @property
-    def success(self) -> bool:
-        """Whether x is the point that `status` describes."""
-        return self.status != "not_converged"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,22 +50,21 @@ class _Reach:
     status: str
 
     @property
-    def signed(self) -> tuple[Array, Indices, Indices]:
-        """Columns G = [V⁺, −V⁻] and the coordinates they belong to."""
+    def signed(self) -> SignedColumns:
+        """The columns that the signs leave."""
         plus = np.flatnonzero(np.isfinite(self.potential.log_p))
         minus = np.flatnonzero(np.isfinite(self.potential.log_q))
-        return np.hstack([self.space.V[:, plus], -self.space.V[:, minus]]), plus, minus
+        return SignedColumns(self.space.basis, plus, minus)
 
-    def split(self, u: Array) -> tuple[Array, Array]:
-        """p and q, each (d,), from the entries of u on the signed columns."""
-        _, plus, minus = self.signed
-        p, q = np.zeros((2, self.space.V.shape[1]))
-        p[plus], q[minus] = u[: plus.size], u[plus.size :]
-        return p, q
+    @property
+    def fit(self) -> Array | None:
+        """ŷ where it isn't y."""
+        exact = self.status == "converged" and self.b is self.space.b
+        return None if exact else self.space.fit(self.b)
 
     def restricted(self, support: NDArray[np.bool_], b: Array, status: str) -> _Reach:
         """Only the signed columns in `support`, with fit b."""
-        p, q = self.split(support.astype(float))
+        p, q = self.signed.split(support.astype(float))
         log_p = np.where(p > 0, self.potential.log_p, -np.inf)
         log_q = np.where(q > 0, self.potential.log_q, -np.inf)
         c = np.select([(p > 0) & (q > 0), p > 0, q > 0], [self.potential.c, np.inf, -np.inf], 0.0)
@@ -146,10 +92,9 @@ def _reach(problem: Regression, factors: Factors, total: float) -> _Reach:
     status = "converged" if space.consistent else "inconsistent"
     reach = _Reach(space, space.b, potential, status)
     free = np.isfinite(potential.log_a)
-    if free.all() or (free.any() and np.linalg.matrix_rank(space.V[:, free]) == space.rank):
+    if free.all() or (free.any() and space.basis.left_factor(free).shape[1] == space.rank):
         return reach
-    G, _, _ = reach.signed
-    face, fit, misfit = cone_projection(G, space.b, space.s)
+    face, fit, misfit = cone_projection(reach.signed, space.b, space.s)
     outside = misfit > 1e-10
     return reach.restricted(
         face.support, fit, "no_interpolator_in_sign_cone" if outside else status
@@ -186,19 +131,50 @@ def interpolator(problem: Regression, factors: Factors, total: float) -> Interpo
     if MOST < total < math.inf:
         raise InputError(f"total must be at most {MOST:g} or inf, but it is {total:g}.")
     check_pair(problem, factors)
+    if math.isinf(total):
+        return endless(problem, [factors])[0]
     try:
-        if math.isinf(total):
-            reach = _reach(problem, factors, 0.0)
-            G, _, _ = reach.signed
-            face = minimum_l1_face(G, reach.b)
-            p, q, iterations, converged = _on_face(reach, face)
-            gap = abs(float(np.sum(p + q) - reach.b @ face.dual))
-            return _polyhedral(problem, reach, face, p, q, gap, iterations, converged)
         reach = _reach(problem, factors, total)
     except FaceError as error:
-        return _failed(problem, str(error))
+        return failed(problem, str(error))
     found = _solve(reach)
     return _smooth(problem, reach, found)
+
+
+def endless(problem: Regression, factors_list: Sequence[Factors]) -> list[Interpolator]:
+    """The limits of A → ∞ of several runs; those without balanced coordinates share a face."""
+    shared: Face | None = None
+    limits = []
+    for factors in factors_list:
+        try:
+            reach = _reach(problem, factors, 0.0)
+            free = bool(np.isfinite(reach.potential.log_a).all())
+            face = shared if free and shared else _minimum_l1(reach)
+            shared = face if free else shared
+            found = _on_face(reach, face)
+            gap = abs(float(np.sum(found.p + found.q) - reach.b @ face.dual))
+            limits.append(_polyhedral(problem, reach, face, found, gap))
+        except FaceError as error:
+            limits.append(failed(problem, str(error)))
+    return limits
+
+
+def _minimum_l1(reach: _Reach) -> Face:
+    columns, potential = reach.signed, reach.potential
+    if not columns.large or not np.isfinite(potential.log_a).all() or not reach.b.any():
+        return minimum_l1_face(columns, reach.b)
+    # far along the path the masses name the support, and κ grows by 4 times the L1 dual
+    basis, dual = reach.space.basis, None
+    for end in LATE:
+        path, _, arrived = follow(Grams(basis), reach.b, potential, np.array([end / 2, end]))
+        if not arrived.all():
+            break
+        bend, dual = basis.rmatvec(path[0, 1]), (path[0, 1] - path[0, 0]) / (2 * end)
+        p, q = np.exp(potential.log_p - 4 * end + bend), np.exp(potential.log_q - 4 * end - bend)
+        face = guessed_l1_face(columns, reach.b, np.concatenate([p, q]), dual)
+        if face is not None:
+            return face
+    return minimum_l1_face(columns, reach.b, dual)
 
 
 def lasso_limit(problem: Regression, factors: Factors, alpha: float) -> Interpolator:
@@ -221,130 +197,73 @@ def lasso_limit(problem: Regression, factors: Factors, alpha: float) -> Interpol
         # signs enter through the columns alone: a LASSO needs no interpolator
         potential = HyperbolicEntropy.of(factors, 0.0)
         reach = _Reach(space, space.b, potential, "converged")
-        G, _, _ = reach.signed
-        face, fit = lasso_face(G, space.b, space.s, 2 * alpha * n)
+        face, fit = lasso_face(reach.signed, space.b, space.s, 2 * alpha * n)
         reach = _Reach(space, fit, potential, "converged")
-        p, q, iterations, converged = _on_face(reach, face)
+        found = _on_face(reach, face)
     except FaceError as error:
-        return _failed(problem, str(error))
+        return failed(problem, str(error))
     target = space.s * space.b
     theta = 2 * alpha * n * face.dual / space.s
-    residual = space.s * (space.V @ (p - q)) - target
-    primal = 0.5 * residual @ residual / n + 2 * alpha * np.sum(p + q)
+    residual = space.s * (space.basis.matvec(found.x)) - target
+    primal = 0.5 * residual @ residual / n + 2 * alpha * np.sum(found.p + found.q)
     dual = (target @ theta - 0.5 * theta @ theta) / n
     gap = abs(float(primal - dual))
-    return _polyhedral(problem, reach, face, p, q, gap, iterations, converged)
+    return _polyhedral(problem, reach, face, found, gap)
 
 
-def _on_face(reach: _Reach, face: Face) -> tuple[Array, Array, int, bool]:
+def _on_face(reach: _Reach, face: Face) -> EntropicSolution:
     """The point of an L1 or LASSO face that minimises KL to the reference masses."""
     if face.unique:
-        p, q = reach.split(face.point)
-        return p, q, 0, True
+        p, q = reach.signed.split(face.point)
+        return EntropicSolution(p, q, p - q, face.dual, 0, True)
     on = reach.restricted(face.support, reach.b, reach.status)
     # Σu is constant on the face and Gᵀ·dual = 1 there, so that masses scale along the dual
     masses = np.exp(on.potential.log_p).sum() + np.exp(on.potential.log_q).sum()
-    start = face.dual * np.log(face.point.sum() / masses)
-    found = _solve(on, start)
-    return found.p, found.q, found.iterations, found.converged
+    return _solve(on, face.dual * np.log(face.point.sum() / masses))
 
 
 def _solve(reach: _Reach, start: Array | None = None) -> EntropicSolution:
     """The entropic problem on what the signs leave, in the range of the columns left."""
-    V, potential = reach.space.V, reach.potential
+    basis, potential = reach.space.basis, reach.potential
     left = np.isfinite(potential.log_p) | np.isfinite(potential.log_q)
     if left.all():
-        return solve_entropic(V, reach.b, potential, start)
-    U, s, _ = np.linalg.svd(V[:, left], full_matrices=False)
-    U = U[:, s > 1e-11 * s.max(initial=0.0)]
-    found = solve_entropic(
-        U.T @ V, U.T @ reach.b, potential, None if start is None else U.T @ start
-    )
+        return solve_entropic(basis, reach.b, potential, start)
+    U = basis.left_factor(left)
+    start = None if start is None else U.T @ start
+    found = solve_entropic(basis.rotated(U.T), U.T @ reach.b, potential, start)
     return dataclasses.replace(found, kappa=U @ found.kappa)
 
 
-def _smooth(problem: Regression, reach: _Reach, found: EntropicSolution) -> Interpolator:
-    x, kappa, potential = found.x, found.kappa, reach.potential
-    if not np.isfinite(x).all():
-        return _failed(problem, "the masses p and q left the range of float64")
-    theta = 0.5 * (kappa @ reach.space.V)
-    low = high = potential.gradient(x)
-    tiny = np.finfo(float).tiny
-    if (np.abs(x) < tiny).any():
-        lower, upper = potential.domain
-        low = potential.gradient(np.maximum(np.where(np.abs(x) < tiny, -tiny, x), lower))
-        high = potential.gradient(np.minimum(np.where(np.abs(x) < tiny, tiny, x), upper))
-    counted = np.isfinite(potential.log_p) | np.isfinite(potential.log_q)
-    stationarity = np.maximum(low - theta, theta - high)[counted].max(initial=0.0)
-    dual_value = 0.5 * (reach.b @ kappa - np.sum(found.p + found.q))
-    gap = abs(potential.value(x) - float(dual_value))
-    return _assemble(
-        problem,
-        reach,
-        (x, found.p, found.q),
-        kappa,
-        (float(stationarity), gap),
-        found.iterations,
-        found.converged,
+def _points(found: EntropicSolution, kappa: Array) -> Points:
+    return Points(
+        found.p[None],
+        found.q[None],
+        found.x[None],
+        kappa[None],
+        np.array([found.iterations]),
+        np.array([found.converged]),
     )
 
 
+def _smooth(problem: Regression, reach: _Reach, found: EntropicSolution) -> Interpolator:
+    if not np.isfinite(found.x).all():
+        return failed(problem, "the masses p and q left the range of float64")
+    points = _points(found, found.kappa)
+    proofs = smooth_proofs(problem, reach.potential, reach.b, points)
+    return proven(problem, points, *proofs, reach.fit, reach.status)[0]
+
+
 def _polyhedral(
-    problem: Regression,
-    reach: _Reach,
-    face: Face,
-    p: Array,
-    q: Array,
-    gap: float,
-    iterations: int,
-    converged: bool,
+    problem: Regression, reach: _Reach, face: Face, found: EntropicSolution, gap: float
 ) -> Interpolator:
-    slope = face.dual @ reach.space.V
+    p, q = found.p, found.q
+    slope = reach.space.basis.rmatvec(face.dual)
     off_p = np.where(p > 0, np.abs(slope - 1.0), np.maximum(slope - 1.0, 0.0))
     off_q = np.where(q > 0, np.abs(slope + 1.0), np.maximum(-slope - 1.0, 0.0))
     stationarity = max(
         off_p[np.isfinite(reach.potential.log_p)].max(initial=0.0),
         off_q[np.isfinite(reach.potential.log_q)].max(initial=0.0),
     )
-    proofs = (float(stationarity), gap)
-    return _assemble(problem, reach, (p - q, p, q), face.dual, proofs, iterations, converged)
-
-
-def _assemble(
-    problem: Regression,
-    reach: _Reach,
-    point: tuple[Array, Array, Array],
-    kappa: Array,
-    proofs: tuple[float, float],
-    iterations: int,
-    converged: bool,
-) -> Interpolator:
-    space, (x, p, q) = reach.space, point
-    solvable = reach.status == "converged" and reach.b is space.b
-    fit = problem.y if solvable else space.U @ (space.s * reach.b)
-    residual = float(np.abs(problem.Z @ x - fit).max())
-    size = float((np.abs(problem.Z) @ (p + q)).max()) + float(np.abs(fit).max())
-    # where Z or the factors span too many decades, a face can be misjudged: that must be said
-    converged = converged and residual <= 1e-8 * size
-    status = reach.status if converged else "not_converged"
-    return Interpolator(
-        x=x,
-        dual=space.U @ (kappa / space.s),
-        p=p,
-        q=q,
-        constraint_residual=residual,
-        stationarity_residual=proofs[0],
-        gap=proofs[1],
-        iterations=iterations,
-        status=status,
-        message=MESSAGES[status],
-    )
-
-
-def _failed(problem: Regression, reason: str) -> Interpolator:
-    zeros, message = np.zeros(problem.d), f"{MESSAGES['not_converged']} ({reason})"
-    residual = float(np.abs(problem.y).max())
-    dual = np.zeros(problem.n)
-    return Interpolator(
-        zeros, dual, zeros, zeros, residual, math.inf, math.inf, 0, "not_converged", message
-    )
+    points = _points(found, face.dual)
+    proofs = np.array([stationarity]), np.array([gap])
+    return proven(problem, points, *proofs, reach.fit, reach.status)[0]

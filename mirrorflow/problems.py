@@ -7,17 +7,18 @@ import warnings
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import scipy.linalg
+import scipy.sparse
 from numpy.typing import ArrayLike
 
 from mirrorflow.archives import read_arrays, read_table
 from mirrorflow.checks import Array, InputError, number, real_array, vector, whole
+from mirrorflow.rowspace import Matrix, RowSpace
 
 __all__ = [
     "Regression",
-    "RowSpace",
     "diabetes",
     "digits_sensing",
     "gaussian_recovery",
@@ -27,26 +28,7 @@ __all__ = [
 
 
 LARGEST = 1e150  # squares still fit into float64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RowSpace:
-    """Z = U diag(s) V with orthonormal rows of V, and the coordinates b of y in it.
-
-    The least-squares solutions of Zx = y are exactly {x : Vx = b}; if y lies in the range of Z
-    (`consistent`) they solve it. In these coordinates rank-deficient Z needs no special case.
-    """
-
-    U: Array  # (n, r)
-    s: Array  # (r,) descending
-    V: Array  # (r, d)
-    b: Array  # (r,) = s⁻¹ Uᵀ y
-    misfit: float  # ‖y − U Uᵀ y‖
-    consistent: bool
-
-    @property
-    def rank(self) -> int:
-        return self.s.size
+BLOCK = 2**18  # entries of |Z| at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,9 +37,11 @@ class Regression:
 
     Parameters
     ----------
-    Z : (n, d) array
+    Z : (n, d) array or scipy.sparse matrix
         n samples of d features. n ≥ d is allowed with a warning: a unique least-squares
-        solution leaves nothing to select.
+        solution leaves nothing to select. A sparse Z is stored by rows (CSR). An array is
+        copied, unless it is float64, C-contiguous, the owner of its memory and read-only
+        (`Z.flags.writeable = False`): then nobody can change it, and it is used as it is.
     y : (n,) array
     x_true : (d,) array, optional
         The vector that generated y, where there is one.
@@ -73,14 +57,14 @@ class Regression:
     2.0
     """
 
-    Z: Array
+    Z: Matrix
     y: Array
     x_true: Array | None = None
     name: str = "custom"
     _row_space: list[RowSpace] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        Z = real_array("Z", self.Z, 2, LARGEST)
+        Z = _matrix(self.Z)
         object.__setattr__(self, "Z", Z)
         y = real_array("y", self.y, 1, LARGEST)
         object.__setattr__(self, "y", vector("y", y, Z.shape[0], "one for each row of Z"))
@@ -108,7 +92,7 @@ class Regression:
     def row_space(self) -> RowSpace:
         """The factorization that flows and limits work in; made once, on first use."""
         if not self._row_space:
-            self._row_space.append(_factorize(self.Z, self.y))
+            self._row_space.append(RowSpace.of(self.Z, self.y))
         return self._row_space[0]
 
     def with_targets(self, y: ArrayLike) -> Regression:
@@ -117,7 +101,7 @@ class Regression:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             other = Regression(self.Z, y, None, self.name)
-        other._row_space.append(_coordinates(self.row_space, y))
+        other._row_space.append(self.row_space.towards(y))
         return other
 
     def loss(self, x: Array) -> float:
@@ -129,20 +113,46 @@ class Regression:
         """∇f(x) = 1/n Zᵀ(Zx − y), shape (d,)."""
         return self.Z.T @ (self.Z @ x - self.y) / self.n
 
+    def magnitude(self, x: Array) -> Array:
+        """Σ_j |Z_ij||x_j|, (…, d) to (…, n): rounding of Zx is a few eps times this."""
+        x = np.abs(x)
+        if scipy.sparse.issparse(self.Z):
+            return (abs(self.Z) @ x.T).T
+        rows = max(BLOCK // self.d, 1)
+        starts = range(0, self.n, rows)
+        return np.concatenate([x @ np.abs(self.Z[i : i + rows]).T for i in starts], axis=-1)
 
-def _factorize(Z: Array, y: Array) -> RowSpace:
-    U, s, V = scipy.linalg.svd(Z, full_matrices=False, lapack_driver="gesvd")
-    rank = int(np.count_nonzero(s > max(Z.shape) * np.finfo(float).eps * s[0]))
-    U, s, V = U[:, :rank], s[:rank], V[:rank]
-    return _coordinates(RowSpace(U, s, V, np.zeros(rank), 0.0, True), y)
+
+def _matrix(Z: Any) -> Matrix:
+    """Z checked and read-only. What can't be written to any more is taken as it is, uncopied."""
+    if scipy.sparse.issparse(Z):
+        return _sparse(Z)
+    frozen = type(Z) is np.ndarray and Z.flags.owndata and not Z.flags.writeable
+    usable = frozen and Z.dtype == np.float64 and Z.flags.c_contiguous and Z.ndim == 2 and Z.size
+    if usable and max(Z.max(), -Z.min()) <= LARGEST:  # nan is not
+        return Z
+    return real_array("Z", Z, 2, LARGEST)
 
 
-def _coordinates(space: RowSpace, y: Array) -> RowSpace:
-    inside = space.U.T @ y
-    misfit = float(np.linalg.norm(y - space.U @ inside))
-    rounding = 100 * max(space.U.shape[0], space.V.shape[1]) * np.finfo(float).eps
-    consistent = misfit <= rounding * float(np.linalg.norm(y))
-    return RowSpace(space.U, space.s, space.V, inside / space.s, misfit, consistent)
+def _sparse(Z: Any) -> Matrix:
+    if Z.dtype.kind not in "fiub":
+        raise InputError(f"Z must hold real numbers, but its dtype is {Z.dtype}.")
+    if Z.ndim != 2:
+        raise InputError(f"Z must have 2 axes, but its shape is {Z.shape}.")
+    if 0 in Z.shape:
+        raise InputError(f"Z must not be empty, but its shape is {Z.shape}.")
+    if Z.format == "csr" and isinstance(Z, scipy.sparse.sparray) and not Z.data.flags.writeable:
+        return Z  # made here, for another problem
+    rows = scipy.sparse.csr_array(Z, dtype=np.float64, copy=True)
+    rows.sum_duplicates()
+    outside = ~(np.abs(rows.data) <= LARGEST)
+    if outside.any():
+        at = int(np.argmax(outside))
+        i, j = int(np.searchsorted(rows.indptr, at, "right")) - 1, rows.indices[at]
+        rule = f"at most {LARGEST:g} in size" if np.isfinite(rows.data[at]) else "finite"
+        raise InputError(f"Z must be {rule}, but Z[{i}, {j}] is {rows.data[at]:g}.")
+    rows.data.flags.writeable = False
+    return rows
 
 
 def random_stream(*key: str | int) -> np.random.Generator:
@@ -169,6 +179,7 @@ def gaussian_recovery(n: int, d: int, k: int, seed: int, noise: float = 0.0) -> 
     k, seed = whole("k", k, 0, d), whole("seed", seed, 0)
     noise = number("noise", noise, 0.0)
     Z = random_stream("gaussian", n, d, "Z", seed).standard_normal((n, d))
+    Z.flags.writeable = False
     stream = random_stream("gaussian", d, k, "x_true", seed)
     x_true = np.zeros(d)
     x_true[stream.permutation(d)[:k]] = stream.choice([-1.0, 1.0], k)

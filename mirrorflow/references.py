@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, number, vector
@@ -121,7 +122,10 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
 def _attainable(problem: Regression, origin: Array | None = None) -> tuple[Array, float]:
     """ŷ/s and s: the part of y − Z·origin that Z reaches, in units of its least-norm solution."""
     y = problem.y if origin is None else problem.y - problem.Z @ origin
-    least, _, _, _ = np.linalg.lstsq(problem.Z, y, rcond=None)
+    Z: Any = problem.Z
+    if scipy.sparse.issparse(Z):
+        Z = Z.toarray()
+    least, _, _, _ = np.linalg.lstsq(Z, y, rcond=None)
     scale = float(np.abs(least).max()) or 1.0
     reached = problem.Z @ least
     solvable = np.linalg.norm(y - reached) <= 1e-10 * np.linalg.norm(y)

@@ -260,3 +260,426 @@ def test_l1_excess_verdicts():
     assert not certify.l1_excess(early, claimed, best, gap).holds
     assert certify.l1_excess(mf.interpolator(problem, factors, np.inf), None, best, gap).holds
     assert not certify.l1_excess(late, None, best, gap).holds
+
+
+# ---- (m, w) under other losses, and Theorem 2.1 with ∫∇f beside it ----
+
+FINE = 1e-10
+LOSSES = [certify.SQUARED, certify.PseudoHuber(0.7)]
+
+
+@pytest.fixture(scope="module", params=LOSSES, ids=["squared", "pseudo_huber"])
+def loss(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def path(small_module, loss):
+    return certify.follow(*small_module, SCHEDULE, TIMES, loss, FINE)
+
+
+@pytest.mark.parametrize("delta", [0.3, 2.0])
+def test_pseudo_huber_derivatives(delta):
+    loss, r, h = certify.PseudoHuber(delta), np.linspace(-4, 4, 41), 1e-5
+    slope = (loss.value(r + h) - loss.value(r - h)) / (2 * h)
+    curvature = (loss.slope(r + h) - loss.slope(r - h)) / (2 * h)
+    assert loss.slope(r) == pytest.approx(slope, abs=1e-9)
+    assert loss.curvature(r) == pytest.approx(curvature, abs=1e-9)
+    printed = delta**2 * (np.sqrt(1 + (r / delta) ** 2) - 1)
+    assert loss.value(r) == pytest.approx(printed, abs=1e-14)
+    fine = np.linspace(1e-3, 4, 1000)
+    least = np.min(loss.slope(fine) ** 2 / (2 * loss.value(fine)))
+    assert loss.steepness(4.0) == pytest.approx(least, rel=1e-9)
+
+
+def test_follow_agrees_with_the_other_integrator(small_module, direct):
+    path = certify.follow(*small_module, SCHEDULE, TIMES)
+    assert np.abs(path.m - direct.m).max() < 1e-6  # 100 × the other one's rtol
+    assert np.abs(path.w - direct.w).max() < 1e-6
+    # a jump of α in the middle, with output times on both sides and on it
+    times = [0.0, 0.5, 1.0, 2.0]
+    stopped = certify.follow(*small_module, STOPPED, times)
+    other = mf.direct_flow(*small_module, STOPPED, times, FINE)
+    assert np.abs(stopped.x - other.x).max() < 1e-7
+    assert stopped.loss == pytest.approx(other.loss, rel=1e-6)
+    assert stopped.total == pytest.approx([0.0, 0.6, 1.2, 1.2])
+
+
+def test_accumulated_gradient_is_the_integral(small_module, loss):
+    """Simpson's rule on ∇f along the path."""
+    problem, factors = small_module
+    times = np.linspace(0.0, 1.0, 401)
+    path = certify.follow(problem, factors, SCHEDULE, times, loss)
+    slopes = loss.slope(path.x @ problem.Z.T - problem.y) @ problem.Z / problem.n
+    weights = np.full(401, 2.0)
+    weights[1::2], weights[[0, -1]] = 4.0, 1.0
+    assert path.accumulated[-1] == pytest.approx(weights @ slopes / 1200.0, abs=1e-7)
+
+
+def test_theorem_2_1_holds_for_every_loss(small_module, path, loss):
+    problem, factors = small_module
+    alphas = SCHEDULE.alpha(path.times)
+    checks = [
+        certify.mirror_equation(factors, path, FINE),
+        certify.closed_form(factors, path, FINE),
+        certify.positional_bias(factors, path, FINE),
+        certify.loss_slope(problem, factors, alphas, path, FINE, loss),
+        certify.invariant(factors, path, FINE),
+        certify.mirror_flow(problem, factors, path, FINE),
+        certify.finite_time(problem, factors, path, FINE),
+    ]
+    assert [check for check in checks if not check.holds] == []
+    assert all(check.bound < 1e-3 for check in checks)
+
+
+@pytest.mark.parametrize(
+    "constants",
+    [(2, 2, 0.5), (2, 4, 0.5), (0.5, 4, 0.5), (1, 2, 0.5), (1, 8, 0.5), (1, 4, 0.25), (1, 4, 1)],
+)
+def test_mirror_equation_refutes(small_module, path, constants):
+    """arXiv v1's constants, each of them alone, and the opposite slips."""
+    check = certify.mirror_equation(small_module[1], path, FINE, certify.Constants(*constants))
+    assert not check.holds
+    assert check.value > 0.05
+
+
+def test_closed_forms_refute(small_module, path):
+    _, factors = small_module
+    for half in (0.25, 1.0):
+        assert certify.closed_form(factors, path, FINE, half).value > 0.4
+    for wrong in (mf.Factors(1.01 * factors.m, factors.w), mf.Factors(factors.m, -factors.w)):
+        assert not certify.closed_form(wrong, path, FINE).holds
+    for exponent in (2.0, 8.0):
+        assert not certify.positional_bias(factors, path, FINE, exponent).holds
+    bent = dataclasses.replace(path, accumulated=path.accumulated + 1e-4)
+    assert not certify.mirror_equation(factors, bent, FINE).holds
+    assert not certify.closed_form(factors, bent, FINE).holds
+
+
+@pytest.mark.parametrize("constants", [(1, 2), (1, 4), (2, 2), (4, 4), (2, 8)])
+def test_loss_slope_refutes(small_module, path, loss, constants):
+    problem, factors = small_module
+    alphas = SCHEDULE.alpha(path.times)
+    check = certify.loss_slope(problem, factors, alphas, path, FINE, loss, constants)
+    assert check.value > 0.05
+
+
+def test_signs_kept(small_module, loss):
+    problem, factors = small_module
+    balanced = mf.Factors.balanced(factors.x)
+    path = certify.follow(problem, balanced, SCHEDULE, TIMES[:15], loss)
+    assert certify.signs_kept(balanced, path, FINE).holds
+    assert not certify.signs_kept(mf.Factors.balanced(-factors.x), path, FINE).holds
+
+
+# ---- Theorem 2.2 ----
+
+
+def test_lyapunov(small_module, path):
+    problem, factors = small_module
+    total = SCHEDULE.total_infinity
+    other = np.linalg.lstsq(problem.Z, problem.y, rcond=None)[0]
+    for x_star in (limit_of(problem, factors).x, other):
+        assert certify.lyapunov_falls(problem, factors, path, x_star, total, FINE).holds
+        assert certify.lyapunov_bounds_divergence(problem, factors, path, x_star, total).holds
+    # backwards it rises; with a total that the path exceeds it is no upper bound
+    back = _back(path)
+    assert not certify.lyapunov_falls(problem, factors, back, other, total, FINE).holds
+    low = 0.5 * total
+    assert not certify.lyapunov_bounds_divergence(problem, factors, path, other, low).holds
+
+
+def _back(path):
+    """The path run backwards."""
+    parts = {f.name: getattr(path, f.name) for f in dataclasses.fields(path)}
+    return certify.Path(**{n: v if n == "times" else v[::-1] for n, v in parts.items()})
+
+
+def test_an_infeasible_x_star_is_refused(small_module, path):
+    with pytest.raises(mf.InputError, match="x_star must solve Zx = y, but its largest residual"):
+        certify.lyapunov_falls(*small_module, path, np.ones(15), 1.2, FINE)
+    with pytest.raises(mf.InputError, match="x_star must have 15 entries"):
+        certify.lyapunov_bounds_divergence(*small_module, path, np.ones(3), 1.2)
+
+
+def test_eventually_falling(small_module, path, loss):
+    problem, factors = small_module
+    assert certify.eventually_falling(problem, path, 30.0, FINE).holds
+    pulses = mf.Piecewise([0.0, 10.0, 11.0, 20.0, 20.5], [0.0, 1.0, 0.0, 1.0, 0.0])
+    times = [0.0, 10.0, 11.0, 20.0, 20.5, 30.0]
+    kicked = certify.follow(problem, factors, pulses, times, loss)
+    assert not certify.eventually_falling(problem, kicked, 15.0, FINE).holds
+    with pytest.raises(mf.InputError, match="after must leave two output times"):
+        certify.eventually_falling(problem, path, 299.0, FINE)
+
+
+def test_penalty_adds(small_module, loss):
+    """From a minimiser f rises: an additive term allows it, a multiplicative one does not."""
+    problem, factors = small_module
+    at_rest = problem.with_targets(problem.Z @ factors.x)
+    times = np.linspace(0.0, 3.0, 13)
+    kicked = certify.follow(at_rest, factors, STOPPED, times, loss)
+    assert certify.additive_penalty(at_rest, factors, STOPPED, kicked, FINE, loss).holds
+    assert not certify.stays_at_minimiser(at_rest, kicked, FINE).holds
+    # a fortieth of the penalty would not explain this loss
+    less = mf.Constant(STOPPED.strength / 40, STOPPED.stop)
+    assert not certify.additive_penalty(at_rest, factors, less, kicked, FINE, loss).holds
+    still = certify.follow(at_rest, factors, mf.Constant(0.0), times, loss)
+    assert certify.stays_at_minimiser(at_rest, still, FINE).holds
+    with pytest.raises(mf.InputError, match="path must start at a minimiser"):
+        certify.stays_at_minimiser(problem, _cut(_back(kicked), 3), FINE)
+
+
+@pytest.fixture(scope="module")
+def after_stop(small_module, loss):
+    """PILoT factors and a stop: penalty-free from t = 1."""
+    problem = small_module[0]
+    factors = mf.Factors.pilot(small_module[1].x, 2.0)
+    limit = mf.interpolator(problem, factors, 1.2)
+    end = 1.0 + 40.0 / certify.slowest_rate(problem, limit)
+    times = np.concatenate([np.linspace(0.0, 1.0, 9), np.linspace(1.0, end, 81)[1:]])
+    return factors, limit, certify.follow(problem, factors, STOPPED, times, loss)
+
+
+def test_rates_after_a_stop(small_module, after_stop, loss):
+    problem, (factors, limit, path) = small_module[0], after_stop
+    lower = certify.lower_rate(problem, factors, 1.2, path, 1.0, FINE, loss)
+    assert lower.holds
+    assert lower.bound < 1.05
+    exact = certify.asymptotic_rate(problem, limit, path, FINE, loss)
+    assert exact.holds
+    assert exact.bound < 0.1
+    assert certify.linear_rate(problem, factors, 1.2, _cut(path, 40), loss).holds
+    assert certify.convergence(problem, limit, STOPPED, path, FINE).holds
+    assert certify.arrival(problem, limit, STOPPED, path, FINE).holds
+
+
+def _cut(path, count):
+    """The first output times."""
+    parts = {f.name: getattr(path, f.name)[:count] for f in dataclasses.fields(path)}
+    return certify.Path(**parts)
+
+
+def test_rates_refute(small_module, after_stop, loss):
+    problem, (factors, limit, path) = small_module[0], after_stop
+    # a claim of a larger a: less penalty, larger β
+    larger = mf.Factors.pilot(factors.x, 2000.0)
+    assert not certify.lower_rate(problem, larger, 0.0, path, 1.0, FINE, loss).holds
+    # a loss that falls like e^{−t/2} is judged by that rate
+    falling = dataclasses.replace(path, loss=np.exp(-0.5 * path.times))
+    a = np.exp(mf.HyperbolicEntropy.of(factors, 1.2).log_a).min()
+    claimed = 2.0 * certify.pl_constant(problem, path, loss) * a
+    check = certify.lower_rate(problem, factors, 1.2, falling, 1.0, FINE, loss)
+    assert check.value == pytest.approx(claimed / 0.5, rel=1e-9)
+    for total in (0.6, 2.4):
+        other = mf.interpolator(problem, factors, total)
+        assert not certify.asymptotic_rate(problem, other, path, FINE, loss).holds
+    twice = dataclasses.replace(limit, p=2 * limit.p, q=2 * limit.q)
+    assert not certify.asymptotic_rate(problem, twice, path, FINE, loss).holds
+    early = certify.asymptotic_rate(problem, limit, _cut(path, 5), FINE, loss)
+    assert np.isnan(early.value)
+    assert not early.holds
+    with pytest.raises(mf.InputError, match="stop must leave two output times"):
+        certify.lower_rate(problem, factors, 1.2, path, 1e5, FINE, loss)
+
+
+def test_power_law_and_the_printed_linear_rate(small_module, loss):
+    problem, factors = small_module[0], mf.Factors.pilot(small_module[1].x, 2.0)
+    limit = limit_of(problem, factors)
+    end = 1500.0 / certify.slowest_rate(problem, limit)
+    times = [0.0, 0.5 * end, end]
+    path = certify.follow(problem, factors, SCHEDULE, times, loss, 1e-12)
+    check = certify.power_law(problem, factors, SCHEDULE, path, 1e-12, loss)
+    assert check.holds
+    assert check.bound < 0.1
+    for factor in (0.5, 2.0):
+        wrong = mf.Quadratic(factor * SCHEDULE.strength, SCHEDULE.timescale)
+        assert not certify.power_law(problem, factors, wrong, path, 1e-12, loss).holds
+    # the loss follows α_t², so f_T/f_{T/2} → 1/16 and no exponential holds
+    assert path.loss[2] / path.loss[1] == pytest.approx(1 / 16, rel=0.05)
+    assert not certify.linear_rate(problem, factors, SCHEDULE.total_infinity, path, loss).holds
+
+
+# ---- Theorem 2.3 and outside its conditions ----
+
+
+def test_lasso(small_module):
+    problem, factors = small_module
+    alpha = 0.05
+    limit = mf.lasso_limit(problem, factors, alpha)
+    path = certify.follow(problem, factors, mf.Constant(alpha), np.linspace(0.0, 200.0, 21))
+    assert certify.lasso_kkt(problem, limit.x, alpha).holds
+    assert certify.lasso_agreement(problem, limit.x, alpha).holds
+    assert certify.lasso_suboptimality(problem, factors, limit, alpha, path, FINE).holds
+    # λ is 2α: neither α nor 4α; and no other point
+    for factor in (0.5, 2.0):
+        assert not certify.lasso_kkt(problem, limit.x, factor * alpha).holds
+        assert not certify.lasso_agreement(problem, limit.x, factor * alpha).holds
+        other = mf.lasso_limit(problem, factors, factor * alpha)
+        assert not certify.lasso_kkt(problem, other.x, alpha).holds
+    moved = limit.x + 1e-6 * (limit.x != 0)
+    assert not certify.lasso_kkt(problem, moved, alpha).holds
+    assert not certify.lasso_agreement(problem, limit.x + 1e-3, alpha).holds
+    strong = mf.lasso_limit(problem, factors, 4 * alpha)
+    arguments = (problem, factors, strong, 4 * alpha, path, FINE)
+    assert not certify.lasso_suboptimality(*arguments).holds
+
+
+def test_entropic_choice():
+    """Columns that occur twice: minimum L1 is a segment, the entropy picks the point."""
+    rng = np.random.default_rng(3)
+    half = rng.standard_normal((5, 10))
+    problem = mf.Regression(np.hstack([half, half]), half[:, 0] - 0.5 * half[:, 4])
+    factors = mf.Factors.pilot(rng.standard_normal(20))
+    limit = mf.interpolator(problem, factors, np.inf)
+    assert certify.entropic_choice(problem, factors, limit).holds
+    chosen = int(np.argmax(np.abs(limit.x[:10])))
+    shift = 1e-6 * np.sign(limit.x[chosen]) * (np.arange(20) == chosen)
+    moved = limit.x - shift + np.roll(shift, 10)  # as short, the same Zx
+    assert np.abs(moved).sum() == pytest.approx(np.abs(limit.x).sum(), abs=1e-14)
+    assert not certify.entropic_choice(problem, factors, dataclasses.replace(limit, x=moved)).holds
+    scaled = mf.Factors(factors.m * np.linspace(1, 2, 20), factors.w)
+    assert not certify.entropic_choice(problem, scaled, limit).holds
+
+
+def test_l1_exponent():
+    problem = mf.gaussian_recovery(20, 50, 3, 0)
+    factors = mf.Factors.pilot(np.zeros(50))
+    best = mf.min_l1(problem).x
+    gap = certify.margin(problem, best)
+    totals = (0.3 / gap, 6.0 / gap)
+    start = mf.HyperbolicEntropy.of(factors)
+    pair = tuple(mf.interpolator(problem, factors, total) for total in totals)
+    check = certify.l1_exponent(problem, start, pair, totals, best, gap)
+    assert check.holds
+    assert check.value < 0.1 * gap
+    for factor in (0.5, 2.0):
+        assert not certify.l1_exponent(problem, start, pair, totals, best, factor * gap).holds
+    # below rounding of x the mass says nothing, and the check says so
+    late = (totals[0], 20.0 / gap)
+    pair = tuple(mf.interpolator(problem, factors, total) for total in late)
+    assert np.isnan(certify.l1_exponent(problem, start, pair, late, best, gap).value)
+    with pytest.raises(mf.InputError, match="best must have a zero"):
+        certify.l1_exponent(problem, start, pair, late, np.ones(50), gap)
+
+
+# ---- what R_a prefers ----
+
+
+@pytest.fixture(scope="module")
+def away():
+    rng = np.random.default_rng(2)
+    return rng.choice([-1.0, 1.0], 15) * rng.uniform(0.5, 2.0, 15)
+
+
+def test_late_l1(small_module, away):
+    factors = mf.Factors.pilot(small_module[1].x, 2.0)
+    assert certify.late_l1(factors, away, (1.0, 3.0)).holds
+    for claimed in (0.25, 1.0):
+        assert not certify.late_l1(factors, away, (1.0, 3.0), claimed).holds
+    with pytest.raises(mf.InputError, match="totals must be two numbers or more that ascend"):
+        certify.late_l1(factors, away, (3.0, 1.0))
+
+
+def test_early_l2(small_module, away, monkeypatch):
+    wide = mf.HyperbolicEntropy.of(mf.Factors.pilot(small_module[1].x, 50.0))
+    check = certify.early_l2(wide, away)
+    assert check.holds
+    assert check.bound < 1e-3
+    right = mf.HyperbolicEntropy.divergence
+    monkeypatch.setattr(
+        mf.HyperbolicEntropy, "divergence", lambda self, x, y: 1.01 * right(self, x, y)
+    )
+    assert not certify.early_l2(wide, away).holds
+
+
+def test_type_of_bias(small_module, away, monkeypatch):
+    factors = mf.Factors.pilot(small_module[1].x, 20.0)
+    totals = np.linspace(0.0, 4.0, 9).tolist()
+    assert certify.type_of_bias(factors, away, totals).holds
+    first, last = (
+        certify.bias_exponent(mf.HyperbolicEntropy.of(factors, total), away) for total in (0, 4)
+    )
+    assert first == pytest.approx(np.full(15, 2.0), abs=0.01)  # ρ ≤ 0.2
+    assert (last < 1.1).all()
+    assert (last > 1.0).all()
+    with pytest.raises(mf.InputError, match=r"x must have no zero entry, but x\[3\]"):
+        certify.type_of_bias(factors, np.where(np.arange(15) == 3, 0.0, away), totals)
+    with monkeypatch.context() as patch:  # an exponent that stays at 2
+        patch.setattr("mirrorflow.certificates.bias.bias_exponent", lambda R, x: np.full(15, 2.0))
+        assert not certify.type_of_bias(factors, away, totals).holds
+    right = mf.HyperbolicEntropy.of
+    monkeypatch.setattr(
+        mf.HyperbolicEntropy, "of", staticmethod(lambda f, total=0.0: right(f, 4.0 - total))
+    )
+    assert not certify.type_of_bias(factors, away, totals).holds
+
+
+def test_reachable_range(small_module, monkeypatch):
+    _, factors = small_module
+    assert certify.reachable_range(factors, [0.0, 1.0, 8.0], 2.0).holds
+    with pytest.raises(mf.InputError, match="totals must hold at least one number"):
+        certify.reachable_range(factors, [], 2.0)
+    right = mf.HyperbolicEntropy.of
+    monkeypatch.setattr(
+        mf.HyperbolicEntropy, "of", staticmethod(lambda f, total=0.0: right(f, 0.5 * total))
+    )
+    assert not certify.reachable_range(factors, [0.0, 1.0, 8.0], 2.0).holds
+
+
+def test_smoothness(small_module):
+    potential = mf.HyperbolicEntropy.of(small_module[1], 0.3)
+    a = float(np.exp(potential.log_a).min())
+    assert certify.smoothness(potential).holds
+    for claimed in (a, 1 / a, 0.25 / a):
+        assert not certify.smoothness(potential, claimed).holds
+
+
+# ---- sharpness ----
+
+
+def test_hessian_is_the_slope_of_the_gradient(small_module):
+    problem, factors = small_module
+
+    def gradient(state):
+        m, w = state[:15], state[15:]
+        slope = problem.Z.T @ (problem.Z @ (m * w) - problem.y) / 6
+        return np.concatenate([w * slope, m * slope]) + 0.6 * state
+
+    state, h = np.concatenate([factors.m, factors.w]), 1e-5
+    rows = [(gradient(state + h * e) - gradient(state - h * e)) / (2 * h) for e in np.eye(30)]
+    found = certify.hessian(problem, factors.m, factors.w, 0.3)
+    assert found == pytest.approx(np.array(rows), abs=1e-8)
+
+
+def test_sharpness_along_a_path(small_module, direct):
+    problem, _ = small_module
+    trace, largest = certify.sharpness(problem, direct, SCHEDULE)
+    for i in (0, 7, -1):
+        alpha = float(SCHEDULE.alpha(direct.times[i]))
+        H = certify.hessian(problem, direct.m[i], direct.w[i], alpha)
+        assert trace[i] == pytest.approx(np.trace(H), rel=1e-12)
+        assert largest[i] == pytest.approx(np.linalg.norm(H, 2), rel=1e-12)
+    limit = 2.0 / largest.max()
+    assert certify.stable_step(problem, direct, SCHEDULE, 0.999 * limit).holds
+    assert not certify.stable_step(problem, direct, SCHEDULE, 1.001 * limit).holds
+    with pytest.raises(mf.InputError, match="step_size must be a finite number above 0"):
+        certify.stable_step(problem, direct, SCHEDULE, 0.0)
+
+
+def test_sharpness_at_the_limit(small_module):
+    problem, factors = small_module
+    limit = mf.interpolator(problem, factors, 0.5)
+    assert certify.limit_sharpness(problem, factors, limit).holds
+    for ratio in (0.95, 1.05):
+        assert certify.stability(problem, factors, limit, ratio).holds
+    # weights that are off by 1 %, and a point that is no minimiser
+    wrong = dataclasses.replace(limit, p=1.01 * limit.p, q=1.01 * limit.q)
+    assert not certify.stability(problem, factors, wrong, 1.05).holds
+    with pytest.MonkeyPatch.context() as patch:
+        right = certify.hessian
+        patch.setattr("mirrorflow.certificates.hessians.hessian", lambda P, m, w: right(P, w, w))
+        assert not certify.limit_sharpness(problem, factors, limit).holds
+    bare = dataclasses.replace(limit, status="inconsistent")
+    with pytest.raises(mf.InputError, match="limit must be converged"):
+        certify.stability(problem, factors, bare, 1.05)

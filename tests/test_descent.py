@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse
 import threadpoolctl
 from sklearn.linear_model import Lasso
 
@@ -570,6 +571,13 @@ class TestBadInput:
         }
         with pytest.raises(InputError, match=says):
             descend(**{**arguments, **changes})
+
+
+    def test_a_sparse_problem_is_refused(self):
+        dense = gaussian_recovery(8, 20, 3, seed=1)
+        sparse = Regression(scipy.sparse.csr_array(dense.Z), dense.y)
+        with pytest.raises(InputError, match=r"dense Z for descend, .*160 of 160 entries"):
+            descend(sparse, starts(20, 1)[0], NONE, step_size=0.01, steps=10)
 
 
 def assert_same(one: Descent, two: Descent) -> None:

@@ -176,9 +176,10 @@ def test_many_flows_are_the_single_ones(small):
     both = mf.gradient_flows(problem, [factors, other], schedules, times)
     for flow, start, schedule in zip(both, [factors, other], schedules, strict=True):
         alone = mf.gradient_flow(problem, start, schedule, times)
-        assert np.array_equal(flow.x, alone.x)
+        assert np.abs(flow.x - alone.x).max() < 1e-7  # ten times rtol
+        assert np.array_equal(flow.times, alone.times)
     one = mf.gradient_flows(problem, [factors, other], schedules[0], times)
-    assert np.array_equal(one[0].x, both[0].x)
+    assert np.abs(one[0].x - both[0].x).max() < 1e-12
 
 
 def test_zero_interval(small):
@@ -190,14 +191,14 @@ def test_zero_interval(small):
 
 
 def test_failure_keeps_what_was_reached(small, monkeypatch):
-    from mirrorflow import flows, rosenbrock
+    from mirrorflow import direct, rosenbrock
 
     problem, factors = small
 
     def impatient(*args, **kwargs):
         return rosenbrock.integrate(*args, **kwargs, max_steps=60)
 
-    monkeypatch.setattr(flows, "integrate", impatient)
+    monkeypatch.setattr(direct, "integrate", impatient)
     flow = mf.direct_flow(problem, factors, mf.Constant(0.1), [0.0, 1e-3, 1e3], 1e-10)
     assert flow.status == "failed"
     assert flow.times.tolist() == [0.0, 1e-3]

@@ -420,9 +420,11 @@ def a_jpeg(root: Path) -> Path:
 def test_a_broken_file_is_refused_by_name(few: Path, kind: str, workers: int) -> None:
     spoil(a_jpeg(few), kind)
     batches = load(few).batches(12, seed=0, workers=workers)
-    with pytest.raises(InputError) as refusal:
+    sentence = ""
+    try:  # pytest.raises would keep the workers in a cycle, which ends them seconds later
         list(batches.epoch(0))
-    sentence = str(refusal.value)
+    except InputError as error:
+        sentence = str(error)
     assert sentence.startswith(f"{a_jpeg(few)} is not a readable image (")
     assert sentence.endswith(").")
     assert "\n" not in sentence

@@ -429,6 +429,15 @@ def test_synflow_takes_100_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(not (after[name] & ~before[name]).any() for name in before)
 
 
+def test_synflow_rounds_halves_as_magnitude_does() -> None:
+    # 0.1 · 35 + ½ is 4, but 1 − (1 − 0.1) is a little less than 0.1
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 5, bias=False), nn.Linear(5, 2, bias=False))
+    found = synflow(net, 0.1, (5,))
+    check_count(found, net, 0.1)
+    assert sum(counts(found)) == sum(counts(masks.magnitude(masks.prunable(net), 0.1))) == 31
+
+
 class Bypassed(nn.Module):
     """x + conv(x), whose convolution carries next to nothing."""
 

@@ -229,8 +229,8 @@ def test_continuation_survives_a_bad_start(small):
     problem, factors = small
     space = problem.row_space
     potential = mf.HyperbolicEntropy.of(factors, 1.0)
-    good = solve_entropic(space.V, space.b, potential)
-    far = solve_entropic(space.V, space.b, potential, np.full(space.rank, 40.0))
+    good = solve_entropic(space.basis, space.b, potential)
+    far = solve_entropic(space.basis, space.b, potential, np.full(space.rank, 40.0))
     assert good.converged
     assert not far.converged or np.abs(far.x - good.x).max() < 1e-12
 
@@ -252,3 +252,16 @@ def test_bad_factors_and_alpha(small):
         mf.lasso_limit(problem, mf.Factors([1.0], [0.0]), 1.0)
     with pytest.raises(mf.InputError, match="alpha must be a finite number above 0"):
         mf.lasso_limit(problem, factors, 0.0)
+
+
+@pytest.mark.parametrize("total", [0.0, 1.0, 186.0, 300.0, 1000.0])
+def test_zero_targets_at_any_size_of_the_masses(total):
+    """κ does not depend on A where y = 0; at A = 186 the masses are all but 0."""
+    Z = np.random.default_rng(1).standard_normal((3, 8))
+    factors = mf.Factors.pilot(np.random.default_rng(2).normal(0, 0.3, 8))
+    problem = mf.Regression(Z, np.zeros(3))
+    limit = mf.interpolator(problem, factors, total)
+    start = mf.interpolator(problem, factors, 0.0)
+    assert limit.status == "converged"
+    assert limit.dual == pytest.approx(start.dual, rel=1e-12)
+    assert limit.x == pytest.approx(np.exp(-4 * total) * start.x, rel=1e-11, abs=1e-320)

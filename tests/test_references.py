@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import mirrorflow as mf
 
@@ -115,3 +116,20 @@ def test_importing_loads_no_heavy_package():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("loaded []")
+
+
+def test_sparse_problems_have_the_answers_of_dense_ones():
+    rng = np.random.default_rng(4)
+    Z = scipy.sparse.random_array((8, 30), density=0.4, rng=rng, format="csr")
+    y = Z @ np.where(np.arange(30) < 3, 1.0, 0.0)
+    sparse, dense = mf.Regression(Z, y), mf.Regression(Z.toarray(), y)
+    factors = mf.Factors.pilot(np.zeros(30))
+    for solve in (
+        mf.min_l1,
+        mf.min_l2,
+        lambda problem: mf.min_potential(problem, factors, 1.0),
+        lambda problem: mf.lasso(problem, 0.1),
+    ):
+        one, two = solve(sparse), solve(dense)
+        assert one.status == two.status == "optimal"
+        np.testing.assert_allclose(one.x, two.x, rtol=0, atol=1e-6)

@@ -168,6 +168,8 @@ class Setting:
     found there are not repeated, and broken off ones go on from their last epoch."""
     jobs: Annotated[int, described("cores / threads; on CUDA and under torchrun 1")] = 0
     """Runs at a time, each in a process of its own."""
+    workers: Annotated[int, described("cores − 1, shared by runs and ranks")] = 0
+    """Processes that decode the images of imagenet, for each run and rank."""
     force: bool = False
     """Repeat finished runs."""
     tensorboard: bool = False
@@ -263,6 +265,12 @@ class Setting:
             return 1
         return max((os.cpu_count() or 1) // self.threads, 1)
 
+    def decoders(self) -> int:
+        """How many processes decode image files for each run, on each rank."""
+        if self.workers:
+            return self.workers
+        return max(((os.cpu_count() or 1) - 1) // (self.processes() * ranks()), 1)
+
     def check(self) -> None:
         """Raise InputError where a value breaks its rule."""
         from gpu_bench import data, models
@@ -282,6 +290,7 @@ class Setting:
         whole("--image-size", self.image_size, 8, 4096)
         whole("--jobs", self.jobs, 0, 1024)
         whole("--threads", self.threads, 1, 1024)
+        whole("--workers", self.workers, 0, 1024)
         if self.lr is not None:
             number("--lr", self.lr, 0.0, open_low=True)
         number("--warmup", 0.0 if self.warmup is None else self.warmup, 0.0, self.usual("epochs"))

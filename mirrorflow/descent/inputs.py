@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from mirrorflow.checks import InputError, whole
@@ -31,6 +32,12 @@ def runs_of(
     problem: Regression, factors: Any, schedule: Any, seed: Any, regularizer: Any
 ) -> list[Run]:
     """One entry per run; what is given once holds for all."""
+    Z: Any = problem.Z
+    if scipy.sparse.issparse(Z):
+        raise InputError(
+            f"problem must have a dense Z for descend, but it is sparse "
+            f"({Z.nnz} of {problem.n * problem.d} entries); give Regression Z.toarray()."
+        )
     given = {
         "factors": [factors] if isinstance(factors, Factors) else factors,
         "schedule": [schedule] if isinstance(schedule, (Stepwise, Schedule)) else schedule,

@@ -19,6 +19,7 @@ STUDIES = {
     "regularization": "the best schedule of each of three regularisers (Figure 1b)",
     "schedules": "every schedule of each regulariser (Figure 4)",
     "sgd": "the same by SGD (Figure 5)",
+    "claims": "the ledger: every claim of the theory, with a verdict each",
 }
 
 
@@ -40,7 +41,7 @@ def configure(name: str, words: list[str]) -> Study:
     """The study's configuration from its flags; `--help` and unknown flags exit here."""
     import tyro
 
-    from mirrorflow.sweep import descents, theorem23
+    from mirrorflow.sweep import claims, descents, theorem23
 
     kinds: dict[str, Any] = {
         "theorem23": theorem23.Theorem23,
@@ -48,6 +49,7 @@ def configure(name: str, words: list[str]) -> Study:
         "regularization": descents.Regularization,
         "schedules": descents.Schedules,
         "sgd": descents.Sgd,
+        "claims": claims.Claims,
     }
     kind = kinds[name]
     listed = "\n".join(f"  {study}: {text}" for study, text in STUDIES.items())

@@ -24,6 +24,7 @@ PRESENTATION = (
     "plots/",
     "results.py",
     "sweep/__main__.py",
+    "sweep/claim_list.py",
     "sweep/runner.py",
     "sweep/study.py",
     "sweep/table.py",

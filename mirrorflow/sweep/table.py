@@ -11,7 +11,8 @@ from mirrorflow.sweep.study import Summary, Verdict
 
 __all__ = ["print_summary", "print_verdicts"]
 
-GOOD = ("confirmed", "reproduced")
+# also what is meant to be shown wrong, or to fall outside a theorem
+GOOD = ("confirmed", "reproduced", "refuted (v1)", "outside")
 
 
 def print_summary(console: Console, summary: Summary) -> None:

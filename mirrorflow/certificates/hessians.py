@@ -1,0 +1,115 @@
+r"""The Hessian of F_t in (m, w) along a path, and the step size that gradient descent can take."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mirrorflow.certificates.base import EPS, Certificate, Trajectory, dense
+from mirrorflow.checks import Array, InputError, number
+from mirrorflow.factors import Factors
+from mirrorflow.limits import Interpolator
+from mirrorflow.problems import Regression
+from mirrorflow.schedules import Schedule
+
+__all__ = ["hessian", "limit_sharpness", "sharpness", "stability", "stable_step"]
+
+
+def hessian(problem: Regression, m: Array, w: Array, alpha: float = 0.0) -> Array:
+    """∇²F of F = 1/(2n)‖Z(m ⊙ w) − y‖² + α(‖m‖² + ‖w‖²), shape (2d, 2d), order (m, w)."""
+    Z = dense(problem)
+    G, slope = Z.T @ Z / problem.n, problem.gradient(m * w)
+    cross = w[:, None] * G * m + np.diag(slope)
+    H = np.block([[w[:, None] * G * w, cross], [cross.T, m[:, None] * G * m]])
+    return H + 2.0 * alpha * np.eye(2 * m.size)
+
+
+def sharpness(problem: Regression, path: Trajectory, schedule: Schedule) -> tuple[Array, Array]:
+    """Trace and largest eigenvalue of ∇²F_t in (m, w) along a path, shape (T,) each.
+
+    Trace: Σ_i (m_i² + w_i²)‖z_i‖²/n + 4dα_t, z_i the columns of Z.
+    """
+    columns = np.sum(dense(problem) ** 2, axis=0) / problem.n
+    alphas = np.array([float(schedule.alpha(float(t))) for t in path.times])
+    trace = (path.m**2 + path.w**2) @ columns + 4.0 * problem.d * alphas
+    largest = [
+        np.linalg.eigvalsh(hessian(problem, m, w, alpha))[-1]
+        for m, w, alpha in zip(path.m, path.w, alphas, strict=True)
+    ]
+    return trace, np.array(largest)
+
+
+def stable_step(
+    problem: Regression, path: Trajectory, schedule: Schedule, step_size: float
+) -> Certificate:
+    """Gradient descent with step η can follow this path: sharpness ≤ 2/η all along it.
+
+    Value: largest eigenvalue of ∇²F_t over the path. Bound: 2/η.
+    """
+    step_size = number("step_size", step_size, 0.0, open_low=True)
+    _, largest = sharpness(problem, path, schedule)
+    return Certificate.of("stable_step", float(largest.max()), 2.0 / step_size)
+
+
+def limit_sharpness(problem: Regression, factors: Factors, limit: Interpolator) -> Certificate:
+    """At an interpolator the sharpness is λ_max((2/n) Z diag(√(x² + a²)) Zᵀ).
+
+    The matrix whose least eigenvalue is the flow's last rate: sharp minima are fast ones. Value:
+    relative difference from the largest eigenvalue of the dense ∇²F in (m, w). Bound: 100 d eps,
+    plus the misfit that ∇f leaves in ∇²F: 2 max|∇f|/λ_max.
+    """
+    m, w = factors_at(factors, limit)
+    found = float(np.linalg.eigvalsh(hessian(problem, m, w))[-1])
+    Z = dense(problem)
+    weighted = (Z * (limit.p + limit.q)) @ Z.T * (2.0 / problem.n)
+    expected = float(np.linalg.eigvalsh(weighted)[-1])
+    left = 2.0 * float(np.abs(problem.gradient(m * w)).max()) / expected
+    bound = 100.0 * problem.d * EPS + left
+    return Certificate.of("limit_sharpness", abs(found / expected - 1.0), bound)
+
+
+def stability(
+    problem: Regression,
+    factors: Factors,
+    limit: Interpolator,
+    times_threshold: float,
+    start: float = 1e-8,
+    steps: int = 40,
+) -> Certificate:
+    """At the limit gradient descent changes by |1 − ηλ_max| a step: stable iff η < 2/λ_max.
+
+    Gradient descent runs `steps` steps with η = times_threshold·2/λ_max from the limit plus
+    `start` times the sharpest direction. Value: |growth/|1 − ηλ_max|^steps − 1|. Bound:
+    steps·η·‖D³F‖·(largest distance)/|1 − ηλ_max|, ‖D³F‖ ≤ 3σ_max(Z)²/n·max√(m² + w²), plus
+    100 d eps·max|m, w|·steps/(smallest distance), the rounding of m and w.
+
+    Raises
+    ------
+    InputError
+        If the limit is no interpolator: its sharpest direction is not the whole story there.
+    """
+    ratio = number("times_threshold", times_threshold, 0.0, open_low=True)
+    if limit.status != "converged":
+        raise InputError(f"limit must be converged, but its status is {limit.status!r}.")
+    m, w = factors_at(factors, limit)
+    d = problem.d
+    values, vectors = np.linalg.eigh(hessian(problem, m, w))
+    step, growth = 2.0 * ratio / values[-1], abs(1.0 - 2.0 * ratio)
+    rest = np.concatenate([m, w])
+    state = rest + start * vectors[:, -1]
+    for _ in range(steps):
+        slope = problem.gradient(state[:d] * state[d:])
+        state = state - step * np.concatenate([state[d:] * slope, state[:d] * slope])
+    measured = abs(float((state - rest) @ vectors[:, -1])) / start
+    far, near = start * max(1.0, growth**steps), start * min(1.0, growth**steps)
+    size = float(np.hypot(m, w).max())
+    third = 3.0 * float(problem.row_space.s[0]) ** 2 / problem.n * size
+    bound = steps * step * third * far / growth
+    bound += 100.0 * d * EPS * size * steps / near
+    return Certificate.of("stability", abs(measured / growth**steps - 1.0), bound)
+
+
+def factors_at(factors: Factors, limit: Interpolator) -> tuple[Array, Array]:
+    """m and w at a limit: u and v keep their signs, p = ½u², q = ½v²."""
+    u = np.copysign(np.sqrt(2.0 * limit.p), factors.u)
+    v = np.copysign(np.sqrt(2.0 * limit.q), factors.v)
+    return (u + v) / np.sqrt(2.0), (u - v) / np.sqrt(2.0)

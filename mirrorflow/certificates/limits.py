@@ -1,0 +1,237 @@
+r"""Theorem 2.3: where the flow ends. Outside its conditions, α constant: the LASSO."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from mirrorflow.certificates.base import EPS, PATH_FACTOR, Certificate, Trajectory, size_of
+from mirrorflow.checks import Array, number
+from mirrorflow.factors import Factors
+from mirrorflow.limits import Interpolator
+from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.problems import Regression
+from mirrorflow.references import Reference
+from mirrorflow.schedules import Schedule
+
+__all__ = [
+    "agreement",
+    "arrival",
+    "convergence",
+    "lasso_agreement",
+    "lasso_kkt",
+    "lasso_suboptimality",
+    "optimality",
+    "slowest_rate",
+    "tracking_misfit",
+]
+
+
+def slowest_rate(problem: Regression, limit: Interpolator) -> float:
+    """λ_min((2/n) Z diag(√(x² + a²)) Zᵀ) on the range of Z, in 1/time.
+
+    Once α = 0, x_t − x_∞ falls like e^{−rate·t} and the loss like e^{−2·rate·t}. Eigenvalues
+    below rounding of the largest come back as 0.
+    """
+    space = problem.row_space
+    if space.rank == 0:
+        return 0.0
+    H = _weighted(problem, limit) * np.outer(space.s, space.s) * (2.0 / problem.n)
+    values = np.linalg.eigvalsh(H)
+    return float(values[0]) if values[0] > 10 * space.rank * EPS * values[-1] else 0.0
+
+
+def _weighted(problem: Regression, limit: Interpolator) -> Array:
+    V = problem.row_space.V
+    return (V * (limit.p + limit.q)) @ V.T  # √(x² + a²) = p + q
+
+
+@dataclass(frozen=True, slots=True)
+class _Remainder:
+    """To first order, how far a flow at time T is from the limit: from what A still grows by,
+    from lagging behind a moving target, and from the transient after the start."""
+
+    moving: float
+    lagging: float
+    misfit: float
+    fading: float  # e^{−rate·(T − stop)}
+
+
+def _remainder(
+    problem: Regression, limit: Interpolator, schedule: Schedule, end: float
+) -> _Remainder:
+    # Along A: dx/dA = −4x + (p + q) ⊙ Vᵀκ' with V diag(p + q) Vᵀ κ' = 4Vx. The flow follows at
+    # κ̇ = α_T κ', so (2/n)s²(b − Vx) = α_T κ' is its misfit; H⁻¹ turns a misfit into x.
+    space, weights = problem.row_space, limit.p + limit.q
+    H = _weighted(problem, limit)
+    H.flat[:: H.shape[0] + 1] += EPS * max(float(H.trace()), 1e-300)
+    factor = scipy.linalg.cho_factor(H, lower=True)
+    slope = scipy.linalg.cho_solve(factor, 4.0 * (space.V @ limit.x))
+    alpha, left = float(schedule.alpha(end)), schedule.remaining(end)
+    drift = -4.0 * limit.x + weights * (slope @ space.V)
+    misfit = alpha * slope * problem.n / (2.0 * space.s**2)
+    lag = weights * (scipy.linalg.cho_solve(factor, misfit) @ space.V)
+    stop = max((t for t in schedule.breakpoints if t <= end), default=0.0)
+    moving = 0.0 if math.isinf(left) else float(np.abs(drift).max()) * left
+    fading = math.exp(-min(slowest_rate(problem, limit) * (end - stop), 700.0))
+    return _Remainder(
+        moving,
+        float(np.abs(lag).max()),
+        float(np.linalg.norm(space.s * misfit)),
+        fading,
+    )
+
+
+def arrival(
+    problem: Regression, limit: Interpolator, schedule: Schedule, flow: Trajectory, rtol: float
+) -> Certificate:
+    """Zx_T → y (Theorem 2.3): relative misfit at the last finite time.
+
+    Value: ‖Zx_T − ŷ‖ / max_t ‖Zx_t‖, ŷ the attainable part of y. Bound: twice the misfit
+    (n/2)α_T‖dν/dA‖ of a flow that follows its moving target, plus 10 e^{−rate·(T − stop)} for
+    the transient, plus 100 rtol.
+    """
+    last = int(np.flatnonzero(np.isfinite(flow.times))[-1])
+    fit = problem.Z @ limit.x
+    # the flow's own size: with y = 0 the fit alone is made of rounding
+    scale = float(np.linalg.norm(problem.Z @ flow.x.T, axis=0).max()) or 1.0
+    value = float(np.linalg.norm(problem.Z @ flow.x[last] - fit)) / scale
+    left = _remainder(problem, limit, schedule, float(flow.times[last]))
+    bound = 2.0 * left.misfit / scale + 10.0 * left.fading + PATH_FACTOR * rtol
+    return Certificate.of("arrival", value, bound)
+
+
+def convergence(
+    problem: Regression, limit: Interpolator, schedule: Schedule, flow: Trajectory, rtol: float
+) -> Certificate:
+    """x_t → argmin {R_{a_∞}(x) : Zx = y} (Theorem 2.3): distance at the last finite time.
+
+    Value: ‖x_T − x_∞‖_∞ relative to the flow's largest √(x² + a²). Bound: twice
+    ‖dx_∞/dA‖(A_∞ − A_T) and the lag behind the moving target, plus 10 e^{−rate·(T − stop)},
+    plus 100 rtol. With ∫α = ∞ hand over the limit
+    after A_T: the flow must follow it.
+    """
+    last = int(np.flatnonzero(np.isfinite(flow.times))[-1])
+    scale = size_of(flow)
+    left = _remainder(problem, limit, schedule, float(flow.times[last]))
+    bound = 2.0 * (left.moving + left.lagging) + 10.0 * left.fading * scale
+    value = float(np.abs(flow.x[last] - limit.x).max()) / scale
+    return Certificate.of("convergence", value, bound / scale + PATH_FACTOR * rtol)
+
+
+def optimality(problem: Regression, limit: Interpolator, total: float) -> Certificate:
+    """The KKT conditions of the limit: Zx = ŷ, ∇R_a(x) in the row space, no duality gap.
+
+    Value: the largest of the constraint residual relative to max_i Σ_j|Z_ij|√(x_j² + a_j²), the
+    stationarity residual, and the gap relative to (1 + 4A)Σ√(x² + a²). Bound: 50 eps (1 + 4A), the
+    rounding of exponents of size 4A.
+    """
+    reach = 1.0 + 4.0 * (0.0 if math.isinf(total) else total)
+    scale = float(problem.magnitude(limit.p + limit.q).max()) or 1.0
+    mass = float(np.sum(limit.p + limit.q)) or 1.0
+    value = max(
+        limit.constraint_residual / scale,
+        limit.stationarity_residual,
+        limit.gap / (reach * mass),
+    )
+    return Certificate.of("optimality", value, 50.0 * EPS * reach)
+
+
+def agreement(
+    limit: Interpolator, reference: Reference, potential: HyperbolicEntropy
+) -> Certificate:
+    """The limit against cvxpy's solution of the same program.
+
+    Value: ‖x − x_cvxpy‖₂. Bound: √(4·max√(x² + a²)·gap), the distance that strong convexity
+    of R allows a point whose value is within `gap` = 1e-9·(|R| + Σ√(x² + a²)) of the minimum
+    (Clarabel's own accuracy on exponential cones), plus 1e-7·‖x‖ for its infeasibility.
+    """
+    size = float(np.linalg.norm(limit.x))
+    gap = 1e-9 * (abs(potential.value(limit.x)) + float(np.sum(limit.p + limit.q)))
+    curvature = float((limit.p + limit.q).max())
+    bound = math.sqrt(4.0 * curvature * gap) + 1e-7 * size
+    value = float(np.linalg.norm(limit.x - reference.x)) if reference.success else math.inf
+    return Certificate.of("agreement", value, bound)
+
+
+def tracking_misfit(problem: Regression, limit: Interpolator) -> Array:
+    """The misfit Uᵀ(y − Zx) per unit of α at which a flow follows argmin R_{a_t}, shape (r,).
+
+    h = H⁻¹·4 diag(s)Vx with H = (2/n) diag(s)V diag(√(x² + a²)) Vᵀdiag(s): the misfit obeys
+    ρ̇ = −Hρ + 4α sVx, so ρ ≈ α h where α is small and slow, and f ≈ α²‖h‖²/(2n).
+    """
+    space = problem.row_space
+    H = _weighted(problem, limit) * np.outer(space.s, space.s) * (2.0 / problem.n)
+    solved: Array = scipy.linalg.solve(H, 4.0 * space.s * (space.V @ limit.x), assume_a="pos")
+    return solved
+
+
+def lasso_kkt(problem: Regression, x: Array, alpha: float) -> Certificate:
+    """x minimises f(x) + 2α‖x‖₁: ∇f = −2α sign x on the support, |∇f| ≤ 2α off it.
+
+    Value: largest violation, relative to 2α. Bound: 10(n + d) eps (1 + size), the rounding of
+    ∇f = Zᵀ(Zx − y)/n, where size = max |Z|ᵀ(|Z||x| + |y|)/n relative to 2α.
+    """
+    alpha = number("alpha", alpha, 0.0, open_low=True)
+    slope = problem.gradient(x) / (2.0 * alpha)
+    off = np.where(x != 0, np.abs(slope + np.sign(x)), np.maximum(np.abs(slope) - 1.0, 0.0))
+    Z = np.abs(problem.Z)
+    size = float((Z.T @ (Z @ np.abs(x) + np.abs(problem.y))).max()) / (2.0 * alpha * problem.n)
+    bound = 10.0 * (problem.n + problem.d) * EPS * (1.0 + size)
+    return Certificate.of("lasso_kkt", float(off.max()), bound)
+
+
+def lasso_agreement(problem: Regression, x: Array, alpha: float) -> Certificate:
+    """x against scikit-learn's Lasso(alpha=2α), whose objective is the same f(x) + 2α‖x‖₁.
+
+    Value: the difference of the two objectives, relative to f(0). Bound: the duality gap of
+    scikit-learn's solution, recomputed here from its x, plus 100 eps; in the same unit.
+    """
+    from sklearn.linear_model import Lasso
+
+    alpha = number("alpha", alpha, 0.0, open_low=True)
+    model = Lasso(alpha=2.0 * alpha, fit_intercept=False, tol=1e-12, max_iter=200_000)
+    other = model.fit(problem.Z, problem.y).coef_
+    at_zero = problem.loss(np.zeros(problem.d)) or 1.0
+    ours, theirs = (problem.loss(v) + 2.0 * alpha * float(np.abs(v).sum()) for v in (x, other))
+    residual = problem.y - problem.Z @ other
+    slope = float(np.abs(problem.Z.T @ residual).max()) / problem.n
+    theta = residual / max(1.0, slope / (2.0 * alpha))
+    dual = float(problem.y @ theta - 0.5 * theta @ theta) / problem.n
+    bound = max(theirs - dual, 0.0) / at_zero + 100.0 * EPS
+    return Certificate.of("lasso_agreement", abs(ours - theirs) / at_zero, bound)
+
+
+def lasso_suboptimality(
+    problem: Regression,
+    factors: Factors,
+    limit: Interpolator,
+    alpha: float,
+    path: Trajectory,
+    rtol: float,
+) -> Certificate:
+    """Under a constant α the flow descends to the LASSO: F_t − F* ≤ KL/(2t).
+
+    F = f(x) + 2αΣ(p + q) with p + q = ½(m² + w²) ≥ |x|; (p, q) follow the mirror flow of the
+    entropy for F, so that KL = Σ KL(p*‖p₀) + KL(q*‖q₀) bounds ∫(F − F*), and F falls. Squared
+    loss. Value: largest 2t(F_t − F*)/KL. Bound: 1 + 200 rtol t F₀/KL.
+
+    Parameters
+    ----------
+    limit : Interpolator
+        `lasso_limit(problem, factors, alpha)`.
+    """
+    objective = path.loss + 2.0 * alpha * np.sum(0.5 * (path.m**2 + path.w**2), axis=1)
+    least = problem.loss(limit.x) + 2.0 * alpha * float(np.sum(limit.p + limit.q))
+    away = 0.0
+    for mass, root in ((limit.p, factors.u), (limit.q, factors.v)):
+        start = 0.5 * root**2
+        on = mass > 0
+        away += float(np.sum(mass[on] * np.log(mass[on] / start[on])) - mass.sum() + start.sum())
+    value = float((2.0 * path.times * (objective - least)).max()) / away
+    first = problem.loss(factors.x) + alpha * float(np.sum(factors.m**2 + factors.w**2))
+    bound = 1.0 + 2.0 * PATH_FACTOR * rtol * float(path.times[-1]) * first / away
+    return Certificate.of("lasso_suboptimality", value, bound)

@@ -1,0 +1,181 @@
+r"""Theorem 2.2: the flow comes down to a minimiser, and W_t is its witness.
+
+W_t = R_{a_∞}(x*) − R_{a_t}(x_t) − ⟨∇R_{a_t}(x_t), x* − x_t⟩ for any minimiser x* of f.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.integrate import quad
+
+from mirrorflow.certificates.base import EPS, PATH_FACTOR, Certificate, Trajectory, misfit_unit
+from mirrorflow.certificates.losses import SQUARED, Loss
+from mirrorflow.checks import Array, InputError, vector
+from mirrorflow.factors import Factors
+from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.problems import Regression
+from mirrorflow.schedules import Schedule
+
+__all__ = [
+    "additive_penalty",
+    "eventually_falling",
+    "lyapunov_bounds_divergence",
+    "lyapunov_falls",
+    "pl_constant",
+    "stays_at_minimiser",
+]
+
+
+def _minimiser(problem: Regression, x_star: Array) -> Array:
+    x_star = vector("x_star", x_star, problem.d, "one for each column of Z")
+    residual = problem.Z @ x_star - problem.y
+    size = float((problem.magnitude(x_star) + np.abs(problem.y)).max())
+    worst = float(np.abs(residual).max())
+    if worst > 1e-8 * size:
+        raise InputError(f"x_star must solve Zx = y, but its largest residual is {worst:.3g}.")
+    return x_star
+
+
+def _witness(
+    factors: Factors, path: Trajectory, x_star: Array, total_infinity: float
+) -> tuple[Array, Array, Array]:
+    """W_t, D_{a_t}(x*, x_t), and the size of the terms that W_t is summed from; (T,) each."""
+    end = HyperbolicEntropy.of(factors, total_infinity).value(x_star)
+    W, D, sizes = [], [], []
+    for x, total in zip(path.x, path.total, strict=True):
+        now = HyperbolicEntropy.of(factors, float(total))
+        value, product = now.value(x), now.gradient(x) * (x_star - x)
+        W.append(end - value - float(product.sum()))
+        D.append(now.divergence(x_star, x))
+        sizes.append(abs(end) + abs(value) + float(np.abs(product).sum() + np.abs(x).sum()))
+    return np.array(W), np.array(D), np.array(sizes)
+
+
+def lyapunov_falls(
+    problem: Regression,
+    factors: Factors,
+    path: Trajectory,
+    x_star: Array,
+    total_infinity: float,
+    rtol: float,
+) -> Certificate:
+    """W_t does not increase (Theorem 2.2; v1 3.2), for any convex loss of the residual.
+
+    Value: the largest rise of W between output times, relative to W₀. Bound, in the same unit:
+    100 rtol·max Σ|x* − x_t|, what an error of x changes in W as ∇²R ≤ 1/(m² + w²), plus 100 eps
+    times the terms of W.
+
+    Parameters
+    ----------
+    x_star : (d,) array, a solution of Zx = y
+    total_infinity : float
+        A_∞ < ∞.
+    """
+    x_star = _minimiser(problem, x_star)
+    W, _, sizes = _witness(factors, path, x_star, total_infinity)
+    scale = float(np.abs(W).max())
+    away = float(np.abs(path.x - x_star).sum(axis=1).max())
+    bound = (PATH_FACTOR * rtol * away + 100.0 * EPS * float(sizes.max())) / scale
+    return Certificate.of("lyapunov_falls", max(float(np.diff(W).max()), 0.0) / scale, bound)
+
+
+def lyapunov_bounds_divergence(
+    problem: Regression,
+    factors: Factors,
+    path: Trajectory,
+    x_star: Array,
+    total_infinity: float,
+) -> Certificate:
+    """W_t ≥ D_{a_t}(x*, x_t) ≥ 0 (Theorem 2.2), as R_a(x*) rises when a falls.
+
+    Value: largest D_t − W_t, relative to max W. Bound: 100 eps times the terms of W, in the same
+    unit. D is summed from entropies, W as printed: they share no cancellation.
+    """
+    x_star = _minimiser(problem, x_star)
+    W, D, sizes = _witness(factors, path, x_star, total_infinity)
+    scale = float(np.abs(W).max())
+    value = max(float((D - W).max()), 0.0) / scale
+    return Certificate.of(
+        "lyapunov_bounds_divergence", value, 100.0 * EPS * float(sizes.max()) / scale
+    )
+
+
+def eventually_falling(
+    problem: Regression, path: Trajectory, after: float, rtol: float
+) -> Certificate:
+    """The loss does not increase after some time: so where α_t → 0, not from ∫α < ∞ alone.
+
+    Value: largest rise of √f between output times from `after` on, relative to the √f of
+    |Z|½(m² + w²). Bound: 100 rtol, as √φ is 1/√2-Lipschitz in the residual.
+    """
+    late = np.sqrt(path.loss[path.times >= after])
+    if late.size < 2:
+        raise InputError(f"after must leave two output times, but after {after:g} there are fewer.")
+    value = max(float(np.diff(late).max()), 0.0) / misfit_unit(problem, path)
+    return Certificate.of("eventually_falling", value, PATH_FACTOR * rtol)
+
+
+def pl_constant(problem: Regression, path: Trajectory, loss: Loss = SQUARED) -> float:
+    """λ with ‖∇f‖² ≥ λ f along a path: 2σ_min(Z)²/n for the squared loss (full row rank).
+
+    Another loss multiplies it by the least φ'²/(2φ) over the residuals that the path meets.
+    """
+    largest = float(np.abs(path.x @ problem.Z.T - problem.y).max())
+    sigma = float(problem.row_space.s[-1]) if problem.row_space.rank == problem.n else 0.0
+    return 2.0 * sigma**2 / problem.n * loss.steepness(largest)
+
+
+def additive_penalty(
+    problem: Regression,
+    factors: Factors,
+    schedule: Schedule,
+    path: Trajectory,
+    rtol: float,
+    loss: Loss = SQUARED,
+) -> Certificate:
+    """f_t ≤ e^{−Λt} f₀ + C∫₀ᵗ e^{−Λ(t−s)} α_s ds: the penalty's term is added (Gronwall).
+
+    Λ = 2λ min a_∞ and C = 4 max|⟨∇f, x⟩| along the path (over output times, plus the largest
+    step between two of them), from df/dt ≤ −Λf + Cα_t; v1 3.2 multiplies f₀ by it instead.
+    Value: largest ratio of both sides over those t > 0 where the right one's root is above
+    1e4 rtol·unit. Bound: 1 + 2·100 rtol·unit/√(least right side), for the errors of f; unit is
+    the √f of |Z|½(m² + w²).
+    """
+    a = float(np.exp(HyperbolicEntropy.of(factors, float(schedule.total_infinity)).log_a).min())
+    rate = 2.0 * pl_constant(problem, path, loss) * a
+    slope = loss.slope(path.x @ problem.Z.T - problem.y) @ problem.Z / problem.n
+    products = np.sum(slope * path.x, axis=1)
+    largest = float(np.abs(products).max() + np.abs(np.diff(products)).max())
+    constant = 4.0 * largest
+    unit = misfit_unit(problem, path)
+    worst, least = 0.0, math.inf
+    for t, value in zip(path.times, path.loss, strict=True):
+        if t == 0:
+            continue
+        knots = [s for s in schedule.breakpoints if s < t]
+        added, _ = quad(
+            lambda s, t=t: math.exp(-rate * (t - s)) * float(schedule.alpha(s)),
+            0.0,
+            float(t),
+            points=knots or None,
+            limit=200,
+        )
+        right = math.exp(-rate * t) * float(path.loss[0]) + constant * added
+        if math.sqrt(right) > 1e4 * rtol * unit:
+            worst, least = max(worst, value / right), min(least, right)
+    noise = PATH_FACTOR * rtol * unit / math.sqrt(least)
+    return Certificate.of("additive_penalty", worst, 1.0 + 2.0 * noise)
+
+
+def stays_at_minimiser(problem: Regression, path: Trajectory, rtol: float) -> Certificate:
+    """From f(x₀) = 0 the loss stays 0: what a bound C(α)·f(x₀)e^{−Λt} as in v1 3.2 would say.
+
+    Value: largest √f, relative to the √f of |Z|½(m² + w²). Bound: 100 rtol.
+    """
+    start = math.sqrt(float(path.loss[0])) / misfit_unit(problem, path)
+    if start > 1e-8:
+        raise InputError(f"path must start at a minimiser, but its relative misfit is {start:.3g}.")
+    value = float(np.sqrt(path.loss.max())) / misfit_unit(problem, path)
+    return Certificate.of("stays_at_minimiser", value, PATH_FACTOR * rtol)

@@ -1,0 +1,192 @@
+"""Study `claims`: the ledger, one row for each claim of the theory, proved or refuted by trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirrorflow.checks import Array, InputError, whole
+from mirrorflow.results import Row, Run, atomic_write
+from mirrorflow.sweep.claim_list import CLAIMS, GROUPS, SECTIONS, Claim
+from mirrorflow.sweep.study import Study, Verdict
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Claims"]
+
+BATCH = 20  # trials of a group that one process computes in one go
+NAMES = {claim.key: claim for claim in CLAIMS}
+REFUTED = "refuted as printed, confirmed as corrected"
+OUTSIDE = "outside conditions"
+SHORT = {REFUTED: "refuted (v1)", OUTSIDE: "outside"}
+INTRODUCTION = """\
+# Ledger of claims
+
+Written by `{command}`; the number of random trials stands in each row.
+
+A trial is a random problem with its certificates (`mirrorflow.certificates`): numbers with bounds
+that follow from theory, rounding or the integrator's tolerance. Paths are integrated (m, w), which
+know nothing of the theory. **Confirmed**: value ≤ bound in every trial; the worst is the one with
+the largest value/bound. **Refuted as printed, confirmed as corrected**: the formula of the first
+arXiv version (v1) fails in every trial, shown by the one nearest to its bound, while the corrected
+row above it holds in every trial. **Outside conditions**: what happens, in every trial, where the
+theorem does not apply. Both losses count as trials of their own. Squared loss: f = 1/(2n)‖Zx − y‖²;
+pseudo-Huber: (1/n) Σ (√(1 + r²) − 1).
+
+The claims of Figures 1, 4 and 5 have their own studies:
+`python -m mirrorflow.sweep initialization | regularization | schedules | sgd`.
+"""
+
+
+@dataclass(frozen=True)
+class Claims(Study):
+    """The ledger: every claim of the theory on random problems, with a verdict each.
+
+    Writes claims.md into --out, and a copy to --page.
+    """
+
+    trials: int = 200
+    """Random problems per claim."""
+    only: tuple[str, ...] = ()
+    """Keys of the claims to show, as in the ledger's last column; default: all of them."""
+    out: Path = Path("results/claims")
+    page: Path | None = None
+    """Another file for the ledger, such as docs/claims.md."""
+
+    title: ClassVar[str] = "Ledger of claims"
+    note: ClassVar[str] = (
+        "Worst: the trial with the largest value/bound; for a formula as printed, the trial that "
+        "comes nearest to its bound."
+    )
+
+    def runs(self) -> list[Run]:
+        """Every trial of the groups that the chosen claims need.
+
+        Raises
+        ------
+        InputError
+            If a value breaks its rule.
+        """
+        self.check_common()
+        whole("--trials", self.trials, 1, 1_000_000)
+        for key in self.only:
+            if key not in NAMES:
+                raise InputError(f"--only must hold keys of claims, but {key!r} is none of them.")
+        if self.page is not None and not self.page.parent.is_dir():
+            raise InputError(f"--page must lie in a folder that exists, but it is {self.page}.")
+        digest = self.digest()
+        needed = {claim.group for claim in self._needed()}
+        return [
+            Run({"study": "claims", "group": group, "loss": loss, "trial": number}, digest)
+            for group, losses in GROUPS.items()
+            if group in needed
+            for number in range(self.trials)
+            for loss in losses
+        ]
+
+    def _shown(self) -> list[Claim]:
+        return [claim for claim in CLAIMS if not self.only or claim.key in self.only]
+
+    def _needed(self) -> list[Claim]:
+        """The claims shown, and the corrections that their verdicts rest on."""
+        shown = self._shown()
+        return shown + [NAMES[claim.corrected] for claim in shown if claim.corrected]
+
+    def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
+        return [list(runs[i : i + BATCH]) for i in range(0, len(runs), BATCH)]
+
+    @staticmethod
+    def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
+        from mirrorflow.sweep.claim_trials import trial
+
+        finished: list[tuple[Row, dict[str, Array]]] = []
+        for spec in specs:
+            row: Row = {}
+            for key, check in trial(spec["group"], spec["loss"], spec["trial"]).items():
+                row |= {key: check.value, f"{key}_bound": check.bound, f"{key}_holds": check.holds}
+            finished.append((row, {}))
+        return finished
+
+    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
+        """As on the page, but for the words: a terminal has less room."""
+        rows = [verdict(claim, frame) for claim in self._shown()]
+        return [row._replace(verdict=SHORT.get(row.verdict, row.verdict)) for row in rows]
+
+    def remarks(self, frame: pandas.DataFrame) -> list[str]:
+        places = [str(self.out / "claims.md"), *([str(self.page)] if self.page else [])]
+        return [f"The ledger is in {' and in '.join(places)}."]
+
+    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
+        """Write the ledger."""
+        text = page(self._shown(), frame).encode()
+        for place in (self.out / "claims.md", self.page):
+            if place is not None:
+                atomic_write(place, text)
+        return [self.out / "claims.md"]
+
+
+def verdict(claim: Claim, frame: pandas.DataFrame) -> Verdict:
+    """What the rows say of one claim."""
+    values, bounds, holds = tried(claim.key, frame)
+    if not holds.size:
+        return Verdict(claim.statement, 0, np.nan, np.nan, "no trial finished")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = np.where(np.isfinite(values / bounds), values / bounds, np.inf)
+    printed = claim.kind == "printed"
+    shown = int(np.argmin(ratios) if printed else np.argmax(ratios))
+    right = int(np.sum(~holds if printed else holds))
+    count = len(holds)
+    if right < count:
+        said = f"not refuted in {count - right}" if printed else f"refuted in {count - right}"
+    elif printed:
+        _, _, corrected = tried(claim.corrected, frame)
+        fine = corrected.size and corrected.all()
+        said = REFUTED if fine else REFUTED.replace("confirmed", "not confirmed")
+    else:
+        said = OUTSIDE if claim.kind == "outside" else "confirmed"
+    return Verdict(claim.statement, count, float(values[shown]), float(bounds[shown]), said)
+
+
+def tried(key: str, frame: pandas.DataFrame) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Value, bound and whether it holds, of every trial of a claim."""
+    if key not in frame:
+        return np.empty(0), np.empty(0), np.empty(0, bool)
+    some = frame[frame[f"{key}_holds"].notna()]
+    holds = some[f"{key}_holds"].to_numpy(bool)
+    return some[key].to_numpy(float), some[f"{key}_bound"].to_numpy(float), holds
+
+
+def page(claims: Sequence[Claim], frame: pandas.DataFrame) -> str:
+    """The ledger in Markdown."""
+    lines = [INTRODUCTION.format(command="python -m mirrorflow.sweep claims --page docs/claims.md")]
+    for section, heading in SECTIONS.items():
+        rows = [claim for claim in claims if claim.section == section]
+        if not rows:
+            continue
+        lines += [f"## {heading}", ""]
+        lines.append(
+            "| claim | source | conditions | trials | worst value | bound | verdict | repeat |"
+        )
+        lines.append("|---|---|---|--:|--:|--:|---|---|")
+        for claim in rows:
+            _, trials, value, bound, said = verdict(claim, frame)
+            repeat = f"`python -m mirrorflow.sweep claims --only {claim.key}`"
+            cells = (
+                claim.statement,
+                claim.source,
+                claim.conditions,
+                str(trials),
+                f"{value:.1e}",
+                f"{bound:.1e}",
+                said,
+                repeat,
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""A trajectory and its making: what every integrator of the flow takes and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mirrorflow.checks import Array, InputError, ascending, number
+from mirrorflow.optimality import Interpolator
+from mirrorflow.problems import Regression
+from mirrorflow.rosenbrock import Counts
+from mirrorflow.schedules import Schedule
+
+__all__ = ["RTOL_RANGE", "Flow"]
+
+RTOL_RANGE = (1e-13, 1e-2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flow:
+    """A trajectory at the times asked for, with the work it took.
+
+    Attributes
+    ----------
+    times : (T,) array, flow time; shorter than asked for where the integration failed
+    x, m, w : (T, d) arrays, x = m ⊙ w
+    loss : (T,) array, f(x) = 1/(2n)‖Zx − y‖²
+    total : (T,) array, A(t)
+    status : str
+        "completed"; "failed" (the message says at which time); where `times` ends with inf, the
+        status of the limit if that is not "converged".
+    message : str
+    steps, right_hand_sides, factorizations : int
+    """
+
+    times: Array
+    x: Array
+    m: Array
+    w: Array
+    loss: Array
+    total: Array
+    status: str
+    message: str
+    steps: int
+    right_hand_sides: int
+    factorizations: int
+
+    @property
+    def success(self) -> bool:
+        """Whether every time asked for was reached."""
+        return self.status != "failed" and self.status != "not_converged"
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Refuse what is no schedule."""
+    if not isinstance(schedule, Schedule):
+        raise InputError(f"schedule must be a Schedule, but it is {schedule!r}.")
+
+
+def check_times(times: ArrayLike, rtol: float) -> tuple[Array, bool, float]:
+    """The finite times, whether the limit is asked for too, and rtol."""
+    rtol = number("rtol", rtol, *RTOL_RANGE)
+    given = ascending("times", times, infinite_end=True)
+    endless = bool(np.isinf(given[-1]))
+    return given[:-1] if endless else given, endless, rtol
+
+
+def segments(times: Array, schedule: Schedule) -> list[tuple[float, Array, float]]:
+    """(start, times asked for in [start, end), end) between breakpoints; the last is closed."""
+    if times.size == 0:
+        return []
+    last = float(times[-1])
+    knots = [0.0, *(t for t in schedule.breakpoints if t < last)]
+    found = []
+    for start, end in zip(knots, [*knots[1:], last], strict=True):
+        inside = (times >= start) & ((times < end) | (end == last))
+        found.append((start, times[inside], end))
+    return found
+
+
+def trajectory(
+    problem: Regression,
+    schedule: Schedule,
+    times: Array,
+    m: Array,
+    w: Array,
+    counts: Counts,
+    failure: str = "",
+    limit: Interpolator | None = None,
+) -> Flow:
+    """The flow through m and w, (T, d), at `times` (T,).
+
+    `failure` says why it ends early, `limit` is what stands at t = inf, if that is the last time.
+    """
+    status, message = "completed", "Every time was reached."
+    if failure:
+        status, message = "failed", f"{failure}; use a larger rtol or an earlier end."
+    elif limit is not None and limit.status != "converged":
+        status, message = limit.status, limit.message
+    finite = times[np.isfinite(times)]
+    total = np.full(times.size, float(schedule.total_infinity))
+    total[: finite.size] = schedule.total(finite)
+    x = m * w
+    residual = (problem.Z @ x.T).T - problem.y
+    return Flow(
+        times=times,
+        x=x,
+        m=m,
+        w=w,
+        loss=0.5 * np.einsum("ij,ij->i", residual, residual) / problem.n,
+        total=total,
+        status=status,
+        message=message,
+        steps=counts.steps,
+        right_hand_sides=counts.derivatives,
+        factorizations=counts.factorizations,
+    )

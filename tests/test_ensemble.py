@@ -1,0 +1,394 @@
+"""Many flows at once: against single ones and references, in any batch, up to their limits."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.sparse
+from scipy.integrate import solve_ivp
+
+import mirrorflow as mf
+from mirrorflow import ensemble
+from mirrorflow.arrival import Tails, find_limits, finish_error, rest_error
+from mirrorflow.dual import Clock, Dual, Masses
+from mirrorflow.ensemble import integrate_runs
+from mirrorflow.stepping import Explicit, Implicit, Points
+
+SCHEDULES = [
+    mf.Constant(0.0),
+    mf.Constant(1.0, stop=2.0),
+    mf.Constant(0.05),
+    mf.Geometric(0.5, 0.7),
+    mf.Harmonic(0.5, 2.0),
+    mf.Quadratic(1.0, 1.0),
+    mf.Piecewise([0.0, 0.7, 1.4, 3.0], [0.5, 0.0, 1.0, 0.0]),
+]
+
+
+def starts(count: int, d: int, seed: int = 0) -> list[mf.Factors]:
+    rng = np.random.default_rng(seed)
+    return [mf.Factors.pilot(rng.normal(0.0, d**-0.25, d)) for _ in range(count)]
+
+
+def distance(flow: mf.Flow, other: mf.Flow) -> float:
+    assert np.array_equal(flow.times, other.times)
+    return max(np.abs(flow.m - other.m).max(), np.abs(flow.w - other.w).max())
+
+
+def test_reference_paths(case):
+    """m and w to 1e-9 at rtol 1e-10, and the 60-digit limit, beside other runs."""
+    times = [*case.raw["times"], np.inf]
+    runs = [mf.Factors.pilot(case.factors.x), case.factors, case.factors]
+    flow = mf.gradient_flows(case.problem, runs, case.schedule, times, 1e-10)[1]
+    assert flow.success
+    assert np.abs(flow.m[:-1] - case.raw["m"]).max() < 1e-9
+    assert np.abs(flow.w[:-1] - case.raw["w"]).max() < 1e-9
+    if case.raw["limit"] is not None:
+        assert np.abs(flow.x[-1] - case.raw["limit"]).max() < 1e-10
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agrees_with_single_flows(seed):
+    """Every schedule in one batch; balanced, zero, arbitrary coordinates; inconsistent Zx = y."""
+    rng = np.random.default_rng(seed)
+    n, d = [(2, 5), (4, 9), (5, 12)][seed % 3]
+    Z = rng.standard_normal((n, d))
+    if seed % 2:
+        Z[-1] = Z[0]
+    m, w = rng.standard_normal((2, d))
+    m[0], w[1], m[2], w[2], m[3] = 0.0, 0.0, 0.0, 0.0, -w[3]
+    if seed == 4:
+        w = np.abs(m)  # balanced throughout: no interpolator with these signs
+    problem, factors = mf.Regression(Z, rng.standard_normal(n)), mf.Factors(m, w)
+    times = [0.0, 0.1, 0.7, 1.4, 3.0, 20.0, 1e3, np.inf]
+    flows = mf.gradient_flows(problem, [factors] * len(SCHEDULES), SCHEDULES, times, 1e-9)
+    for schedule, flow in zip(SCHEDULES, flows, strict=True):
+        alone = mf.gradient_flow(problem, factors, schedule, times, 1e-11)
+        assert (flow.status, flow.message) == (alone.status, alone.message)
+        assert distance(flow, alone) < 3e-8
+        assert np.array_equal(flow.total, alone.total)
+
+
+def test_batch_and_order_do_not_matter(recovery, monkeypatch):
+    """Alone, in another order, or three at a time: the same steps, the same path to rounding."""
+    problem, _ = recovery
+    runs = starts(14, problem.d)
+    schedules = [SCHEDULES[i % len(SCHEDULES)] for i in range(14)]
+    times = np.array([0.0, 0.5, 2.0, 7.0, 30.0, 60.0])
+    together = mf.gradient_flows(problem, runs, schedules, times)
+    order = np.random.default_rng(1).permutation(14)
+    mixed = mf.gradient_flows(
+        problem, [runs[i] for i in order], [schedules[i] for i in order], times
+    )
+    for i, flow in zip(order, mixed, strict=True):
+        assert flow.steps == together[i].steps
+        assert distance(flow, together[i]) < 1e-11
+    monkeypatch.setattr(ensemble, "WIDEST", 3)
+    for flow, narrow in zip(
+        together, mf.gradient_flows(problem, runs, schedules, times), strict=True
+    ):
+        assert narrow.steps == flow.steps
+        assert distance(flow, narrow) < 1e-11
+    alone = mf.gradient_flows(problem, runs[3:4], schedules[3], times)[0]
+    assert distance(alone, together[3]) < 1e-11
+
+
+@pytest.mark.parametrize("schedule", [mf.Constant(0.0), mf.Quadratic(0.3, 1.0)])
+def test_error_follows_rtol(recovery, schedule):
+    """No output is off by more than 5 rtol, before and after the run is finished."""
+    problem, factors = recovery
+    times = np.linspace(0.0, 60.0, 31)
+    best = mf.gradient_flow(problem, factors, schedule, times, 1e-12)
+    errors = []
+    for rtol in (1e-5, 1e-7, 1e-9):
+        flow = mf.gradient_flows(problem, [factors], schedule, times, rtol)[0]
+        errors.append(distance(flow, best))
+        assert errors[-1] < 5 * rtol
+    assert errors[0] > 100 * errors[2]
+
+
+def test_finished_runs_are_within_rtol_of_the_path(recovery):
+    """Output times crowd around the moment at which the run is finished."""
+    problem, factors = recovery
+    times = np.linspace(8.0, 60.0, 200)
+    best = mf.gradient_flow(problem, factors, mf.Constant(0.0), times, 1e-12)
+    for rtol in (1e-4, 1e-6, 1e-8):
+        flow = mf.gradient_flows(problem, [factors], mf.Constant(0.0), times, rtol)[0]
+        assert distance(flow, best) < 3 * rtol
+
+
+def scalar(start: float) -> tuple[Dual, Masses, np.ndarray]:
+    """One balanced coordinate, x = p = e^E → 1, from E = start: E' = −λ(e^E − 1)."""
+    problem = mf.Regression([[2.0, 0.0]], [2.0])
+    dual = Dual(problem)
+    masses = Masses(np.array([[0.0, -np.inf]]), np.full((1, 2), -np.inf))
+    # E = Vᵀ(σ η) with V = ±(1, 0)
+    eta = np.array([[start]]) / dual.bend(np.ones((1, 1)))[0, 0]
+    return dual, masses, eta
+
+
+@pytest.mark.parametrize("u", [1e-3, 0.1, 1.0, 5.0])
+def test_bound_of_the_distance_is_attained(u):
+    """From below, one coordinate follows log(1 + (e^u − 1)e^{−λt}) exactly."""
+    dual, masses, eta = scalar(-u)
+    rate = dual.linearised(np.zeros((1, 1)), masses)[1][0, 0, 0]
+    assert dual.reach * abs(eta[0, 0]) == pytest.approx(u, rel=1e-12)
+    for t in np.array([8.0, 15.0, 25.0]) / rate:
+        run = solve_ivp(
+            lambda _, y: dual.derivative(y[None], masses)[0],
+            (0.0, t),
+            eta[0],
+            method="DOP853",
+            rtol=1e-13,
+            atol=1e-18,
+        )
+        left = abs(dual.bend(run.y[:, -1:].T)).max()
+        bound = finish_error(np.array([u]), np.array([rate * t]))[0]
+        linear = u * np.exp(-rate * t)  # what `states` adds to the limit
+        assert bound == pytest.approx(min(2 * left, 0.25 * u**2 * np.exp(1.5 * u)), rel=1e-6)
+        assert abs(left - linear) <= bound
+
+
+@pytest.mark.parametrize("u", [1e-3, 1e-2, 0.1])
+def test_bound_of_linear_decay_is_sharp(u):
+    """The worst error over time is half the bound for one coordinate, never above it."""
+    dual, masses, eta = scalar(-u)
+    tails = Tails.at(dual, np.zeros((1, 1)), masses)
+    times = np.linspace(0.0, 4.0, 81) / tails.rates[0, 0]
+    run = solve_ivp(
+        lambda _, y: dual.derivative(y[None], masses)[0],
+        (0.0, times[-1]),
+        eta[0],
+        method="DOP853",
+        t_eval=times,
+        rtol=1e-13,
+        atol=1e-16,
+    )
+    error = np.abs(dual.bend(run.y.T - tails.states(0, eta[0], times))).max()
+    bound = finish_error(np.array([u]), np.zeros(1))[0]
+    assert 0.3 * bound < error < bound
+
+
+@pytest.mark.parametrize("u", [0.03, 0.3, 1.5])
+def test_bounds_hold_in_many_dimensions(recovery, u):
+    """Random displacements from a limit: neither bound is ever crossed."""
+    problem, factors = recovery
+    dual, rng = Dual(problem), np.random.default_rng(4)
+    masses = Masses.of([factors], problem.d).after(np.array([0.3]))
+    limit, found, _ = find_limits(dual, np.zeros((1, dual.r)), masses, 1e-8)
+    assert found.all()
+    tails = Tails.at(dual, limit, masses)
+    assert tails.doubt[0] < 1e-12
+    nearby = Tails.at(dual, limit + 1e-6 * rng.standard_normal(limit.shape), masses)
+    assert np.abs(dual.bend(nearby.limit - tails.limit)).max() < 1e-10
+    exact = mf.interpolator(problem, factors, 0.3)
+    p, q = dual.parts(tails.limit, masses)
+    assert np.abs(p - q - exact.x).max() < 1e-12
+    times = np.array([0.0, 0.3, 2.0, 10.0, 40.0])
+    for _ in range(3):
+        away = rng.standard_normal(dual.r)
+        eta = tails.limit[0] + away * u / (dual.reach * np.linalg.norm(away))
+        run = solve_ivp(
+            lambda _, y: dual.derivative(y[None], masses)[0],
+            (0.0, times[-1]),
+            eta,
+            method="LSODA",
+            t_eval=times,
+            rtol=1e-11,
+            atol=1e-11,
+        )
+        error = np.abs(dual.bend(run.y.T - tails.states(0, eta, times))).max(1)
+        fading = tails.slowest[0] * times
+        assert (error <= finish_error(np.full(5, u), fading) + 1e-8).all()
+        left = np.abs(dual.bend(run.y.T - tails.limit)).max(1)
+        assert (left <= np.log1p(np.expm1(u) * np.exp(-fading)) + 1e-8).all()
+
+
+def test_bound_of_the_rest_of_a_penalty(small):
+    """A geometric schedule taken as over while 4(A_∞ − A) = 1e-3: below the bound, not far."""
+    problem, factors = small
+    schedule, dual = mf.Geometric(0.01, 0.98), Dual(problem)
+    early = np.log(4e3 * schedule.total_infinity) / -np.log(0.98)
+    assert 4 * schedule.remaining(early) == pytest.approx(1e-3)
+    before = Masses.of([factors], problem.d)
+    after = before.after(np.array([schedule.total_infinity]))
+    limit, found, _ = find_limits(dual, np.zeros((1, dual.r)), after, 1e-10)
+    assert found.all()
+
+    def slope(t, y):
+        return dual.derivative(y[None], before.after(np.array([schedule.total(early + t)])))[0]
+
+    times = np.linspace(0.0, 100.0, 41)
+    run = solve_ivp(slope, (0.0, 100.0), limit[0], "LSODA", times, rtol=1e-11, atol=1e-12)
+    rest = 4 * (schedule.total_infinity - schedule.total(early + times))
+    error = np.abs(dual.bend(run.y.T - limit)).max(1) + rest
+    p, q = dual.parts(limit, after)
+    bound = rest_error(np.full(1, 1e-3), (p + q).sum(1), dual.reach, np.array([100.0]))[0]
+    assert 1e-3 <= error.max() <= bound
+    assert bound < 50 * error.max()
+
+
+def test_a_doubtful_limit_finishes_nothing(recovery, monkeypatch):
+    """Without trust in the limit, runs are integrated to the end, and agree."""
+    problem, factors = recovery
+    quick = mf.gradient_flows(problem, [factors], mf.Constant(0.0), [20.0, 60.0])[0]
+
+    def doubtful(dual, limit, masses):
+        tails = Tails.at(dual, limit, masses)
+        tails.doubt[:] = np.inf
+        return tails
+
+    class Doubtful(Tails):
+        at = staticmethod(doubtful)
+
+    monkeypatch.setattr(ensemble, "Tails", Doubtful)
+    slow = mf.gradient_flows(problem, [factors], mf.Constant(0.0), [20.0, 60.0])[0]
+    assert slow.steps > 1.5 * quick.steps
+    assert distance(slow, quick) < 1e-7
+
+
+def test_a_far_end_is_reached_at_once(recovery):
+    """A = 2 until t = 2, t = 1e6: the proof of arrival replaces the integration."""
+    problem, _ = recovery
+    runs = starts(8, problem.d)
+    for run, flow in zip(
+        runs, mf.gradient_flows(problem, runs, mf.Constant(1.0, 2.0), [1e6]), strict=True
+    ):
+        assert flow.right_hand_sides < 400
+        assert flow.factorizations < 40
+        assert np.abs(flow.x[0] - mf.interpolator(problem, run, 2.0).x).max() < 1e-11
+
+
+def test_a_promising_jump_is_not_taken_without_proof(recovery):
+    """One output on the way: the limit is known and near enough to try, but not reached yet."""
+    problem, factors = recovery
+    end = mf.interpolator(problem, factors, 2.0).x
+    for t in (5e3, 7e3):
+        flow = mf.gradient_flows(problem, [factors], mf.Constant(1.0, 2.0), [t])[0]
+        alone = mf.gradient_flow(problem, factors, mf.Constant(1.0, 2.0), [t], 1e-11)
+        assert np.abs(alone.x[0] - end).max() > 1e-7
+        assert distance(flow, alone) < 1e-8
+
+
+def test_stiff_path_is_cheap_and_right(recovery):
+    """The way to the limit in between: five decades, implicit where it pays."""
+    problem, factors = recovery
+    times = np.logspace(-2, 6, 30)
+    flow = mf.gradient_flows(problem, [factors] * 2, mf.Constant(1.0, 2.0), times)[0]
+    alone = mf.gradient_flow(problem, factors, mf.Constant(1.0, 2.0), times, 1e-11)
+    assert distance(flow, alone) < 5e-8
+    assert flow.right_hand_sides < 6000  # explicit: 40,000 to t = 1e4
+    assert flow.factorizations < 300
+
+
+def test_memory_does_not_grow_with_the_number_of_runs(recovery, monkeypatch):
+    problem, _ = recovery
+    monkeypatch.setattr(ensemble, "WIDEST", 16)
+    dual, times = Dual(problem), np.linspace(0.0, 50.0, 11)
+
+    def peak(count: int) -> int:
+        runs = starts(count, problem.d)
+        tracemalloc.start()
+        for _ in integrate_runs(dual, runs, [mf.Constant(0.0)] * count, times, 1e-6):
+            pass
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(16)  # makes what is made once
+    assert peak(256) < 2 * peak(32)  # states kept: 4 times
+
+
+def test_failure_keeps_what_was_reached_and_spares_the_others(recovery, monkeypatch):
+    problem, factors = recovery
+    monkeypatch.setattr(ensemble, "MOST_CALLS", 500)
+    schedules = [mf.Harmonic(0.3, 2.0), mf.Constant(0.0)]
+    failed, done = mf.gradient_flows(problem, [factors] * 2, schedules, [0.1, 20.0, np.inf], 1e-7)
+    assert failed.status == "failed"
+    assert failed.times.tolist() == [0.1]
+    assert failed.message.startswith("more than 500 right-hand sides were needed to pass t = ")
+    assert failed.message.endswith("use a larger rtol or an earlier end.")
+    assert done.success
+    assert done.times.size == 3
+
+
+def test_sparse_matrix():
+    dense = mf.gaussian_recovery(8, 20, 2, 3)
+    sparse = mf.Regression(scipy.sparse.csr_array(dense.Z), dense.y)
+    runs = starts(3, 20)
+    for a, b in zip(
+        mf.gradient_flows(dense, runs, mf.Constant(0.2, 1.0), [0.5, 5.0]),
+        mf.gradient_flows(sparse, runs, mf.Constant(0.2, 1.0), [0.5, 5.0]),
+        strict=True,
+    ):
+        assert distance(a, b) < 1e-10
+
+
+def test_no_runs_and_no_data(small):
+    assert mf.gradient_flows(small[0], [], mf.Constant(1.0), [1.0]) == []
+    nothing = mf.Regression(np.zeros((2, 4)), np.zeros(2))
+    factors = mf.Factors([1.0, -2.0, 0.5, 0.0], [0.3, 1.0, 0.5, 2.0])
+    flow = mf.gradient_flows(nothing, [factors], mf.Constant(0.5), [0.0, 1.0, 2.0])[0]
+    expected = np.exp(-4 * 0.5 * flow.times)[:, None] * factors.x
+    assert np.abs(flow.x - expected).max() < 1e-12
+    only = mf.gradient_flows(*[small[0], [small[1]], mf.Constant(0.3, 1.0)], [np.inf])[0]
+    assert np.abs(only.x[0] - mf.interpolator(*small, 0.3).x).max() < 1e-14
+
+
+@pytest.mark.parametrize(("method", "order"), [(Explicit, 8), (Implicit, 5)])
+def test_order_of_a_step(small, method, order):
+    """The error at the end falls with that power, under a penalty that changes with time."""
+    problem, factors = small
+    dual, clock = Dual(problem), Clock([mf.Harmonic(0.5, 2.0)])
+    stepper = method(dual, clock, 1e-8)
+    masses = Masses.of([factors], problem.d)
+    plan = np.zeros(1, dtype=np.intp)
+
+    def run(steps: int, end: float) -> np.ndarray:
+        eta = np.zeros((1, dual.r))
+        point = Points(np.zeros(1), eta, dual.derivative(eta, masses), masses, plan)
+        for i in range(steps):
+            h = np.array([end / steps])
+            eta, slope, _ = stepper.step(point, h)
+            point = Points(np.array([(i + 1) * h[0]]), eta, slope, masses, plan)
+        return point.eta
+
+    end, counts = 0.3, np.array([4, 6, 8, 12]) if method is Explicit else np.array([8, 12, 16])
+    best = mf.gradient_flow(problem, factors, mf.Harmonic(0.5, 2.0), [end], 1e-13)
+    fine = run(16 * counts[-1], end)
+    p, q = dual.parts(fine, masses.after(clock.totals(plan, np.array([[end]]))[:, 0]))
+    assert np.abs(p - q - best.x).max() < 1e-10
+    errors = [np.abs(run(int(n), end) - fine).max() for n in counts]
+    slope = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
+    assert order - 0.5 < slope < order + 0.5
+
+
+def test_clock_asks_each_schedule_once():
+    calls = []
+
+    class Counting(mf.Constant):
+        def total(self, t):
+            calls.append(np.shape(t))
+            return super().total(t)
+
+    schedules = [Counting(0.5), mf.Harmonic(0.5, 2.0), Counting(0.5)]
+    clock = Clock(schedules)
+    assert len(clock.schedules) == 2
+    times = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    totals = clock.totals(clock.plan, times)
+    assert calls == [(4,)]
+    assert totals == pytest.approx(
+        np.array([s.total(row) for s, row in zip(schedules, times, strict=True)])
+    )
+
+
+def test_one_bad_run_is_named(small):
+    problem, factors = small
+    with pytest.raises(mf.InputError, match=r"factors must have d = 15 .* they have 1"):
+        mf.gradient_flows(problem, [factors, mf.Factors([1.0], [1.0])], mf.Constant(1.0), [1.0])
+    with pytest.raises(mf.InputError, match=r"schedule must be a Schedule, but it is 3"):
+        mf.gradient_flows(problem, [factors], [3], [1.0])
+    with pytest.raises(mf.InputError, match="rtol must be a finite number"):
+        mf.gradient_flows(problem, [factors], mf.Constant(1.0), [1.0], 1.0)

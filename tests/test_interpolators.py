@@ -1,0 +1,375 @@
+"""Many limits in one call: the same points as one by one, whatever the batch."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+
+import mirrorflow as mf
+from mirrorflow import lanes, limit_paths, limits
+from mirrorflow.optimality import Points, smooth_proofs
+
+EPS = np.finfo(float).eps
+FINITE = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 100.0, 186.0, 300.0, 1000.0]
+
+
+def pilots(problem, count, seed=0, beta=1.0):
+    rng = np.random.default_rng(seed)
+    return [
+        mf.Factors.pilot(rng.normal(0, problem.d**-0.25, problem.d), beta) for _ in range(count)
+    ]
+
+
+def flat(paths):
+    return list(chain.from_iterable(paths))
+
+
+@pytest.fixture
+def singly(monkeypatch):
+    """How often a limit was solved on its own."""
+    calls = []
+
+    def spy(problem, factors, total):
+        calls.append(total)
+        return limits.interpolator(problem, factors, total)
+
+    monkeypatch.setattr(limit_paths, "interpolator", spy)
+    return calls
+
+
+def exact_limit(problem, factors, total, nu):
+    """argmin R_a over Zx = y by Newton's method in 60 digits, from ν near the solution."""
+    with mpmath.workdps(60):
+        Z, y = mpmath.matrix(problem.Z.tolist()), mpmath.matrix(problem.y.tolist())
+        nu, decay = mpmath.matrix(nu.tolist()), mpmath.exp(-4 * mpmath.mpf(total))
+        pairs = [
+            (mpmath.mpf(m), mpmath.mpf(w))
+            for m, w in zip(factors.m.tolist(), factors.w.tolist(), strict=True)
+        ]
+        for _ in range(8):
+            bend = [mpmath.exp(value) for value in Z.T * nu]
+            p = [(m + w) ** 2 / 4 * decay * e for (m, w), e in zip(pairs, bend, strict=True)]
+            q = [(m - w) ** 2 / 4 * decay / e for (m, w), e in zip(pairs, bend, strict=True)]
+            H = Z * mpmath.diag([a + b for a, b in zip(p, q, strict=True)]) * Z.T
+            x = mpmath.matrix([a - b for a, b in zip(p, q, strict=True)])
+            step = mpmath.lu_solve(H, y - Z * x)
+            nu += step
+        assert mpmath.norm(step) < mpmath.mpf(10) ** -45
+        return np.array([float(value) for value in x])
+
+
+def test_reference_limits(case):
+    """The 60-digit cases at the end of a path that starts at A = 0."""
+    totals = [0.0, case.total] if case.total > 0 else [0.0]
+    limit = mf.interpolators(case.problem, [case.factors], totals)[0][-1]
+    assert limit.status == "converged"
+    if case.raw["limit"] is not None:
+        assert np.abs(limit.x - case.raw["limit"]).max() < 1e-13
+
+
+def test_sixty_digits(small):
+    problem, factors = small
+    totals = [0.0, 1.0, 8.0]
+    for total, limit in zip(totals, mf.interpolators(problem, [factors], totals)[0], strict=True):
+        exact = exact_limit(problem, factors, total, limit.dual)
+        assert np.abs(limit.x - exact).max() <= 20 * EPS * (1 + 4 * total) * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("name", ["gaussian", "digits", "diabetes", "nearly L1"])
+def test_bounds_of_the_single_solver(recovery, singly, name):
+    """Residuals at rounding up to A = 1000, together, and the same points as one by one."""
+    problem = {
+        "gaussian": lambda: recovery[0],
+        "digits": lambda: mf.digits_sensing(0, 40, 0),
+        "diabetes": mf.diabetes,
+        "nearly L1": lambda: recovery[0],
+    }[name]()
+    runs = pilots(problem, 3, beta=1e-6 if name == "nearly L1" else 1.0)
+    paths = mf.interpolators(problem, runs, FINITE)
+    assert not singly
+    for path in paths:
+        for total, limit in zip(FINITE, path, strict=True):
+            bound = 50 * EPS * (1 + 4 * total)
+            scale = float((np.abs(problem.Z) @ np.abs(limit.x)).max())
+            assert limit.status == "converged"
+            assert limit.constraint_residual <= bound * scale
+            assert limit.stationarity_residual <= bound
+            assert limit.gap <= bound * (1 + 4 * total) * np.abs(limit.x).sum()
+    for total in (0.0, 4.0, 100.0):
+        alone = mf.interpolator(problem, runs[0], total)
+        difference = np.abs(paths[0][FINITE.index(total)].x - alone.x).max()
+        assert difference <= 50 * EPS * (1 + 4 * total) * np.abs(alone.x).max()
+
+
+def test_proofs_are_what_they_say(recovery):
+    """Residual, stationarity and gap by the public potential, coordinate by coordinate."""
+    problem, _ = recovery
+    runs = pilots(problem, 3, seed=4)
+    for factors, path in zip(runs, mf.interpolators(problem, runs, [0.5, 3.0]), strict=True):
+        for total, limit in zip([0.5, 3.0], path, strict=True):
+            R = mf.HyperbolicEntropy.of(factors, total)
+            assert np.abs(limit.x - (limit.p - limit.q)).max() <= 4 * EPS * limit.p.max()
+            residual = np.abs(problem.Z @ limit.x - problem.y).max()
+            assert abs(limit.constraint_residual - residual) <= 1e-14
+            off = np.abs(0.5 * problem.Z.T @ limit.dual - R.gradient(limit.x)).max()
+            assert abs(limit.stationarity_residual - off) <= 1e-13  # ν is rounded
+            dual = 0.5 * (problem.y @ limit.dual - (limit.p + limit.q).sum())
+            assert abs(limit.gap - abs(R.value(limit.x) - dual)) <= 1e-12
+
+
+@pytest.mark.parametrize("direction", [-1.0, 1.0])
+def test_a_primal_point_that_is_off_shows_in_both_proofs(recovery, direction):
+    problem, factors = recovery
+    limit, R = mf.interpolator(problem, factors, 1.0), mf.HyperbolicEntropy.of(factors, 1.0)
+    x = limit.x + direction * 1e-4 * np.abs(limit.x)
+    kappa = problem.row_space.s * (problem.row_space.U.T @ limit.dual)
+    points = Points(
+        limit.p[None], limit.q[None], x[None], kappa[None], np.ones(1, int), np.ones(1, bool)
+    )
+    stationarity, gap = smooth_proofs(problem, R, problem.row_space.b, points)
+    expected = np.abs(0.5 * problem.Z.T @ limit.dual - R.gradient(x)).max()
+    assert stationarity[0] == pytest.approx(expected, rel=1e-6)
+    assert gap[0] == pytest.approx(abs(R.value(x) - R.value(limit.x)), rel=1e-6)
+
+
+@pytest.mark.parametrize(("spoil", "accepted"), [(1e-10, True), (1e-6, False)])
+def test_a_point_that_is_off_says_so_or_is_solved_again(
+    recovery, singly, monkeypatch, spoil, accepted
+):
+    problem, factors = recovery
+    good = mf.interpolators(problem, [factors], [1.0])[0][0]
+
+    def spoiled(*arguments):
+        kappa, iterations, arrived = lanes.follow(*arguments)
+        return kappa + spoil, iterations, arrived
+
+    monkeypatch.setattr(limit_paths, "follow", spoiled)
+    off = mf.interpolators(problem, [factors], [1.0])[0][0]
+    assert off.success
+    assert (off.constraint_residual > 1e3 * good.constraint_residual) == accepted
+    assert len(singly) == (0 if accepted else 1)
+
+
+def test_composition_and_order_do_not_matter(recovery, monkeypatch):
+    problem, _ = recovery
+    runs, totals = pilots(problem, 7), [0.0, 1.0, 8.0, 100.0]
+    paths = mf.interpolators(problem, runs, totals)
+    order = [3, 0, 6, 1, 5, 2, 4]
+    shuffled = mf.interpolators(problem, [runs[i] for i in order], totals)
+    monkeypatch.setattr(limit_paths, "ENTRIES", 2 * problem.n**2)  # two runs at a time
+    few = mf.interpolators(problem, runs, totals)
+    alone = mf.interpolators(problem, runs[3:4], [8.0])[0][0]
+    bounds = [50 * EPS * (1 + 4 * total) for total in totals]
+    for i, path in enumerate(paths):
+        for others in (shuffled[order.index(i)], few[i]):
+            for bound, limit, other in zip(bounds, path, others, strict=True):
+                assert (limit.status, limit.iterations) == (other.status, other.iterations)
+                assert np.abs(limit.x - other.x).max() <= bound * np.abs(limit.x).max()
+    # nor which other totals are on the path
+    assert np.abs(alone.x - paths[3][2].x).max() <= bounds[2] * np.abs(alone.x).max()
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_optimality_for_any_factors(seed):
+    """Signs, magnitudes over six decades, zeros and balanced coordinates in one batch."""
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(1, 6)), int(rng.integers(8, 20))
+    Z = rng.standard_normal((n, d))
+    problem, runs = mf.Regression(Z, rng.standard_normal(n)), []
+    for i in range(6):
+        m, w = 10.0 ** rng.uniform(-3, 3, (2, d)) * rng.choice([-1.0, 1.0], (2, d))
+        if i % 3 == 1:
+            m[0] = w[0] = 0.0
+        if i % 3 == 2:
+            w[:2] = m[:2]
+        runs.append(mf.Factors(m, w))
+    totals = [0.0, 0.5, 3.0, 20.0, np.inf]
+    for i, path in enumerate(mf.interpolators(problem, runs, totals)):
+        assert len(path) == len(totals)
+        for total, limit in zip(totals, path, strict=True):
+            reach = 1 + 4 * (0 if np.isinf(total) else total) + 20  # log of six decades
+            mass = float((np.abs(Z) @ (limit.p + limit.q)).max())
+            assert limit.status == "converged"
+            assert limit.constraint_residual <= 50 * EPS * reach * mass
+            assert limit.stationarity_residual <= 50 * EPS * reach
+            assert i % 3 != 1 or limit.x[0] == 0.0
+            assert i % 3 != 2 or (limit.x[:2] >= 0).all()
+
+
+@pytest.mark.parametrize("seed", [2, 4, 10, 16])
+def test_wild_masses_stay_together(singly, seed):
+    """Masses over twelve decades: steps of full length lose these paths, shortened ones don't."""
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(1, 6)), int(rng.integers(8, 20))
+    Z, y = rng.standard_normal((n, d)), 10.0 ** rng.uniform(-3, 3) * rng.standard_normal(n)
+    runs = [mf.Factors(*(10.0 ** rng.uniform(-3, 3, (2, d)))) for _ in range(5)]
+    paths = mf.interpolators(mf.Regression(Z, y), runs, [0.0, 8.0])
+    assert not singly
+    assert {limit.status for limit in flat(paths)} == {"converged"}
+
+
+def test_few_newton_steps_on_the_default_problem(recovery, singly):
+    problem, _ = recovery
+    paths = mf.interpolators(problem, pilots(problem, 20), [0.0, 0.5, 1.0, 2.0, 4.0, 8.0])
+    steps = np.array([[limit.iterations for limit in path] for path in paths])
+    assert not singly
+    assert steps.max() <= 8
+    assert steps.mean() <= 5.5
+
+
+def test_rank_deficient_and_inconsistent(singly):
+    rng = np.random.default_rng(0)
+    Z, y = rng.standard_normal((3, 8)), rng.standard_normal(3)
+    totals = [0.0, 2.0, 300.0, np.inf]
+    apart = mf.Regression(np.vstack([Z, Z]), np.r_[y + 0.3, y - 0.3])
+    runs = pilots(apart, 3)
+    plain = mf.interpolators(mf.Regression(Z, y), runs, totals)
+    twice = mf.interpolators(mf.Regression(np.vstack([Z, Z]), np.r_[y, y]), runs, totals)
+    other = mf.interpolators(apart, runs, totals)
+    assert not singly
+    for a, b, c in zip(flat(plain), flat(twice), flat(other), strict=True):
+        assert (a.status, b.status, c.status) == ("converged", "converged", "inconsistent")
+        assert np.abs(a.x - b.x).max() < 1e-12
+        assert np.abs(a.x - c.x).max() < 1e-12
+        assert c.constraint_residual < 1e-11  # to the fit, not to y
+
+
+def test_balanced_runs_beside_free_ones(singly):
+    problem = mf.Regression([[1.0, 2.0, 3.0]], [-1.0])
+    runs = [
+        mf.Factors.balanced([1.0, 1.0, 1.0]),
+        mf.Factors.pilot([0.1, 0.2, 0.3]),
+        mf.Factors([1.0, 1.0, 1.0], [1.0, 1.0, 0.0]),
+    ]
+    totals = [0.0, 3.0, np.inf]
+    paths = mf.interpolators(problem, runs, totals)
+    assert len(singly) == 4  # both finite totals of the two runs with balanced coordinates
+    for factors, path in zip(runs, paths, strict=True):
+        for total, limit in zip(totals, path, strict=True):
+            alone = mf.interpolator(problem, factors, total)
+            assert limit.status == alone.status
+            assert limit.x == pytest.approx(alone.x, rel=1e-12, abs=1e-15)
+    assert paths[0][0].status == "no_interpolator_in_sign_cone"
+
+
+def test_nothing_to_fit():
+    """y = 0, and Z = 0: every A, without a hint of a scale."""
+    Z = np.random.default_rng(1).standard_normal((3, 8))
+    for problem in (mf.Regression(Z, np.zeros(3)), mf.Regression(0 * Z, np.zeros(3))):
+        for path in mf.interpolators(problem, pilots(problem, 2), [0.0, 1.0, 186.0, 300.0]):
+            assert [limit.status for limit in path] == ["converged"] * 4
+            sizes = [np.abs(limit.x).max() for limit in path]
+            assert sizes[1] == pytest.approx(np.exp(-4) * sizes[0], rel=1e-12)
+
+
+def test_infinity_agrees_with_highs(recovery, monkeypatch):
+    problem, _ = recovery
+    solved = []
+
+    def spy(columns, b, *rest):
+        solved.append(b)
+        return minimum(columns, b, *rest)
+
+    minimum = limits.minimum_l1_face
+    monkeypatch.setattr(limits, "minimum_l1_face", spy)
+    paths = mf.interpolators(problem, pilots(problem, 4), [8.0, np.inf])
+    assert len(solved) == 1  # all runs share the face
+    signed = np.hstack([problem.Z, -problem.Z])
+    other = linprog(np.ones(200), A_eq=signed, b_eq=problem.y, method="highs-ipm")
+    for path in paths:
+        assert np.abs(path[1].x - (other.x[:100] - other.x[100:])).max() < 1e-9
+        assert path[1].gap < 1e-12
+        assert np.abs(path[0].x - path[1].x).max() < 1e-3
+
+
+def test_shared_face_splits_by_each_runs_masses():
+    """Duplicate columns: one face of minimum L1, another point of it for every run."""
+    rng = np.random.default_rng(3)
+    half = rng.standard_normal((5, 12))
+    problem = mf.Regression(np.hstack([half, half]), half @ np.r_[1.0, -2.0, 0.5, np.zeros(9)])
+    runs = [mf.Factors.pilot(rng.normal(0, 0.4, 24)) for _ in range(3)]
+    for factors, path in zip(runs, mf.interpolators(problem, runs, [1000.0, np.inf]), strict=True):
+        late, limit = path
+        assert np.abs(limit.x - late.x).max() < 50 * EPS * 4001
+        weights = np.where(limit.x > 0, factors.u**2, factors.v**2)
+        on = np.flatnonzero(np.abs(limit.x[:12]) > 0)
+        assert limit.x[on] / limit.x[on + 12] == pytest.approx(
+            weights[on] / weights[on + 12], rel=1e-10
+        )
+
+
+def test_lost_paths_are_solved_one_by_one(recovery, singly, monkeypatch):
+    problem, _ = recovery
+    runs, totals = pilots(problem, 4), [0.0, 1.0, 4.0]
+    expected = mf.interpolators(problem, runs, totals)
+
+    def losing(*arguments):
+        kappa, iterations, arrived = lanes.follow(*arguments)
+        arrived[1, 1:] = arrived[2, :] = False
+        kappa[1, 1:] = kappa[2, :] = 0.0
+        return kappa, iterations, arrived
+
+    monkeypatch.setattr(limit_paths, "follow", losing)
+    paths = mf.interpolators(problem, runs, totals)
+    assert sorted(singly) == [0.0, 1.0, 1.0, 4.0, 4.0]
+    for a, b in zip(flat(paths), flat(expected), strict=True):
+        assert np.abs(a.x - b.x).max() < 1e-12
+
+
+def test_short_of_steps_means_shorter_strides(recovery, singly, monkeypatch):
+    """Where few Newton steps to a point are allowed, the path is walked in smaller strides."""
+    problem, _ = recovery
+    runs, totals = pilots(problem, 2), [0.0, 0.5, 2.0]
+    expected = mf.interpolators(problem, runs, totals)
+    monkeypatch.setattr(lanes, "MOST_STEPS", 4)
+    found = mf.interpolators(problem, runs, totals)
+    assert not singly
+    for a, b in zip(flat(found), flat(expected), strict=True):
+        assert a.status == "converged"
+        assert np.abs(a.x - b.x).max() < 1e-12
+    assert found[0][1].iterations > expected[0][1].iterations
+
+
+def test_overflowing_masses_are_said_to_fail(small):
+    problem, factors = small
+    huge = mf.Factors(np.full(15, 1e170), np.full(15, 1e150))
+    good, bad = mf.interpolators(problem, [factors, huge], [0.0, 1.0])
+    assert [limit.status for limit in good] == ["converged", "converged"]
+    assert {limit.status for limit in bad} == {
+        mf.interpolator(problem, huge, total).status for total in (0.0, 1.0)
+    }
+
+
+def test_no_runs_no_paths(small):
+    assert mf.interpolators(small[0], [], [0.0, np.inf]) == []
+
+
+@pytest.mark.parametrize(
+    ("totals", "message"),
+    [
+        ([-1.0, 0.0], "totals must be at least 0, but it holds -1"),
+        ([1.0, 1.0], r"totals must ascend strictly, but totals\[1\] = 1 follows 1"),
+        ([np.nan], "totals must be at least 0, but it holds nan"),
+        ([], "totals must be a non-empty list of numbers"),
+        ([0.0, 2e9], r"totals must be at most 1e\+09 or inf, but one is 2e\+09"),
+    ],
+)
+def test_bad_totals(small, totals, message):
+    problem, factors = small
+    with pytest.raises(mf.InputError, match=message):
+        mf.interpolators(problem, [factors], totals)
+
+
+def test_bad_factors(small):
+    problem, factors = small
+    with pytest.raises(mf.InputError, match="factors must have d = 15"):
+        mf.interpolators(problem, [factors, mf.Factors([1.0], [0.0])], [1.0])
+    with pytest.raises(mf.InputError, match="problem must be a Regression and factors Factors"):
+        mf.interpolators(problem, factors.m, [1.0])
