@@ -572,7 +572,6 @@ class TestBadInput:
         with pytest.raises(InputError, match=says):
             descend(**{**arguments, **changes})
 
-
     def test_a_sparse_problem_is_refused(self):
         dense = gaussian_recovery(8, 20, 3, seed=1)
         sparse = Regression(scipy.sparse.csr_array(dense.Z), dense.y)

@@ -283,7 +283,7 @@ BAD = [
     (["--data", "absent.txt"], "a data file must end in .npz or .csv"),
     (
         ["nonsense"],
-        "STUDY must be one of theorem23, initialization, regularization, schedules, sgd, claims, but",
+        "STUDY must be one of theorem23, initialization, regularization, schedules, sgd, claims",
     ),
 ]
 
