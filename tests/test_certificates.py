@@ -72,25 +72,28 @@ DUAL_CONSTANTS = ("rate", "exponent", "bend", "mass_p", "mass_q", "target")
 def test_dual_constants(small_module, direct, monkeypatch, constant, factor):
     """2/n, the 4 of e^{4A}, the 1 of Vᵀκ, ½u₀², ½v₀², b: each wrong one flips the path verdict."""
 
-    class Wrong(flows._DualSystem):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            if constant == "rate":
-                self.rate = self.rate * factor
-            if constant == "mass_p":
-                self.log_p = self.log_p + np.log(factor)
-            if constant == "mass_q":
-                self.log_q = self.log_q + np.log(factor)
-            if constant == "target":
-                self.b = self.b * factor
+    class WrongDual(flows.Dual):
+        def __init__(self, problem):
+            super().__init__(problem)
+            self.target = self.target * (factor if constant == "target" else 1.0)
 
-        def exponents(self, t, kappa):
-            decay, bend = 4.0 * self.schedule.total(t), kappa @ self.V
-            decay *= factor if constant == "exponent" else 1.0
-            bend *= factor if constant == "bend" else 1.0
-            return self.log_p - decay + bend, self.log_q - decay - bend
+        def bend(self, eta):
+            return super().bend(eta) * (factor if constant == "bend" else 1.0)
 
-    monkeypatch.setattr(flows, "_DualSystem", Wrong)
+        def derivative(self, eta, masses):
+            return super().derivative(eta, masses) * (factor if constant == "rate" else 1.0)
+
+    class WrongMasses(flows.Masses):
+        def __init__(self, log_p, log_q):
+            shift_p = np.log(factor) if constant == "mass_p" else 0.0
+            shift_q = np.log(factor) if constant == "mass_q" else 0.0
+            super().__init__(log_p + shift_p, log_q + shift_q)
+
+        def after(self, totals):
+            return super().after(totals * (factor if constant == "exponent" else 1.0))
+
+    monkeypatch.setattr(flows, "Dual", WrongDual)
+    monkeypatch.setattr(flows, "Masses", WrongMasses)
     wrong = mf.gradient_flow(*small_module, SCHEDULE, TIMES, RTOL)
     check = certify.path_difference(wrong, direct, RTOL)
     assert not check.holds

@@ -237,7 +237,7 @@ def test_a_doubtful_limit_finishes_nothing(recovery, monkeypatch):
 
     def doubtful(dual, limit, masses):
         tails = Tails.at(dual, limit, masses)
-        tails.doubt[:] = np.inf
+        tails.doubt[:] = 2e-8  # twice rtol
         return tails
 
     class Doubtful(Tails):
@@ -261,8 +261,8 @@ def test_a_far_end_is_reached_at_once(recovery):
         assert np.abs(flow.x[0] - mf.interpolator(problem, run, 2.0).x).max() < 1e-11
 
 
-def test_a_promising_jump_is_not_taken_without_proof(recovery):
-    """One output on the way: the limit is known and near enough to try, but not reached yet."""
+def test_a_single_output_on_the_way_is_not_the_limit(recovery):
+    """After most of the stiff phase, some 1e-6 before the limit: integrated, not jumped to."""
     problem, factors = recovery
     end = mf.interpolator(problem, factors, 2.0).x
     for t in (5e3, 7e3):
