@@ -8,8 +8,7 @@ from mirrorflow.checks import InputError
 from mirrorflow.descent import Descent, descend
 from mirrorflow.factors import Factors
 from mirrorflow.flows import Flow, direct_flow, gradient_flow, gradient_flows
-from mirrorflow.limit_paths import interpolators
-from mirrorflow.limits import Interpolator, interpolator, lasso_limit
+from mirrorflow.limits import Interpolator, interpolator, interpolators, lasso_limit
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import (
     Regression,

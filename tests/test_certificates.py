@@ -9,7 +9,8 @@ import pytest
 
 import mirrorflow as mf
 from mirrorflow import certificates as certify
-from mirrorflow import flows, potentials
+from mirrorflow import potentials
+from mirrorflow.flows import gradient
 
 RTOL = 1e-8
 SCHEDULE = mf.Quadratic(0.8, 1.5)
@@ -72,7 +73,7 @@ DUAL_CONSTANTS = ("rate", "exponent", "bend", "mass_p", "mass_q", "target")
 def test_dual_constants(small_module, direct, monkeypatch, constant, factor):
     """2/n, the 4 of e^{4A}, the 1 of Vᵀκ, ½u₀², ½v₀², b: each wrong one flips the path verdict."""
 
-    class WrongDual(flows.Dual):
+    class WrongDual(gradient.Dual):
         def __init__(self, problem):
             super().__init__(problem)
             self.target = self.target * (factor if constant == "target" else 1.0)
@@ -83,7 +84,7 @@ def test_dual_constants(small_module, direct, monkeypatch, constant, factor):
         def derivative(self, eta, masses):
             return super().derivative(eta, masses) * (factor if constant == "rate" else 1.0)
 
-    class WrongMasses(flows.Masses):
+    class WrongMasses(gradient.Masses):
         def __init__(self, log_p, log_q):
             shift_p = np.log(factor) if constant == "mass_p" else 0.0
             shift_q = np.log(factor) if constant == "mass_q" else 0.0
@@ -92,8 +93,8 @@ def test_dual_constants(small_module, direct, monkeypatch, constant, factor):
         def after(self, totals):
             return super().after(totals * (factor if constant == "exponent" else 1.0))
 
-    monkeypatch.setattr(flows, "Dual", WrongDual)
-    monkeypatch.setattr(flows, "Masses", WrongMasses)
+    monkeypatch.setattr(gradient, "Dual", WrongDual)
+    monkeypatch.setattr(gradient, "Masses", WrongMasses)
     wrong = mf.gradient_flow(*small_module, SCHEDULE, TIMES, RTOL)
     check = certify.path_difference(wrong, direct, RTOL)
     assert not check.holds

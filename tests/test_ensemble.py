@@ -10,11 +10,11 @@ import scipy.sparse
 from scipy.integrate import solve_ivp
 
 import mirrorflow as mf
-from mirrorflow import ensemble
-from mirrorflow.arrival import Tails, find_limits, finish_error, rest_error
-from mirrorflow.dual import Clock, Dual, Masses
-from mirrorflow.ensemble import integrate_runs
-from mirrorflow.stepping import Explicit, Implicit, Points
+from mirrorflow.flows import ensemble
+from mirrorflow.flows.arrival import Tails, find_limits, finish_error, rest_error
+from mirrorflow.flows.dual import Clock, Dual, Masses
+from mirrorflow.flows.ensemble import integrate_runs
+from mirrorflow.flows.stepping import Explicit, Implicit, Points
 
 SCHEDULES = [
     mf.Constant(0.0),

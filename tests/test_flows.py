@@ -191,7 +191,7 @@ def test_zero_interval(small):
 
 
 def test_failure_keeps_what_was_reached(small, monkeypatch):
-    from mirrorflow import direct, rosenbrock
+    from mirrorflow.flows import direct, rosenbrock
 
     problem, factors = small
 

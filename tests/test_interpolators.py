@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import mirrorflow as mf
-from mirrorflow import lanes, limit_paths, limits
-from mirrorflow.optimality import Points, smooth_proofs
+from mirrorflow.limits import exact, lanes
+from mirrorflow.limits import paths as limit_paths
+from mirrorflow.limits.optimality import Points, smooth_proofs
 
 EPS = np.finfo(float).eps
 FINITE = [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 100.0, 186.0, 300.0, 1000.0]
@@ -37,7 +38,7 @@ def singly(monkeypatch):
 
     def spy(problem, factors, total):
         calls.append(total)
-        return limits.interpolator(problem, factors, total)
+        return exact.interpolator(problem, factors, total)
 
     monkeypatch.setattr(limit_paths, "interpolator", spy)
     return calls
@@ -277,8 +278,8 @@ def test_infinity_agrees_with_highs(recovery, monkeypatch):
         solved.append(b)
         return minimum(columns, b, *rest)
 
-    minimum = limits.minimum_l1_face
-    monkeypatch.setattr(limits, "minimum_l1_face", spy)
+    minimum = exact.minimum_l1_face
+    monkeypatch.setattr(exact, "minimum_l1_face", spy)
     paths = mf.interpolators(problem, pilots(problem, 4), [8.0, np.inf])
     assert len(solved) == 1  # all runs share the face
     signed = np.hstack([problem.Z, -problem.Z])

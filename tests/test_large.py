@@ -14,8 +14,9 @@ import scipy.sparse
 from scipy.optimize import linprog
 
 import mirrorflow as mf
-from mirrorflow import columns, limits, rowspace
-from mirrorflow.faces import guessed_l1_face
+from mirrorflow import rowspace
+from mirrorflow.limits import columns, exact
+from mirrorflow.limits.faces import guessed_l1_face
 
 EPS = np.finfo(float).eps
 
@@ -174,7 +175,7 @@ def test_rank_deficient_and_inconsistent(form):
 def test_minimum_l1_on_working_sets(operator, monkeypatch, path, seed):
     """By the far end of the path, or by linear programs on few columns: HiGHS on all agrees."""
     if path == "linear programs":
-        monkeypatch.setattr(limits, "LATE", ())
+        monkeypatch.setattr(exact, "LATE", ())
     problem = mf.gaussian_recovery(8, 200, 8, seed)  # 8 nonzeros: minimum L1 is another point
     sizes = []
     take = columns.SignedColumns.take
@@ -196,7 +197,7 @@ def test_minimum_l1_on_working_sets(operator, monkeypatch, path, seed):
 @pytest.mark.parametrize("late", [0.5, 2.0, 3.0, 5.0, 8.0, 12.0])
 def test_a_path_that_is_cut_short_is_not_believed(operator, monkeypatch, late):
     """Early on, the masses don't name the support yet; a dual that is not feasible says so."""
-    monkeypatch.setattr(limits, "LATE", (late,))
+    monkeypatch.setattr(exact, "LATE", (late,))
     for seed in range(3):
         rng = np.random.default_rng(seed)
         problem = mf.Regression(rng.standard_normal((2, 60)), rng.standard_normal(2))

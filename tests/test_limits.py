@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 
 import mirrorflow as mf
 from mirrorflow.certificates import margin
-from mirrorflow.entropic import solve_entropic
+from mirrorflow.limits.entropic import solve_entropic
 
 EPS = np.finfo(float).eps
 TOTALS = [0.0, 0.25, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 100.0, 186.0, 300.0, 1000.0]

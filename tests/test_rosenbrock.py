@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mirrorflow.rosenbrock import C_ROWS, Counts, StepLimit, _step, integrate
+from mirrorflow.flows.rosenbrock import C_ROWS, Counts, StepLimit, _step, integrate
 
 
 class Pendulum:

@@ -17,11 +17,11 @@ from scipy.linalg import lapack
 
 from mirrorflow.checks import Array, InputError
 from mirrorflow.factors import Factors
-from mirrorflow.limits import check_pair
+from mirrorflow.flows.rosenbrock import Counts, StepLimit, integrate
+from mirrorflow.flows.trajectory import Flow, check_schedule, check_times, segments, trajectory
+from mirrorflow.limits.exact import check_pair
 from mirrorflow.problems import Regression
-from mirrorflow.rosenbrock import Counts, StepLimit, integrate
 from mirrorflow.schedules import Schedule
-from mirrorflow.trajectory import Flow, check_schedule, check_times, segments, trajectory
 
 __all__ = ["direct_flow"]
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
-from mirrorflow.dual import Dual, Masses
+from mirrorflow.flows.dual import Dual, Masses
 
 __all__ = ["Tails", "find_limits", "finish_error", "rest_error"]
 

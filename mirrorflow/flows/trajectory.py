@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, ascending, number
-from mirrorflow.optimality import Interpolator
+from mirrorflow.flows.rosenbrock import Counts
+from mirrorflow.limits.optimality import Interpolator
 from mirrorflow.problems import Regression
-from mirrorflow.rosenbrock import Counts
 from mirrorflow.schedules import Schedule
 
 __all__ = ["RTOL_RANGE", "Flow"]

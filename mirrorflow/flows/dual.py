@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
 from mirrorflow.factors import Factors
-from mirrorflow.lanes import Grams
+from mirrorflow.limits.lanes import Grams
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule

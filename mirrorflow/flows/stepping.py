@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.integrate import DOP853
 
 from mirrorflow.checks import Array
-from mirrorflow.dual import Clock, Dual, Masses
-from mirrorflow.rosenbrock import A_ROWS, C_ROWS, DERIVATIVE, GAMMA, NODES
+from mirrorflow.flows.dual import Clock, Dual, Masses
+from mirrorflow.flows.rosenbrock import A_ROWS, C_ROWS, DERIVATIVE, GAMMA, NODES
 
 __all__ = ["Explicit", "Implicit", "Method", "Points"]
 

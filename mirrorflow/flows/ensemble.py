@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mirrorflow.arrival import Tails, find_limits, finish_error, rest_error
 from mirrorflow.checks import Array
-from mirrorflow.dual import Clock, Dual, Masses
 from mirrorflow.factors import Factors
-from mirrorflow.rosenbrock import Counts
+from mirrorflow.flows.arrival import Tails, find_limits, finish_error, rest_error
+from mirrorflow.flows.dual import Clock, Dual, Masses
+from mirrorflow.flows.rosenbrock import Counts
+from mirrorflow.flows.stepping import Explicit, Implicit, Method, Points
 from mirrorflow.schedules import Schedule
-from mirrorflow.stepping import Explicit, Implicit, Method, Points
 
 __all__ = ["Path", "integrate_runs"]
 

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array, InputError, number
-from mirrorflow.columns import SignedColumns
-from mirrorflow.entropic import EntropicSolution, solve_entropic
-from mirrorflow.faces import (
+from mirrorflow.factors import Factors
+from mirrorflow.limits.columns import SignedColumns
+from mirrorflow.limits.entropic import EntropicSolution, solve_entropic
+from mirrorflow.limits.faces import (
     Face,
     FaceError,
     cone_projection,
@@ -27,14 +28,13 @@ from mirrorflow.faces import (
     lasso_face,
     minimum_l1_face,
 )
-from mirrorflow.factors import Factors
-from mirrorflow.lanes import Grams, follow
-from mirrorflow.optimality import Interpolator, Points, failed, proven, smooth_proofs
+from mirrorflow.limits.lanes import Grams, follow
+from mirrorflow.limits.optimality import Interpolator, Points, failed, proven, smooth_proofs
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
 from mirrorflow.rowspace import RowSpace
 
-__all__ = ["Interpolator", "endless", "interpolator", "lasso_limit"]
+__all__ = ["check_pair", "endless", "interpolator", "lasso_limit"]
 
 LATE = (1e3, 1e4, 1e5)  # A at which masses off the minimum of L1 are likely gone
 MOST = 1e9  # beyond it, exponents 4A round to more than 1e-6

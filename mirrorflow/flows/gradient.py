@@ -14,25 +14,23 @@ from numpy.typing import ArrayLike
 from scipy.integrate import LSODA
 
 from mirrorflow.checks import Array, InputError
-from mirrorflow.direct import direct_flow
-from mirrorflow.dual import Dual, Masses
-from mirrorflow.ensemble import Path, integrate_runs
 from mirrorflow.factors import Factors
-from mirrorflow.limit_paths import interpolators
-from mirrorflow.limits import Interpolator, check_pair, interpolator, lasso_limit
-from mirrorflow.problems import Regression
-from mirrorflow.rosenbrock import Counts
-from mirrorflow.schedules import Schedule
-from mirrorflow.trajectory import (
-    RTOL_RANGE,
+from mirrorflow.flows.dual import Dual, Masses
+from mirrorflow.flows.ensemble import Path, integrate_runs
+from mirrorflow.flows.rosenbrock import Counts
+from mirrorflow.flows.trajectory import (
     Flow,
     check_schedule,
     check_times,
     segments,
     trajectory,
 )
+from mirrorflow.limits.exact import Interpolator, check_pair, interpolator, lasso_limit
+from mirrorflow.limits.paths import interpolators
+from mirrorflow.problems import Regression
+from mirrorflow.schedules import Schedule
 
-__all__ = ["RTOL_RANGE", "Flow", "direct_flow", "gradient_flow", "gradient_flows"]
+__all__ = ["gradient_flow", "gradient_flows"]
 
 MOST_CALLS = 500_000
 HOPELESS = 1e100  # a slope that gets a trial step rejected, but is finite, as LSODA wants it

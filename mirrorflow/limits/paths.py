@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, ascending
 from mirrorflow.factors import Factors
-from mirrorflow.lanes import Grams, follow
-from mirrorflow.limits import MOST, check_pair, endless, interpolator
-from mirrorflow.optimality import Interpolator, Points, proven, smooth_proofs
+from mirrorflow.limits.exact import MOST, check_pair, endless, interpolator
+from mirrorflow.limits.lanes import Grams, follow
+from mirrorflow.limits.optimality import Interpolator, Points, proven, smooth_proofs
 from mirrorflow.potentials import HyperbolicEntropy, signed_mass
 from mirrorflow.problems import Regression
 

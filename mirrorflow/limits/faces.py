@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog, nnls
 
 from mirrorflow.checks import Array
-from mirrorflow.columns import Indices, SignedColumns, working_set
+from mirrorflow.limits.columns import Indices, SignedColumns, working_set
 
 __all__ = [
     "Face",
