@@ -22,7 +22,9 @@ lint: $(READY)
 	$(BIN)/mypy
 
 notebooks: $(READY)
-	$(BIN)/python -m mirrorflow.sweep
+	for study in initialization regularization schedules sgd; do \
+		$(BIN)/python -m mirrorflow.sweep $$study || exit 1; \
+	done
 	$(BIN)/python notebooks/execute.py
 
 STUDIES := theorem23 initialization regularization schedules sgd

@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gpu_bench.masks import check_masks, check_sparsity, magnitude, prunable
+from gpu_bench.masks import check_masks, check_sparsity, kept_count, magnitude, prunable
 from mirrorflow.checks import InputError, whole
 from mirrorflow.problems import random_stream
 
@@ -222,10 +222,10 @@ def synflow(model: nn.Module, sparsity: float, shape: tuple[int, ...]) -> dict[s
     sparsity = check_sparsity(sparsity)
     masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
     size = sum(mask.numel() for mask in masks.values())
-    if _kept(size, sparsity) < len(masks):
+    if kept_count(size, sparsity) < len(masks):
         raise InputError(
             f"sparsity must leave synflow a weight in each of {len(masks)} layers, but "
-            f"{sparsity:g} of {size} weights leaves {_kept(size, sparsity)}."
+            f"{sparsity:g} of {size} weights leaves {kept_count(size, sparsity)}."
         )
     left = size
     for k in range(1, ROUNDS + 1):
@@ -234,7 +234,7 @@ def synflow(model: nn.Module, sparsity: float, shape: tuple[int, ...]) -> dict[s
         for layer in candidates.values():
             layer[layer.argmax()] = math.inf
         cut = sparsity if k == ROUNDS else 1.0 - (1.0 - sparsity) ** (k / ROUNDS)
-        before, left = left, _kept(size, cut)
+        before, left = left, kept_count(size, cut)
         chosen = magnitude(candidates, 1.0 - left / before)
         masks = {name: mask.masked_scatter(mask, chosen[name]) for name, mask in masks.items()}
     return masks
@@ -339,7 +339,7 @@ def _drawn(
     seed = whole("seed", seed, 0)
     sizes = np.array([weight.numel() for weight in weights.values()])
     quotas = sizes * np.array([densities[name] for name in weights])
-    counts = _apportion(quotas, sizes, _kept(int(sizes.sum()), sparsity))
+    counts = _apportion(quotas, sizes, kept_count(int(sizes.sum()), sparsity))
     masks = {}
     for (name, weight), count in zip(weights.items(), counts, strict=True):
         stream = random_stream("initial mask", generator, name, seed)
@@ -362,8 +362,3 @@ def _apportion(quotas: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
         movable = counts < sizes if step > 0 else counts > least
         counts[np.where(movable, step * (quotas - counts), -math.inf).argmax()] += step
     return counts
-
-
-def _kept(total: int, sparsity: float) -> int:
-    """Return how many of `total` weights `masks.magnitude` keeps."""
-    return total - min(math.floor(sparsity * total + 0.5), total - 1)

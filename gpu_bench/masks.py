@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -111,10 +112,10 @@ def magnitude(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tenso
         culprit = next(name for name, weight in weights.items() if bool(weight.isnan().any()))
         raise InputError(f"weights must be numbers, but {culprit} holds NaN.")
     total = sizes.size
-    kept = total - min(int(np.floor(sparsity * total + 0.5)), total - 1)
-    threshold = np.partition(sizes, total - kept)[total - kept]
+    count = kept_count(total, sparsity)
+    threshold = np.partition(sizes, total - count)[total - count]
     keep = sizes > threshold
-    keep[np.flatnonzero(sizes == threshold)[: kept - int(keep.sum())]] = True
+    keep[np.flatnonzero(sizes == threshold)[: count - int(keep.sum())]] = True
     masks, start = {}, 0
     for name, weight in weights.items():
         part = torch.from_numpy(keep[start : start + weight.numel()]).view(weight.shape)
@@ -295,6 +296,11 @@ def load(path: str | PathLike[str], model: nn.Module | None = None) -> dict[str,
         lost = sorted(weights.keys() - masks.keys())
         raise InputError(f"{path} must hold a mask for every weight, but {lost[0]} has none.")
     return masks
+
+
+def kept_count(total: int, sparsity: float) -> int:
+    """Return how many of `total` weights a mask keeps: ⌊sparsity·total + ½⌋ are cut, not all."""
+    return total - min(math.floor(sparsity * total + 0.5), total - 1)
 
 
 def check_sparsity(sparsity: float) -> float:
