@@ -256,9 +256,9 @@ def diffrax_flows(setting: FlowSetting, coordinates: str, solver: str) -> Entry:
         compiled = jax.jit(jax.vmap(one))
         return lambda: jax.block_until_ready(compiled(data))
 
-    label = f"diffrax {solver}, {coordinates}"
     runs = len(setting.factors)
-    return Entry(label, runs, prepare, _read_array, ("diffrax", "jax"), note=f"vmapped × {runs}")
+    label = f"diffrax {solver}, {coordinates} × {runs}"
+    return Entry(label, runs, prepare, _read_array, ("diffrax", "jax"), note="vmapped")
 
 
 def torchdiffeq_flows(setting: FlowSetting) -> Entry:

@@ -81,6 +81,8 @@ def measure(case: Case, repetitions: int, save: Callable[[Entry, Row, Array], No
     "failed" with a message where that was the end of it. `seconds` (repetitions so far,) is per
     run, and so are the row's figures.
     """
+    by_name = {entry.name: entry for entry in case.entries}
+    assert len(by_name) == len(case.entries), "two entries of one name would hide each other"
     ready: dict[str, tuple[Callable[[], Any], Row]] = {}
     seconds: dict[str, list[float]] = {}
     for entry in case.entries:
@@ -103,7 +105,6 @@ def measure(case: Case, repetitions: int, save: Callable[[Entry, Row, Array], No
         row = {**facts, **verdict, **answer.figures}
         save(entry, row, np.zeros(0))
         ready[entry.name], seconds[entry.name] = (compute, row), []
-    by_name = {entry.name: entry for entry in case.entries}
     for repetition in range(repetitions):
         for name, (compute, row) in ready.items():
             entry = by_name[name]
