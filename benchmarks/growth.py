@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas
 
-__all__ = ["exponent", "exponents", "work"]
+__all__ = ["contestants", "exponent", "exponents", "work"]
 
 UNITS = ("right_hand_sides", "factorizations")
 
@@ -43,6 +43,12 @@ def work(row: pandas.Series) -> tuple[str, float]:
     return (UNITS[1], factors) if implicit else (UNITS[0], sides)
 
 
+def contestants(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """The measured rows of the growth cases; a batch's size is no part of an entry's name here."""
+    measured = rows[(rows["group"] == "growth") & (rows["status"] == "measured")]
+    return measured.assign(entry=measured["entry"].str.replace(r" × \d+$", "", regex=True))
+
+
 def exponents(rows: pandas.DataFrame) -> pandas.DataFrame:
     """One row for each kind (flow, limit), axis and entry.
 
@@ -50,7 +56,7 @@ def exponents(rows: pandas.DataFrame) -> pandas.DataFrame:
     per_work ± per_work_error of the time per right-hand side or factorization, `unit`, where
     the entry counts them by the same unit at every size.
     """
-    measured = rows[(rows["group"] == "growth") & (rows["status"] == "measured")]
+    measured = contestants(rows)
     if measured.empty:
         return pandas.DataFrame()
     measured = measured[measured["axis"].isin(["d", "n", "runs"])]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from benchmarks.growth import contestants
 from mirrorflow.plots.style import MARKERS, STYLE, caption, save
 
 __all__ = ["draw"]
@@ -77,7 +78,7 @@ def _decades(axis: Axis) -> None:
 
 def _growth(rows: pandas.DataFrame) -> Figure:
     figure = Figure(figsize=(14.0, 6.2), layout="constrained")
-    measured = rows[(rows["group"] == "growth") & (rows["status"] == "measured")]
+    measured = contestants(rows)
     panels = figure.subplots(2, 4)
     for kind, line in zip(("flow", "limit"), panels, strict=True):
         part = measured[measured["case"].str.startswith(kind)]
