@@ -282,8 +282,9 @@ def load(path: str | PathLike[str], model: nn.Module | None = None) -> dict[str,
     except InputError:
         raise
     except Exception as error:  # what a damaged archive raises has no end
-        reason = str(error).split("\n")[0][:200]
-        raise InputError(f"{path} is not a readable file of masks ({reason}).") from None
+        # torch's own words advise to load it unsafely; the kind of error must do
+        kind = type(error).__name__
+        raise InputError(f"{path} is not a readable file of masks ({kind}).") from None
     if not isinstance(masks, dict):
         raise InputError(f"{path} must hold a dict of masks, but it is a {type(masks).__name__}.")
     weights = None if model is None else prunable(model)
