@@ -27,6 +27,12 @@ SCHEDULES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def together(monkeypatch):
+    """Small batches stay together, so that it is the batched integrator that these tests judge."""
+    monkeypatch.setattr(ensemble, "FEW", 0)
+
+
 def starts(count: int, d: int, seed: int = 0) -> list[mf.Factors]:
     rng = np.random.default_rng(seed)
     return [mf.Factors.pilot(rng.normal(0.0, d**-0.25, d)) for _ in range(count)]
@@ -93,6 +99,61 @@ def test_batch_and_order_do_not_matter(recovery, monkeypatch):
         assert distance(flow, narrow) < 1e-11
     alone = mf.gradient_flows(problem, runs[3:4], schedules[3], times)[0]
     assert distance(alone, together[3]) < 1e-11
+
+
+def test_every_run_has_times_of_its_own(recovery):
+    """As if each had been asked for alone, whether or not it shares schedule, start or end."""
+    problem, _ = recovery
+    runs = starts(8, problem.d)
+    schedules = [SCHEDULES[i % 4] for i in range(8)]
+    times = [
+        np.array([0.0, 0.3, 40.0]),
+        np.array([1e4, np.inf]),
+        np.array([np.inf]),
+        np.geomspace(1e-2, 1e6, 9),
+        np.array([0.0]),
+        np.array([0.0, 0.3, 40.0]),  # the first one's, under another schedule
+        np.array([2.0, np.inf]),
+        np.array([0.0, 0.3, 41.0]),
+    ]
+    flows = mf.gradient_flows(problem, runs, schedules, times)
+    for flow, factors, schedule, asked in zip(flows, runs, schedules, times, strict=True):
+        alone = mf.gradient_flow(problem, factors, schedule, asked, 1e-10)
+        assert np.array_equal(flow.times, asked)
+        assert flow.status == alone.status
+        assert distance(flow, alone) < 3e-7  # 30 rtol
+
+
+@pytest.mark.parametrize("few", [1, 5, 16])
+def test_the_last_runs_go_on_alone(recovery, monkeypatch, few):
+    """From wherever they stand, before, between and behind their outputs and breakpoints."""
+    problem, _ = recovery
+    runs, schedules = starts(14, problem.d), [SCHEDULES[i % len(SCHEDULES)] for i in range(14)]
+    # so dense at first that after their first step they stand on an output
+    times = np.array([*np.arange(0.0, 2e-3, 1e-5), 0.5, 1.4, 7.0, 60.0, 1e4, np.inf])
+    expected = mf.gradient_flows(problem, runs, schedules, times, 1e-10)
+    seen = []
+    original = ensemble.continue_alone
+    monkeypatch.setattr(ensemble, "FEW", few)
+    monkeypatch.setattr(
+        ensemble, "continue_alone", lambda *args: seen.append(args[3]) or original(*args)
+    )
+    flows = mf.gradient_flows(problem, runs, schedules, times, 1e-10)
+    assert len(seen) == (14 if few == 16 else few)
+    for flow, other in zip(flows, expected, strict=True):
+        assert flow.status == other.status
+        assert distance(flow, other) < 3e-8
+        assert flow.right_hand_sides > 0
+
+
+def test_stiff_runs_with_large_hessians_go_on_alone(recovery, monkeypatch):
+    problem, _ = recovery
+    runs, times = starts(4, problem.d), np.array([0.0, 1.0, 1e3])
+    expected = mf.gradient_flows(problem, runs, mf.Harmonic(0.5, 2.0), times, 1e-10)
+    monkeypatch.setattr(ensemble, "HEAVY", 0.0)
+    monkeypatch.setattr(Implicit, "step", None)  # must not be taken
+    flows = mf.gradient_flows(problem, runs, mf.Harmonic(0.5, 2.0), times, 1e-10)
+    assert max(distance(a, b) for a, b in zip(flows, expected, strict=True)) < 3e-8
 
 
 @pytest.mark.parametrize("schedule", [mf.Constant(0.0), mf.Quadratic(0.3, 1.0)])
@@ -291,7 +352,7 @@ def test_memory_does_not_grow_with_the_number_of_runs(recovery, monkeypatch):
     def peak(count: int) -> int:
         runs = starts(count, problem.d)
         tracemalloc.start()
-        for _ in integrate_runs(dual, runs, [mf.Constant(0.0)] * count, times, 1e-6):
+        for _ in integrate_runs(dual, runs, [mf.Constant(0.0)] * count, [times] * count, 1e-6):
             pass
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -392,3 +453,8 @@ def test_one_bad_run_is_named(small):
         mf.gradient_flows(problem, [factors], [3], [1.0])
     with pytest.raises(mf.InputError, match="rtol must be a finite number"):
         mf.gradient_flows(problem, [factors], mf.Constant(1.0), [1.0], 1.0)
+    with pytest.raises(mf.InputError, match=r"times must be one array or as many .* \(2\)"):
+        mf.gradient_flows(problem, [factors] * 2, mf.Constant(1.0), [[1.0], [2.0], [3.0]])
+    for ragged in ([[1.0], 2.0], [1.0, [2.0]], [[1.0], [2.0, 1.0]], [], [[], [1.0]]):
+        with pytest.raises(mf.InputError, match="times must"):
+            mf.gradient_flows(problem, [factors] * 2, mf.Constant(1.0), ragged)

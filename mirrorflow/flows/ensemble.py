@@ -4,7 +4,8 @@ Runs advance together, one step each per round, because the cost of a round is i
 products. A run starts explicit; where the step is held down by stability alone it continues with
 Rodas5P. Once its penalty is over, it is finished by linear decay towards its limit as soon as the
 bound of `arrival` allows. Whoever is through makes room for a waiting run, so that memory is
-bounded.
+bounded. The last few go on alone, by LSODA, as do stiff runs whose Hessians are large: there is
+nothing to share any more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from mirrorflow.factors import Factors
 from mirrorflow.flows.arrival import Tails, find_limits, finish_error, rest_error
 from mirrorflow.flows.dual import Clock, Dual, Masses
 from mirrorflow.flows.rosenbrock import Counts
+from mirrorflow.flows.single import continue_alone
 from mirrorflow.flows.stepping import Explicit, Implicit, Method, Points
+from mirrorflow.flows.stops import Stops
 from mirrorflow.schedules import Schedule
 
 __all__ = ["Path", "integrate_runs"]
@@ -32,6 +35,8 @@ ROOM = 2**26  # bytes for the arrays of the runs under way
 WIDEST = 512  # runs under way: more no longer save time
 STIFF = 0.3  # times rtol^(1/5): relative change of η̇ in a step that stability holds down
 PATIENCE = 3  # such steps in a row
+FEW = 16  # runs under way for which LSODA, one after the other, is no slower
+HEAVY = 1e6  # multiplications of a Hessian above which that holds for stiff runs in any number
 
 
 @dataclass(slots=True)
@@ -51,6 +56,7 @@ class _Runs:
 
     run: Index
     plan: Index  # which schedule
+    line: Index  # which line of stops
     t: Array
     h: Array
     eta: Array
@@ -71,7 +77,7 @@ class _Runs:
     over: NDArray[np.bool_]
 
     @classmethod
-    def start(cls, run: Index, plan: Index, masses: Masses, dual: Dual) -> _Runs:
+    def start(cls, run: Index, plan: Index, line: Index, masses: Masses, dual: Dual) -> _Runs:
         """Runs at t = 0, about to arrive at stop 0."""
         L, eta = run.size, np.zeros((run.size, dual.r))
 
@@ -81,6 +87,7 @@ class _Runs:
         return cls(
             run=run,
             plan=plan,
+            line=line,
             t=filled(0.0),
             h=filled(0.0),
             eta=eta,
@@ -119,22 +126,22 @@ def integrate_runs(
     dual: Dual,
     factors_list: Sequence[Factors],
     schedules: Sequence[Schedule],
-    outputs: Array,
+    outputs: Sequence[Array],
     rtol: float,
 ) -> Iterator[Path]:
-    """η at the finite times `outputs` for every run, in the order in which they finish.
+    """η of every run at its finite times `outputs`, in the order in which they finish.
 
     Parameters
     ----------
     dual : Dual
     factors_list, schedules : sequences of equal length
-    outputs : (T,) array, ascending
+    outputs : sequence of (T,) arrays, ascending, as many
     rtol : float
         Error of an exponent per step, and of finishing a run by its limit.
     """
-    if not factors_list or dual.r == 0 or outputs.size == 0:  # Z = 0 moves nothing
+    if not factors_list or dual.r == 0:  # Z = 0 moves nothing
         for run, factors in enumerate(factors_list):
-            states, masses = np.zeros((outputs.size, dual.r)), Masses.of([factors], factors.d)
+            states, masses = np.zeros((outputs[run].size, 0)), Masses.of([factors], factors.d)
             yield Path(run, states, masses, Counts(), "")
     else:
         yield from _Ensemble(dual, factors_list, schedules, outputs, rtol).integrate()
@@ -146,46 +153,31 @@ class _Ensemble:
         dual: Dual,
         factors_list: Sequence[Factors],
         schedules: Sequence[Schedule],
-        outputs: Array,
+        outputs: Sequence[Array],
         rtol: float,
     ) -> None:
-        self.dual, self.factors, self.outputs, self.rtol = dual, factors_list, outputs, rtol
+        self.dual, self.factors, self.rtol = dual, factors_list, rtol
         self.clock = Clock(schedules)
+        self.stops = Stops(self.clock, outputs, rtol)
         self.explicit = Explicit(dual, self.clock, rtol)
         self.implicit = Implicit(dual, self.clock, rtol)
         self.enough = 1.8 * np.sqrt(rtol)  # u for which linear decay is exact enough
         self.states: dict[int, list[Array]] = {}
         self.done: list[Path] = []
-        per_run = 8 * (8 * dual.basis.shape[1] + dual.r * (20 + 3 * dual.r + outputs.size))
+        kept = max(times.size for times in self.stops.outputs)
+        per_run = 8 * (8 * dual.basis.shape[1] + dual.r * (20 + 3 * dual.r + kept))
+        # LSODA forms a Hessian for a few steps in a hundred, Rodas5P for each
+        self.heavy = dual.r**2 * dual.basis.shape[1] > HEAVY
         self.capacity = int(np.clip(ROOM // per_run, 1, WIDEST))
-        self._tabulate_stops()
-
-    def _tabulate_stops(self) -> None:
-        """Times at which steps end, by schedule: outputs and breakpoints, then inf."""
-        tables = [
-            np.unique(
-                [0.0, *(t for t in schedule.breakpoints if t < self.outputs[-1]), *self.outputs]
-            )
-            for schedule in self.clock.schedules
-        ]
-        shape = (len(tables), max(table.size for table in tables) + 1)
-        self.stops, self.is_output = np.full(shape, np.inf), np.zeros(shape, dtype=bool)
-        self.settled = np.full(len(tables), np.inf)  # first stop at which the penalty is over
-        for i, (table, schedule) in enumerate(zip(tables, self.clock.schedules, strict=True)):
-            self.stops[i, : table.size] = table
-            self.is_output[i, : table.size] = np.isin(table, self.outputs)
-            quiet = (
-                float(t) for t in table if 4 * schedule.remaining(float(t)) <= 1e-2 * self.rtol
-            )
-            self.settled[i] = next(quiet, np.inf)
 
     def integrate(self) -> Iterator[Path]:
         waiting, total = 0, len(self.factors)
         explicit = implicit = near = self._load(range(0))  # near: about to be finished
         while waiting < total or explicit.run.size or implicit.run.size or near.run.size:
             busy = waiting < total or explicit.run.size > 0
-            enough = max(self.capacity // 8, 1) if busy or implicit.run.size else 1
-            if near.run.size >= enough:
+            few = waiting == total and explicit.run.size + implicit.run.size <= FEW
+            settling = few or not (busy or implicit.run.size)
+            if near.run.size >= (1 if settling else max(self.capacity // 8, 1)):
                 self._finish(near)
                 near = near.take(~near.over)
                 explicit, implicit = (
@@ -193,6 +185,10 @@ class _Ensemble:
                     implicit.join(near.take(near.stiff)),
                 )
                 near = near.take(near.over)
+            elif few or (self.heavy and implicit.run.size):
+                self._part(implicit.join(explicit) if few else implicit)
+                implicit = implicit.take(implicit.over)
+                explicit = explicit.take(explicit.over | (not few))
             elif busy and implicit.run.size < self.capacity:
                 room = self.capacity - explicit.run.size
                 if 4 * room >= self.capacity and waiting < total:
@@ -210,12 +206,30 @@ class _Ensemble:
             yield from self.done
             self.done.clear()
 
+    def _part(self, runs: _Runs) -> None:
+        """Let each of the last few runs go on alone."""
+        for lane, run in enumerate(runs.run):
+            outputs, t = self.stops.outputs[runs.line[lane]], float(runs.t[lane])
+            counts, masses = self._counts(runs, lane), self._masses(runs, lane)
+            states, failure = continue_alone(
+                self.dual,
+                masses,
+                self.clock.schedules[runs.plan[lane]],
+                t,
+                runs.eta[lane],
+                outputs[outputs > t],
+                self.rtol,
+                counts,
+            )
+            self.states[run].append(states)
+            self._conclude(int(run), masses, counts, failure)
+
     def _load(self, numbers: range) -> _Runs:
         run = np.array(numbers, dtype=np.intp)
         for i in numbers:
             self.states[i] = []
         masses = Masses.of([self.factors[i] for i in numbers], self.dual.basis.shape[1])
-        runs = _Runs.start(run, self.clock.plan[run], masses, self.dual)
+        runs = _Runs.start(run, self.clock.plan[run], self.stops.line[run], masses, self.dual)
         self._arrive(runs, np.arange(run.size))
         return runs.take(~runs.over)
 
@@ -230,7 +244,7 @@ class _Ensemble:
 
     def _step(self, runs: _Runs, method: Method) -> NDArray[np.bool_]:
         """One step of every run; whether it ended on a stop."""
-        stop = self.stops[runs.plan, runs.stop]
+        stop = self.stops.times[runs.line, runs.stop]
         left = stop - runs.t
         # stretch by a little, or halve, rather than leave a sliver of a step
         last = runs.h * 1.01 >= left
@@ -252,7 +266,7 @@ class _Ensemble:
         # held down by stability: the slope hardly changes and yet the step can't grow
         change = np.linalg.norm(slope - runs.slope, axis=1)
         slow = change <= STIFF * self.rtol**0.2 * np.linalg.norm(slope, axis=1)
-        slow &= ~shortened & (factor < 2.0) & (self.outputs[-1] - runs.t > 20 * h)
+        slow &= ~shortened & (factor < 2.0) & (self.stops.last[runs.line] - runs.t > 20 * h)
         runs.held = np.where(taken, np.where(slow, runs.held + 1, 0), runs.held)
         runs.stiff |= runs.held >= PATIENCE
 
@@ -270,11 +284,11 @@ class _Ensemble:
 
     def _arrive(self, runs: _Runs, at: Index) -> None:
         """Note the states of the runs `at`, which stand on a stop, and head for the next one."""
-        plan, stop = runs.plan[at], runs.stop[at]
-        output = self.is_output[plan, stop]
+        line, stop = runs.line[at], runs.stop[at]
+        output = self.stops.is_output[line, stop]
         for lane in at[output]:
             self.states[runs.run[lane]].append(runs.eta[lane : lane + 1].copy())
-        ahead = self.stops[plan, stop + 1]
+        ahead = self.stops.times[line, stop + 1]
         for lane in at[np.isinf(ahead)]:
             self._leave(runs, lane)
         runs.stop[at] += 1
@@ -285,7 +299,7 @@ class _Ensemble:
             speed += 4 * self.clock.alphas(runs.plan[fresh], runs.t[fresh])
             runs.h[fresh] = 1e-2 / np.maximum(speed, 1e-300)
             runs.held[fresh] = 0
-        quiet = at[np.isnan(runs.rate[at]) & (runs.t[at] >= self.settled[plan])]
+        quiet = at[np.isnan(runs.rate[at]) & (runs.t[at] >= self.stops.settled[line])]
         if quiet.size:
             masses = self._final_masses(runs).at(quiet)
             _, H = self.dual.linearised(runs.eta[quiet], masses)
@@ -307,7 +321,7 @@ class _Ensemble:
         masses = self._final_masses(runs)
         limit, found, work = find_limits(self.dual, runs.eta, masses, self.rtol)
         u = self.dual.reach * np.linalg.norm(runs.eta - limit, axis=1)
-        ahead = self.stops[runs.plan, runs.stop] - runs.t
+        ahead = self.stops.times[runs.line, runs.stop] - runs.t
         runs.factorizations += work
         runs.far = np.where(found, u + 1 - np.log(self.rtol), np.inf)
         closer = np.where(found, 0.9 * self.enough / np.maximum(u, self.enough), 0.03)
@@ -323,7 +337,8 @@ class _Ensemble:
         error += self._rest(runs, at, tails, masses)
         for i in np.flatnonzero(error <= self.rtol):
             lane = at[i]
-            later = self.outputs[self.outputs > runs.t[lane]] - runs.t[lane]
+            outputs = self.stops.outputs[runs.line[lane]]
+            later = outputs[outputs > runs.t[lane]] - runs.t[lane]
             self.states[runs.run[lane]].append(tails.states(i, runs.eta[lane], later))
             self._leave(runs, lane)
 
@@ -332,7 +347,8 @@ class _Ensemble:
         pairs = zip(runs.plan[at], runs.t[at], strict=True)
         rest = np.array([4 * self.clock.schedules[i].remaining(float(t)) for i, t in pairs])
         p, q = self.dual.parts(tails.limit, masses)
-        return rest_error(rest, (p + q).sum(1), self.dual.reach, self.outputs[-1] - runs.t[at])
+        left = self.stops.last[runs.line[at]] - runs.t[at]
+        return rest_error(rest, (p + q).sum(1), self.dual.reach, left)
 
     def _give_up(self, runs: _Runs) -> None:
         tiny = runs.h <= 4 * np.spacing(runs.t)
@@ -347,12 +363,19 @@ class _Ensemble:
 
     def _leave(self, runs: _Runs, lane: int | np.intp, failure: str = "") -> None:
         runs.over[lane] = True
-        run = int(runs.run[lane])
-        counts = Counts(
+        counts, masses = self._counts(runs, lane), self._masses(runs, lane)
+        self._conclude(int(runs.run[lane]), masses, counts, failure)
+
+    def _conclude(self, run: int, masses: Masses, counts: Counts, failure: str) -> None:
+        states = np.concatenate([np.empty((0, self.dual.r)), *self.states.pop(run)])
+        self.done.append(Path(run, states, masses, counts, failure))
+
+    def _counts(self, runs: _Runs, lane: int | np.intp) -> Counts:
+        return Counts(
             steps=int(runs.steps[lane]),
             derivatives=int(runs.derivatives[lane]),
             factorizations=int(runs.factorizations[lane]),
         )
-        states = np.concatenate([np.empty((0, self.dual.r)), *self.states.pop(run)])
-        masses = Masses(runs.log_p, runs.log_q).at(np.array([lane]))
-        self.done.append(Path(run, states, masses, counts, failure))
+
+    def _masses(self, runs: _Runs, lane: int | np.intp) -> Masses:
+        return Masses(runs.log_p, runs.log_q).at(np.array([lane]))

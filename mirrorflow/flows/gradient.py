@@ -11,29 +11,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.integrate import LSODA
 
 from mirrorflow.checks import Array, InputError
 from mirrorflow.factors import Factors
 from mirrorflow.flows.dual import Dual, Masses
 from mirrorflow.flows.ensemble import Path, integrate_runs
 from mirrorflow.flows.rosenbrock import Counts
-from mirrorflow.flows.trajectory import (
-    Flow,
-    check_schedule,
-    check_times,
-    segments,
-    trajectory,
-)
+from mirrorflow.flows.single import continue_alone
+from mirrorflow.flows.trajectory import Flow, check_schedule, check_times, trajectory
 from mirrorflow.limits.exact import Interpolator, check_pair, interpolator, lasso_limit
 from mirrorflow.limits.paths import interpolators
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 
 __all__ = ["gradient_flow", "gradient_flows"]
-
-MOST_CALLS = 500_000
-HOPELESS = 1e100  # a slope that gets a trial step rejected, but is finite, as LSODA wants it
 
 
 def gradient_flow(
@@ -81,33 +72,28 @@ def gradient_flow(
     check_pair(problem, factors)
     check_schedule(schedule)
     finite, ask_limit, rtol = check_times(times, rtol)
-    system = _Single(Dual(problem), factors, schedule)
-    eta, counts, failure = np.zeros(system.dual.r), Counts(), ""
-    states: list[Array] = []
-    for start, asked, end in segments(finite, schedule):
-        points, eta, failure = _lsoda(system, eta, start, asked, end, rtol, counts)
-        states += points
-        if failure:
-            break
-    eta_path = np.array(states).reshape(len(states), system.dual.r)
-    path = Path(0, eta_path, system.start, counts, failure)
+    dual, masses, counts = Dual(problem), Masses.of([factors], factors.d), Counts()
+    start = np.zeros(dual.r)
+    states, failure = continue_alone(dual, masses, schedule, 0.0, start, finite, rtol, counts)
+    path = Path(0, states, masses, counts, failure)
     limit = _limits(problem, [factors], [schedule])[0] if ask_limit and not failure else None
-    return _flow(problem, system.dual, factors, schedule, finite, path, limit)
+    return _flow(problem, dual, factors, schedule, finite, path, limit)
 
 
 def gradient_flows(
     problem: Regression,
     factors_list: Sequence[Factors],
     schedules: Sequence[Schedule] | Schedule,
-    times: ArrayLike,
+    times: ArrayLike | Sequence[ArrayLike],
     rtol: float = 1e-8,
 ) -> list[Flow]:
     """`gradient_flow` for many runs on one problem, integrated together.
 
-    Each run has a step size of its own, explicit (DOP853) or implicit (Rodas5P), and does not
-    see the others: in another batch or order it differs by rounding only. A run whose penalty is
-    over is finished by linear decay to its limit as soon as the
-    error of that is proven to be below rtol in the exponents (see `arrival`).
+    Each run has a step size of its own, explicit (DOP853) or implicit (Rodas5P). A run whose
+    penalty is over is finished by linear decay to its limit as soon as the error of that is
+    proven to be below rtol in the exponents (see `arrival`). The last few runs under way go on
+    one by one as in `gradient_flow`, which is faster for them: in another batch or order a run
+    is the same to within rtol, not to the bit.
 
     Parameters
     ----------
@@ -115,7 +101,9 @@ def gradient_flows(
     factors_list : sequence of Factors
     schedules : sequence of Schedule, one for each of `factors_list`, or one for all
         Runs that share a schedule are faster than runs that don't.
-    times, rtol
+    times : (T,) floats for all runs, or a sequence with such floats for each run
+        As in `gradient_flow`; runs may differ in T.
+    rtol
         As in `gradient_flow`.
 
     Returns
@@ -125,7 +113,8 @@ def gradient_flows(
     Raises
     ------
     InputError
-        As `gradient_flow`, and if there are neither one nor as many schedules as runs.
+        As `gradient_flow`, and if there are neither one nor as many schedules, or arrays of
+        times, as runs.
 
     Examples
     --------
@@ -147,86 +136,33 @@ def gradient_flows(
         check_pair(problem, factors)
     for schedule in {id(schedule): schedule for schedule in chosen}.values():
         check_schedule(schedule)
-    finite, ask_limit, rtol = check_times(times, rtol)
+    finite, endless, rtol = _times_of_each(times, len(runs), rtol)
     dual = Dual(problem)
-    limits: list[Interpolator | None] = [None] * len(runs)
-    if ask_limit:
-        limits = [*_limits(problem, runs, chosen)]
+    asked = [i for i in range(len(runs)) if endless[i]]
+    found = _limits(problem, [runs[i] for i in asked], [chosen[i] for i in asked])
+    limits = dict(zip(asked, found, strict=True))
     flows: dict[int, Flow] = {}
     for path in integrate_runs(dual, runs, chosen, finite, rtol):
         i = path.run
-        flows[i] = _flow(problem, dual, runs[i], chosen[i], finite, path, limits[i])
-        limits[i] = None
+        limit = limits.pop(i, None)
+        flows[i] = _flow(problem, dual, runs[i], chosen[i], finite[i], path, limit)
     return [flows[i] for i in range(len(runs))]
 
 
-class _Single:
-    """η̇ and its Jacobian of one run, as LSODA wants them."""
-
-    def __init__(self, dual: Dual, factors: Factors, schedule: Schedule) -> None:
-        self.dual, self.schedule = dual, schedule
-        self.start = Masses.of([factors], factors.d)
-        self.first = Masses(self.start.log_p[0], self.start.log_q[0])
-        self.total, self.masses = 0.0, self.first
-
-    def derivative(self, t: float, eta: Array) -> Array:
-        total = float(self.schedule.total(t))
-        if total != self.total:  # with α = 0 it stays
-            self.total, self.masses = total, self.first.after(np.asarray(total))
-        with np.errstate(over="ignore", invalid="ignore"):
-            slope = self.dual.derivative(eta, self.masses)
-        return slope if np.isfinite(slope).all() else np.full_like(slope, HOPELESS)
-
-    def jacobian(self, t: float, eta: Array) -> Array:
-        with np.errstate(over="ignore", invalid="ignore"):
-            masses = self.start.after(np.array([self.schedule.total(t)]))
-            _, H = self.dual.linearised(eta[None], masses)
-        return -np.where(np.isfinite(H[0]), H[0], HOPELESS)
-
-
-def _lsoda(
-    system: _Single,
-    eta: Array,
-    start: float,
-    asked: Array,
-    end: float,
-    rtol: float,
-    counts: Counts,
-) -> tuple[list[Array], Array, str]:
-    """η at the times asked for in [start, end], η at `end`, and why it stopped before, if so."""
-    points = [eta for t in asked if t == start]
-    if end == start or eta.size == 0:
-        return [eta] * asked.size, eta, ""
-    # an error τ in every σ_j η_j moves an exponent by about τ√(r/d), as the rows of V are unit
-    # vectors in R^d: this scaling makes rtol the error of the exponents; 3e-14 is LSODA's least
-    r, d = system.dual.basis.shape
-    tolerance = max(rtol * np.sqrt(d / r), 3e-14)
-    solver = LSODA(
-        system.derivative,
-        start,
-        eta,
-        end,
-        rtol=tolerance,
-        atol=tolerance / system.dual.sigma,
-        jac=system.jacobian,
-    )
-    reason = ""
-    while solver.status == "running" and not reason:
-        reason = solver.step() or ""
-        counts.steps += 1
-        if not np.isfinite(solver.y).all():
-            reason = "the state is no longer finite"
-        elif solver.nfev > MOST_CALLS:
-            reason = f"more than {MOST_CALLS} right-hand sides were needed"
-        elif solver.status != "failed":
-            inside = asked[len(points) :]
-            inside = inside[inside <= solver.t]
-            if inside.size:
-                points += list(solver.dense_output()(inside).T)
-    counts.derivatives += int(solver.nfev)
-    counts.factorizations += int(solver.njev)
-    failure = f"LSODA stopped at t = {solver.t:.6g}: {reason}" if reason else ""
-    return points, solver.y, failure
+def _times_of_each(
+    times: ArrayLike | Sequence[ArrayLike], runs: int, rtol: float
+) -> tuple[list[Array], list[bool], float]:
+    """The finite times of each run, whether it is to reach its limit too, and rtol."""
+    if not isinstance(times, Sequence | np.ndarray) or not len(times) or np.ndim(times[0]) == 0:
+        finite, endless, rtol = check_times(times, rtol)  # type: ignore[arg-type]
+        return [finite] * runs, [endless] * runs, rtol
+    if len(times) != runs:
+        raise InputError(
+            f"times must be one array or as many as factors_list ({runs}), "
+            f"but there are {len(times)}."
+        )
+    checked = [check_times(some, rtol) for some in times]
+    return [finite for finite, _, _ in checked], [endless for _, endless, _ in checked], rtol
 
 
 def _flow(

@@ -67,12 +67,14 @@ def check_times(times: ArrayLike, rtol: float) -> tuple[Array, bool, float]:
     return given[:-1] if endless else given, endless, rtol
 
 
-def segments(times: Array, schedule: Schedule) -> list[tuple[float, Array, float]]:
+def segments(
+    times: Array, schedule: Schedule, since: float = 0.0
+) -> list[tuple[float, Array, float]]:
     """(start, times asked for in [start, end), end) between breakpoints; the last is closed."""
     if times.size == 0:
         return []
     last = float(times[-1])
-    knots = [0.0, *(t for t in schedule.breakpoints if t < last)]
+    knots = [since, *(t for t in schedule.breakpoints if since < t < last)]
     found = []
     for start, end in zip(knots, [*knots[1:], last], strict=True):
         inside = (times >= start) & ((times < end) | (end == last))
