@@ -97,7 +97,7 @@ def _small(value: float) -> str:
 
 def _get(row: pandas.Series, name: str) -> float:
     value = row.get(name, np.nan)
-    return float("nan") if value is None else float(value)
+    return float("nan") if pandas.isna(value) else float(value)
 
 
 def _setting(rows: pandas.DataFrame) -> str:

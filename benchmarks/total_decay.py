@@ -18,10 +18,10 @@ import itertools
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import joblib
 import torch
 from torch import nn
 
@@ -32,6 +32,7 @@ from gpu_bench import data, masks, methods, models
 from gpu_bench.rates import learning_rates
 from gpu_bench.train import Trainer
 from mirrorflow.checks import InputError, number, whole
+from mirrorflow.execution import Failure, carry, crew
 from mirrorflow.results import Folder, Row, Run, code_digest, command_line
 
 METHODS = ("pilot", "spred")
@@ -138,6 +139,10 @@ def runs(given: argparse.Namespace) -> list[Run]:
     return [Run(dict(zip(names, values, strict=True)), digest) for values in grid]
 
 
+def _compute(batch: Sequence[Run]) -> list[Row]:
+    return [compute(run.spec) for run in batch]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Compute what is missing, draw; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -150,17 +155,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("results/total-decay"))
     given = parser.parse_args(arguments)
     try:
+        whole("--jobs", given.jobs, 1)
         grid, folder = runs(given), Folder(given.out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     todo = [run for run in grid if folder.read(run) is None]
-    work = joblib.Parallel(n_jobs=given.jobs, return_as="generator", batch_size=1)(
-        joblib.delayed(compute)(run.spec) for run in todo
-    )
-    for done, (run, row) in enumerate(zip(todo, work, strict=True), 1):
-        folder.write(run, row, {})
-        print(f"{done}/{len(todo)} {run.spec} accuracy at 95 %: {row['cut']:.3f}", file=sys.stderr)
+    with crew(given.jobs) as workers:
+        work = carry(_compute, [[run] for run in todo], workers)
+        for done, ((run,), outcome) in enumerate(work, 1):
+            if isinstance(outcome, Failure):
+                print(f"error: a run failed: {run.spec}\n{outcome.message}", file=sys.stderr)
+                return 1
+            folder.write(run, outcome[0], {})
+            said = f"accuracy at 95 %: {outcome[0]['cut']:.3f}"
+            print(f"{done}/{len(todo)} {run.spec} {said}", file=sys.stderr)
     values = {name: value for name, value in vars(given).items() if name != "out"}
     frame = folder.consolidate(grid, command_line("benchmarks.total_decay"), values)
     print(collapse.report(frame, given.out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 __all__ = ["Captured"]
 
 EAGER_STEPS = 3  # before the capture: cuDNN chooses its kernels, autograd its buffers
+# A capture begins by waiting for the whole device, which is an error while another stream is being
+# captured: where several runs share a process, each on a stream of its own, they take turns.
+TURN = threading.Lock()
 
 
 class Captured:
@@ -17,10 +21,19 @@ class Captured:
 
     The first steps run eagerly on a side stream, as capturing requires; a batch of another shape
     than the captured one does too.
+
+    Parameters
+    ----------
+    step : callable
+        Reads and writes memory that stays where it is.
+    device : torch.device
+        Where all of it lies; it need not be the current one.
     """
 
-    def __init__(self, step: Callable[[Tensor, Tensor], None]) -> None:
-        self.step = step
+    def __init__(self, step: Callable[[Tensor, Tensor], None], device: torch.device) -> None:
+        self.step, self.device = step, device
+        # one stream for all eager steps: the allocator keeps freed memory for each stream apart
+        self.side = torch.cuda.Stream(device)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.calls = 0
         self.images = self.labels = torch.empty(0)
@@ -38,15 +51,16 @@ class Captured:
 
     def _capture(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images.clone(), labels.clone()
-        graph = torch.cuda.CUDAGraph()
         # records without running; what other threads do (pinning memory) must not end it
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self.step(self.images, self.labels)
+        with TURN, torch.cuda.device(self.device):
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=self.side, capture_error_mode="thread_local"):
+                self.step(self.images, self.labels)
         self.graph = graph
 
     def _eager(self, images: Tensor, labels: Tensor) -> None:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        current = torch.cuda.current_stream(self.device)
+        self.side.wait_stream(current)
+        with torch.cuda.stream(self.side):
             self.step(images, labels)
-        torch.cuda.current_stream().wait_stream(side)
+        current.wait_stream(self.side)

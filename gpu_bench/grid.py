@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import AuthenticationError
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mirrorflow import execution
 from mirrorflow.checks import Array, InputError
 from mirrorflow.results import Folder, Row, Run
-from mirrorflow.sweep.runner import worker_processes
 
 if TYPE_CHECKING:
     from gpu_bench.experiment import Place
@@ -30,7 +30,7 @@ __all__ = ["Failure", "Job", "Readings", "execute"]
 
 
 class Failure(NamedTuple):
-    """A run that raised; `refused` where the message is a sentence for the user."""
+    """A run that failed; `refused` where the message is a sentence for the user."""
 
     run: Run
     message: str
@@ -103,18 +103,24 @@ class Readings(Folder):
         readings = []
         for run in runs:
             found = super().read(run)
-            places = len(found[0][next(iter(self._columns))]) if found else 0
+            places = len(found[0][next(iter(self._columns))]) if found else 1
             readings += [_Reading(run.spec, run.digest, place) for place in range(places)]
         return super().consolidate(readings, command, configuration)
 
 
 def execute(
-    job: Job, runs: Sequence[Run], folder: Folder, processes: int, force: bool
+    job: Job,
+    runs: Sequence[Run],
+    folder: Folder,
+    processes: int,
+    force: bool,
+    scheduler: str | None = None,
 ) -> list[Failure]:
-    """Compute every run that is not on disk yet; return those that raised.
+    """Compute every run that is not on disk yet; return those that failed.
 
     A run that was broken off goes on from its last checkpoint. Ctrl-C leaves what is finished on
-    disk and raises KeyboardInterrupt.
+    disk and raises KeyboardInterrupt. `scheduler` is the address of a cluster, which must see the
+    result folder and the data where this machine sees them.
     """
     todo = [run for run in runs if force or folder.read(run) is None]
     job.ranks.agree(" ".join(run.key for run in todo))
@@ -124,10 +130,13 @@ def execute(
     job.ranks.barrier()
     failures: list[Failure] = []
     with _Board(len(runs), len(runs) - len(todo), job.ranks.first) as board:
-        for run, outcome in _outcomes(job, todo, min(processes, len(todo)), board):
+        processes = max(min(processes, len(todo)), 1)
+        for run, outcome in _outcomes(job, todo, processes, scheduler, board):
             board.finish(run.key)
-            if isinstance(outcome, Failure):
-                failures.append(outcome)
+            if isinstance(outcome, execution.Failure):
+                failures.append(Failure(run, outcome.message, outcome.refused))
+                if job.ranks.first and not outcome.refused:
+                    folder.fail(run, outcome.message, outcome.attempts)
             elif job.ranks.first:
                 folder.write(run, *outcome)
                 _checkpoints(job, run).clear()
@@ -140,22 +149,27 @@ def _checkpoints(job: Job, run: Run) -> Any:
     return Checkpoints(job.place.out / "checkpoints", run.key)
 
 
-Outcome = tuple[Row, dict[str, Array]] | Failure
+Result = tuple[Row, dict[str, Array]]
 
 
 def _outcomes(
-    job: Job, runs: Sequence[Run], processes: int, board: _Board
-) -> Iterator[tuple[Run, Outcome]]:
-    if processes < 2:
+    job: Job, runs: Sequence[Run], processes: int, scheduler: str | None, board: _Board
+) -> Iterator[tuple[Run, Result | execution.Failure]]:
+    if job.ranks.size > 1:  # nothing can be repeated by one rank alone
         for run in runs:
-            yield _attempt(job, run, board.show)
+            try:
+                yield run, _compute(job, board.show, run)
+            except InputError as error:
+                yield run, execution.Failure(str(error), 1, True)
         return
-    import joblib
-
-    with _Post(board.show) as post, worker_processes(processes):
-        parallel = joblib.Parallel(n_jobs=processes, return_as="generator_unordered", batch_size=1)
-        work = (joblib.delayed(_attempt_and_post)(job, run, post.address) for run in runs)
-        yield from parallel(work)
+    with contextlib.ExitStack() as stack:
+        compute = functools.partial(_compute_here, job, board.show)
+        if processes > 1 or scheduler is not None:
+            post = stack.enter_context(_Post(board.show))
+            compute = functools.partial(_compute_and_post, job, post.address)
+        workers = stack.enter_context(execution.crew(processes, scheduler))
+        for (run,), outcome in execution.carry(compute, [[run] for run in runs], workers):
+            yield run, outcome if isinstance(outcome, execution.Failure) else outcome[0]
 
 
 Event = tuple[str, str, int, dict[str, Any]]  # key, title, epochs, the epoch's record
@@ -195,41 +209,41 @@ class _Post:
                 self._show(connection.recv())
 
 
-def _attempt_and_post(job: Job, run: Run, address: Address) -> tuple[Run, Outcome]:
+def _compute_and_post(job: Job, address: Address, runs: Sequence[Run]) -> list[Result]:
     try:
         connection = Client(address[0], authkey=address[1])
     except (OSError, EOFError, AuthenticationError):  # nobody listens: compute all the same
-        return _attempt(job, run, lambda _: None)
+        return _compute_here(job, lambda _: None, runs)
     with connection:
 
         def send(event: Event) -> None:
             with contextlib.suppress(OSError):
                 connection.send(event)
 
-        return _attempt(job, run, send)
+        return _compute_here(job, send, runs)
 
 
-def _attempt(job: Job, run: Run, send: Callable[[Event], None]) -> tuple[Run, Outcome]:
+def _compute_here(job: Job, send: Callable[[Event], None], runs: Sequence[Run]) -> list[Result]:
+    return [_compute(job, send, run) for run in runs]
+
+
+def _compute(job: Job, send: Callable[[Event], None], run: Run) -> Result:
     epochs = run.spec["epochs"] * run.spec.get("cycles", 1)
     boards = job.place.tensorboard if job.ranks.first else None
-    try:
-        with warnings.catch_warnings(), _scalars(boards, run) as write:
-            warnings.simplefilter("ignore")  # said once, when the grid was set up
+    with warnings.catch_warnings(), _scalars(boards, run) as write:
+        warnings.simplefilter("ignore")  # said once, when the grid was set up
 
-            def tell(epoch: Any) -> None:
-                record = dataclasses.asdict(epoch)
-                send((run.key, _title(run.spec), epochs, record))
-                write(record)
+        def tell(epoch: Any) -> None:
+            record = dataclasses.asdict(epoch)
+            send((run.key, _title(run.spec), epochs, record))
+            write(record)
 
-            return run, job.compute(run, job.place, job.ranks, tell)
-    except InputError as error:
-        return run, Failure(run, str(error), True)
-    except Exception as error:  # one broken run must not take the others down
-        if job.ranks.size > 1:  # the other ranks wait for this one: end them all
+        try:
+            return job.compute(run, job.place, job.ranks, tell)
+        except Exception as error:
+            if type(error).__name__ == "OutOfMemoryError":
+                raise InputError(_too_large(run.spec)) from None
             raise
-        if type(error).__name__ == "OutOfMemoryError":
-            return run, Failure(run, _too_large(run.spec), True)
-        return run, Failure(run, traceback.format_exc(limit=-3), False)
 
 
 def _too_large(spec: Row) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import zipfile
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from mirrorflow.archives import MAX_BYTES
+from mirrorflow.archives import MAX_BYTES, file_size
 from mirrorflow.checks import InputError
 from mirrorflow.checks import number as check_number
 from mirrorflow.pilot import default_selection
@@ -274,9 +275,11 @@ def load(path: str | PathLike[str], model: nn.Module | None = None) -> dict[str,
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} has {path.stat().st_size} bytes, more than {MAX_BYTES}.")
-        masks = torch.load(path, map_location="cpu", weights_only=True)
+        if (size := file_size(path)) > MAX_BYTES:
+            raise InputError(f"{path} has {size} bytes, more than {MAX_BYTES}.")
+        _check_archive(path)
+        # mapped: no tensor reaches beyond the file, whatever it claims
+        masks = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
     except InputError:
@@ -287,16 +290,46 @@ def load(path: str | PathLike[str], model: nn.Module | None = None) -> dict[str,
         raise InputError(f"{path} is not a readable file of masks ({kind}).") from None
     if not isinstance(masks, dict):
         raise InputError(f"{path} must hold a dict of masks, but it is a {type(masks).__name__}.")
+    for name, mask in masks.items():
+        if isinstance(name, str) and isinstance(mask, Tensor) and not _dense(mask):
+            said = f"{name!r:.80} in {path}"
+            raise InputError(f"{said} must be a dense tensor of zeros and ones, but it is none.")
     weights = None if model is None else prunable(model)
     check_masks(masks, weights)
-    for name, mask in masks.items():
-        # strides may claim more entries than the file holds
-        if mask.layout != torch.strided or mask.numel() > mask.untyped_storage().nbytes():
-            raise InputError(f"{name} in {path} must be a dense tensor, but it is {mask.layout}.")
+    claimed = sum(mask.numel() for mask in masks.values())
+    if claimed > MAX_BYTES:  # they may share their bytes
+        raise InputError(f"{path} claims masks of {claimed} entries, more than {MAX_BYTES}.")
     if weights is not None and weights.keys() - masks.keys():
         lost = sorted(weights.keys() - masks.keys())
         raise InputError(f"{path} must hold a mask for every weight, but {lost[0]} has none.")
-    return masks
+    return {name: mask.clone() for name, mask in masks.items()}
+
+
+def _check_archive(path: Path) -> None:
+    """Raise unless the file is a ZIP as `torch.save` writes it; torch reads past wrong checksums.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        If a member is packed, or its checksum is wrong.
+    """
+    with zipfile.ZipFile(path) as archive:
+        packed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
+        if packed or archive.testzip() is not None:
+            raise zipfile.BadZipFile("packed or damaged")
+
+
+def _dense(mask: Tensor) -> bool:
+    """Whether a boolean tensor has a byte of its own, 0 or 1, for each entry.
+
+    Strides may claim more entries than there are bytes. Other dtypes are not looked into.
+    """
+    if mask.layout != torch.strided or mask.is_nested or mask.device.type != "cpu":
+        return False
+    if mask.dtype != torch.bool or mask.numel() == 0:
+        return True
+    held = mask.numel() <= mask.untyped_storage().nbytes()
+    return held and int(mask.view(torch.uint8).max()) <= 1
 
 
 def kept_count(total: int, sparsity: float) -> int:
@@ -317,20 +350,24 @@ def check_masks(masks: Masks, weights: Mapping[str, Tensor] | None = None) -> No
     if not masks:
         raise InputError("masks must not be empty, but there are none.")
     for name, mask in masks.items():
-        if not isinstance(name, str) or not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        if not isinstance(name, str):
+            kind = type(name).__name__
+            raise InputError(f"masks must be named by text, but one is named by a {kind}.")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             given = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-            raise InputError(f"masks must be boolean tensors, but {name!r} is {given}.")
+            raise InputError(f"masks must be boolean tensors, but {name!r:.80} is {given}.")
         if mask.numel() == 0:
-            raise InputError(f"masks must not be empty, but {name} has shape {tuple(mask.shape)}.")
+            shape = str(tuple(mask.shape))
+            raise InputError(f"masks must not be empty, but {name!r:.80} has shape {shape:.80}.")
         if weights is None:
             continue
         if name not in weights:
             raise InputError(
                 f"masks must be named like the model's weights ({', '.join(list(weights)[:3])}, "
-                f"…), but there is none called {name!r}."
+                f"…), but there is none called {name!r:.80}."
             )
         if mask.shape != weights[name].shape:
             raise InputError(
                 f"the mask of {name} must have its weight's shape {tuple(weights[name].shape)}, "
-                f"but it is {tuple(mask.shape)}."
+                f"but it is {tuple(mask.shape)!s:.80}."
             )

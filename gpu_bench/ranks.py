@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gpu_bench.data.batches import check_device
 from mirrorflow.checks import InputError, whole
+from mirrorflow.execution import end_with
 
 __all__ = ["Ranks"]
 
@@ -68,6 +69,7 @@ class Ranks:
         size, rank, local = _numbers(os.environ)
         if size == 1:
             return cls(device=chosen)
+        end_with(os.getppid())  # torchrun gives ranks a session of their own, which outlives it
         if chosen.type == "cuda":
             devices = torch.cuda.device_count()
             if chosen.index is not None:

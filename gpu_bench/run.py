@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from mirrorflow.checks import InputError
 
 if TYPE_CHECKING:
-    from gpu_bench.grid import Failure
+    from gpu_bench.experiment import Place
+    from gpu_bench.grid import Failure, Readings
     from gpu_bench.ranks import Ranks
     from gpu_bench.settings import Setting
 
@@ -23,11 +26,13 @@ PROTOCOLS = {
     "iterative": "train, cut a fifth of the weights, train again, … (IMP, WR, LRR)",
     "cyclic": "train a mask found at initialisation several times",
     "sculpt": "cyclic training, one cut to the target, one more training",
+    "tune": "choose each method's learning rate and strength on held-out training images",
 }
+WIDTH = 120  # characters of the table that the manifest keeps
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a grid; returns the exit code: 0 done, 1 runs failed, 2 bad input, 130 interrupted."""
+    """Run a grid; returns the exit code: 0 done, 1 runs failed, 2 bad input, 130 or 143 stopped."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words and not words[0].startswith("-") else "one-shot"
     try:
@@ -73,45 +78,52 @@ def run(setting: Setting) -> int:
     from gpu_bench.experiment import load_data
     from gpu_bench.grid import Job, Readings, execute
     from gpu_bench.ranks import Ranks
-    from mirrorflow.results import command_line
+    from gpu_bench.report.units import UNITS
+    from mirrorflow.execution import Stopped, stoppable
+    from mirrorflow.results import command_line, split
 
     ranks = Ranks.join(runs[0].spec["device"])
-    place = _place(setting)
+    where = place(setting)
     if setting.download and ranks.first:
         from gpu_bench import data
 
-        data.load(setting.dataset, place.data_root, download=True)
+        data.load(setting.dataset, where.data_root, download=True)
     ranks.barrier()
-    images = load_data(runs[0].spec, place)  # missing data: said at once
+    images = load_data(runs[0].spec, where)  # missing data: said at once
     size = runs[0].spec["batch_size"]
     images.batches(size, 0, ranks=ranks.size)  # refuses a batch that is larger than the data
     protocol = importlib.import_module(f"gpu_bench.protocols.{setting.protocol.replace('-', '_')}")
     folder = Readings(setting.folder, protocol.COLUMNS)
+    folder.units = UNITS
     command = command_line("gpu_bench.run")
-    job = Job(protocol.compute, place, ranks)
+    job = Job(protocol.compute, where, ranks)
+    farewell = (
+        f"\nInterrupted; finished runs and the epochs of the others are kept. To go on: {command}"
+    )
+    lock = folder.lock() if ranks.first else contextlib.nullcontext()
     try:
-        failures = execute(job, runs, folder, setting.processes(), setting.force)
-    except KeyboardInterrupt:
-        print(
-            f"\nInterrupted; finished runs and the epochs of the others are kept. To go on: "
-            f"{command}",
-            file=sys.stderr,
-        )
-        return 130
-    if ranks.first:
-        frame = folder.consolidate(runs, command, _plain(setting))
-        if len(frame):
-            _show(setting, frame)
+        with stoppable(farewell), lock:
+            failures = execute(
+                job, runs, folder, setting.processes(), setting.force, setting.scheduler
+            )
+            if ranks.first:
+                frame, _ = split(folder.consolidate(runs, command, _plain(setting)))
+                if len(frame):
+                    _show(setting, folder, frame)
+    except KeyboardInterrupt as stop:
+        print(farewell, file=sys.stderr)
+        return stop.code if isinstance(stop, Stopped) else 130
     ranks.leave()
     return _ended(failures, len(runs), ranks)
 
 
-def _place(setting: Setting) -> Any:
+def place(setting: Setting) -> Place:
+    """Return where the runs of a setting find and leave things."""
     from gpu_bench.experiment import Place
 
     mask_file: Path | None = getattr(setting, "mask_file", None)
     return Place(
-        setting.folder,
+        setting.folder if setting.scheduler is None else setting.folder.resolve(),
         None if setting.data_root is None else str(setting.data_root),
         setting.broken_images,
         setting.decoders(),
@@ -120,7 +132,9 @@ def _place(setting: Setting) -> Any:
     )
 
 
-def _show(setting: Setting, frame: Any) -> None:
+def _show(setting: Setting, folder: Readings, frame: Any) -> None:
+    from rich.console import Console
+
     from gpu_bench import report
     from mirrorflow.results import load_paths
 
@@ -128,8 +142,17 @@ def _show(setting: Setting, frame: Any) -> None:
     out = setting.folder
     report.print_table(console, frame)
     drawn = report.figures(out, frame, load_paths(out / "paths.npz"))
+    printed = io.StringIO()
+    report.print_table(Console(width=WIDTH, file=printed), frame)
+    first = frame.iloc[0]
+    said = {
+        "study": setting.protocol,
+        "title": f"{setting.protocol}: {first['dataset']}, {first['model']}",
+        "printed": printed.getvalue(),
+    }
+    folder.conclude(said, drawn)
     names = ["rows.parquet", "paths.npz", "manifest.json", "weights/"]
-    names += [file.name for file in drawn]
+    names += [file.name for file in [*setting.conclude(frame), *drawn]]
     places = f"{frame['key'].nunique()} runs in {out}/: {', '.join(names)}"
     console.print(f"\n{places}", highlight=False, soft_wrap=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import stat
 import zipfile
 import zlib
 from os import PathLike
@@ -15,9 +16,25 @@ from numpy.lib import format as npy
 
 from mirrorflow.checks import InputError
 
-__all__ = ["MAX_BYTES", "read_arrays", "read_table"]
+__all__ = ["MAX_BYTES", "file_size", "read_arrays", "read_table"]
 
-MAX_BYTES = 8 * 2**30  # one array; a larger claim is refused before memory is asked for
+MAX_BYTES = 8 * 2**30  # of all arrays; a larger claim is refused before memory is asked for
+LONGEST_END = 22 + 0xFFFF  # bytes of a ZIP file's last record, with a comment
+UNCOUNTED = 0xFFFF  # by an archive of more members than that, which counts them elsewhere
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a regular file.
+
+    Raises
+    ------
+    OSError
+        If there is none: a pipe would be waited for, a device has no end.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError("it is no regular file")
+    return about.st_size
 
 
 def read_arrays(
@@ -36,7 +53,10 @@ def read_arrays(
     """
     path = Path(path)
     try:
+        count = _count(path, file_size(path))
         with zipfile.ZipFile(path) as archive:
+            if count not in (len(archive.infolist()), UNCOUNTED):
+                raise zipfile.BadZipFile("its directory is damaged")
             members = set(archive.namelist())
             missing = [name for name in required if f"{name}.npy" not in members]
             if missing:
@@ -48,17 +68,33 @@ def read_arrays(
             names = [n for n in (*required, *optional) if f"{n}.npy" in members]
             if every:
                 names = [n.removesuffix(".npy") for n in sorted(members) if n.endswith(".npy")]
-            return {name: _member(archive, name, path) for name in names}
+            arrays: dict[str, np.ndarray] = {}
+            for name in names:
+                left = MAX_BYTES - sum(array.nbytes for array in arrays.values())
+                arrays[name] = _member(archive, name, path, left)
+            return arrays
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
     except InputError:
         raise
     except Exception as error:  # what a damaged archive raises has no end: zlib, tokenize, …
-        raise InputError(f"{path} is not a readable NPZ file ({error}).") from None
+        raise InputError(f"{path} is not a readable NPZ file ({str(error)[:200]}).") from None
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
-    info = archive.getinfo(f"{name}.npy")
+def _count(path: Path, size: int) -> int:
+    """How many members the end of a ZIP file says that its directory lists.
+
+    Nothing else protects the directory: where a bit of its size flips, members are gone.
+    """
+    with path.open("rb") as stream:
+        stream.seek(max(size - LONGEST_END, 0))
+        end = stream.read(LONGEST_END)
+    return int.from_bytes(end[end.rfind(b"PK\5\6") :][10:12], "little")
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path, left: int) -> np.ndarray:
+    """One array of at most `left` bytes."""
+    info, name = archive.getinfo(f"{name}.npy"), name[:200]
     with archive.open(info) as stream:
         try:
             shape, fortran, dtype = _header(stream)
@@ -66,13 +102,13 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError):
             raise
         except Exception as error:
-            raise InputError(f"{name} in {path} is damaged ({str(error)[:120]}).") from None
+            raise InputError(f"{name} in {path} is damaged ({str(error)[:200]}).") from None
         if dtype.kind not in "fiub":
             raise InputError(f"{name} in {path} must hold real numbers, but its dtype is {dtype}.")
-        if size > MAX_BYTES or size > info.file_size:
+        if size > left or size > info.file_size:
             raise InputError(
                 f"{name} in {path} claims shape {shape} ({size} bytes), "
-                f"more than the file holds or {MAX_BYTES} bytes."
+                f"more than the file holds or {left} bytes."
             )
         data = stream.read(size)
         # reading to the end is also what makes zipfile check the member's CRC
@@ -107,8 +143,8 @@ def read_table(path: str | PathLike[str], target: str) -> tuple[np.ndarray, np.n
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} has {path.stat().st_size} bytes, more than {MAX_BYTES}.")
+        if (size := file_size(path)) > MAX_BYTES:
+            raise InputError(f"{path} has {size} bytes, more than {MAX_BYTES}.")
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
             lines, rows = [], []
@@ -118,28 +154,30 @@ def read_table(path: str | PathLike[str], target: str) -> tuple[np.ndarray, np.n
                     rows.append(row)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} is not a readable CSV file ({error}).") from None
     names = [name.strip() for name in rows[0]] if rows else []
     if names.count(target) != 1 or len(names) < 2 or len(rows) < 2:
         raise InputError(
             f"{path} must start with a header that names one column {target!r} and at least one "
-            f"feature, followed by rows; its header is {names[:8]!r}."
+            f"feature, followed by rows; its header is {[name[:40] for name in names[:8]]!r}."
         )
-    table = np.empty((len(rows) - 1, len(names)))
-    for i, row in enumerate(rows[1:]):
+    for line, row in zip(lines, rows, strict=True):  # all, before a table is asked for
         if len(row) != len(names):
             raise InputError(
-                f"{path} row {lines[i + 1]} has {len(row)} entries, "
-                f"but the header has {len(names)}."
+                f"{path} row {line} has {len(row)} entries, but the header has {len(names)}."
             )
+    table = np.empty((len(rows) - 1, len(names)))
+    for i, row in enumerate(rows[1:]):
         for j, entry in enumerate(row):
             try:
                 # Python reads 1_000 as a number; nothing else that writes CSV does
                 table[i, j] = float(entry.replace("_", "?"))
             except ValueError:
                 raise InputError(
-                    f"{path} row {lines[i + 1]}, column {names[j]!r} must be a number, "
+                    f"{path} row {lines[i + 1]}, column {names[j][:40]!r} must be a number, "
                     f"but it is {entry[:40]!r}."
                 ) from None
     at = names.index(target)

@@ -19,14 +19,27 @@ SHORTEST = 1e-50  # of positive times, in flow time
 
 
 class InputError(ValueError):
-    """A value from outside breaks a rule; the message names argument, value and rule."""
+    """A value from outside breaks a rule; the message names argument, value and rule.
+
+    It is one line of printable text, whatever the value was: names and contents of a stranger's
+    files can neither break it nor steer a terminal.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(map(_printable, message)))
+
+
+def _printable(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    return " " if letter.isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 def real_array(name: str, value: ArrayLike, ndim: int, largest: float = np.inf) -> Array:
     """Return `value` as a read-only, finite float64 array with `ndim` axes, none empty."""
     try:
         given = np.asarray(value)
-    except ValueError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{name} must be a rectangular array of real numbers ({error}).") from None
     if given.dtype.kind not in "fiub":
         raise InputError(f"{name} must hold real numbers, but its dtype is {given.dtype}.")
@@ -34,7 +47,8 @@ def real_array(name: str, value: ArrayLike, ndim: int, largest: float = np.inf) 
         raise InputError(f"{name} must have {ndim} axes, but its shape is {given.shape}.")
     if given.size == 0:
         raise InputError(f"{name} must not be empty, but its shape is {given.shape}.")
-    array = np.array(given, dtype=np.float64, order="C")
+    with np.errstate(over="ignore"):  # of longer floats; what is too large is infinite then
+        array = np.array(given, dtype=np.float64, order="C")
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         place = ", ".join(map(str, where))
@@ -47,6 +61,15 @@ def real_array(name: str, value: ArrayLike, ndim: int, largest: float = np.inf) 
         )
     array.flags.writeable = False
     return array
+
+
+def shown(value: Any) -> str:
+    """A value for a message of one line, at most 100 characters."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # a whole number of thousands of digits
+        text = f"a {type(value).__name__} too long to show"
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def vector(name: str, value: ArrayLike, size: int, of: str) -> Array:
@@ -70,23 +93,24 @@ def number(
     try:
         result = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a number, but it is {value!r}.") from None
+        raise InputError(f"{name} must be a number, but it is {shown(value)}.") from None
     inside = (result > low if open_low else result >= low) and result <= high
     if math.isnan(result) or not inside or (math.isinf(result) and not infinite):
         finite = "" if infinite else "finite "
         lower = "" if low == -math.inf else f" {'above' if open_low else 'at least'} {low:g}"
         upper = "" if high == math.inf else f" {'and ' if lower else ''}at most {high:g}"
-        raise InputError(f"{name} must be a {finite}number{lower}{upper}, but it is {value!r}.")
+        said = f"{name} must be a {finite}number{lower}{upper}"
+        raise InputError(f"{said}, but it is {shown(value)}.")
     return result
 
 
 def whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
     """Return `value` as an int in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InputError(f"{name} must be a whole number, but it is {value!r}.")
+        raise InputError(f"{name} must be a whole number, but it is {shown(value)}.")
     if not low <= value <= high:
         upper = "" if high == math.inf else f" and at most {high:g}"
-        raise InputError(f"{name} must be at least {low}{upper}, but it is {value}.")
+        raise InputError(f"{name} must be at least {low}{upper}, but it is {shown(int(value))}.")
     return int(value)
 
 
@@ -94,11 +118,12 @@ def ascending(name: str, value: ArrayLike, *, infinite_end: bool = False) -> Arr
     """Return times: non-negative, strictly ascending, finite (the last may be inf if allowed)."""
     try:
         given = np.asarray(value)
-    except ValueError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{name} must be a list of numbers ({error}).") from None
     if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "fiu":
-        raise InputError(f"{name} must be a non-empty list of numbers, but it is {value!r}.")
-    times = np.array(given, dtype=np.float64)
+        raise InputError(f"{name} must be a non-empty list of numbers, but it is {shown(value)}.")
+    with np.errstate(over="ignore"):
+        times = np.array(given, dtype=np.float64)
     if np.isnan(times).any() or times[0] < 0:
         raise InputError(f"{name} must be at least 0, but it holds {times[~(times >= 0)][0]}.")
     falls = times[1:] <= times[:-1]

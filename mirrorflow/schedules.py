@@ -13,9 +13,23 @@ from typing import Protocol, overload, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.checks import Array, InputError, ascending, number, vector
+from mirrorflow.checks import SHORTEST, Array, InputError, ascending, number, shown, vector
 
 __all__ = ["Constant", "Geometric", "Harmonic", "Piecewise", "Quadratic", "Schedule"]
+
+
+LATEST = 1.0 / SHORTEST  # of flow times: what never ends must have a total until then
+
+
+def _duration(name: str, value: float) -> float:
+    """A positive time, in the range of flow times."""
+    return number(name, number(name, value, 0.0, open_low=True), SHORTEST, LATEST)
+
+
+def _bounded(name: str, total: float) -> None:
+    """Refuse a total that float64 can't hold: the schedule would be another one."""
+    if not math.isfinite(total):
+        raise InputError(f"{name} must be finite in float64, but it is {total}.")
 
 
 @runtime_checkable
@@ -77,13 +91,14 @@ class Constant:
     def __init__(self, alpha: float, stop: float | None = None) -> None:
         object.__setattr__(self, "strength", number("alpha", alpha, 0.0))
         stop = None if stop is None else number("stop", stop, 0.0)
-        object.__setattr__(self, "stop", stop)
+        object.__setattr__(self, "stop", _duration("stop", stop) if stop else stop)
+        _bounded("alpha·stop", self.strength * (LATEST if stop is None else stop))
 
     @classmethod
     def from_total(cls, total: float, stop: float) -> Constant:
         """The constant schedule with A_∞ = `total`, reached at `stop`."""
         total = number("total", total, 0.0)
-        return cls(total / number("stop", stop, 0.0, open_low=True), stop)
+        return cls(total / _duration("stop", stop), stop)
 
     def __repr__(self) -> str:
         return f"Constant(alpha={self.strength!r}, stop={self.stop!r})"
@@ -129,7 +144,9 @@ class _Decaying:
 
     def __init__(self, alpha: float, timescale: float) -> None:
         object.__setattr__(self, "strength", number("alpha", alpha, 0.0))
-        object.__setattr__(self, "timescale", number("timescale", timescale, 0.0, open_low=True))
+        object.__setattr__(self, "timescale", _duration("timescale", timescale))
+        # ln(1 + t/τ) < 512 at all flow times
+        _bounded("alpha·timescale", 512.0 * self.strength * self.timescale)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(alpha={self.strength!r}, timescale={self.timescale!r})"
@@ -161,8 +178,7 @@ class Harmonic(_Decaying):
     def from_total(cls, total: float, timescale: float, by: float) -> Harmonic:
         """The harmonic schedule with A(`by`) = `total`; its A_∞ is inf."""
         total = number("total", total, 0.0)
-        timescale = number("timescale", timescale, 0.0, open_low=True)
-        by = number("by", by, 0.0, open_low=True)
+        timescale, by = _duration("timescale", timescale), _duration("by", by)
         return cls(total / (timescale * math.log1p(by / timescale)), timescale)
 
     @property
@@ -174,7 +190,8 @@ class Harmonic(_Decaying):
 
     def total(self, t):
         reached = np.asarray(t, float) if self.strength > 0 else np.zeros_like(t, float)
-        return self.strength * self.timescale * np.log1p(reached / self.timescale)[()]
+        # α last: ατ may underflow to 0, and 0·∞ is NaN
+        return self.strength * (self.timescale * np.log1p(reached / self.timescale)[()])
 
     def slope(self, t: float) -> float:
         return -self.alpha(t) / (self.timescale + t)
@@ -200,7 +217,7 @@ class Quadratic(_Decaying):
     @classmethod
     def from_total(cls, total: float, timescale: float) -> Quadratic:
         """The quadratic schedule with A_∞ = `total`."""
-        timescale = number("timescale", timescale, 0.0, open_low=True)
+        timescale = _duration("timescale", timescale)
         return cls(number("total", total, 0.0) / timescale, timescale)
 
     @property
@@ -242,6 +259,7 @@ class Geometric:
         if decay >= 1.0:
             raise InputError(f"decay must be below 1, but it is {decay!r}; use Constant instead.")
         object.__setattr__(self, "decay", decay)
+        _bounded("alpha/log(1/decay)", self.total_infinity)
 
     @classmethod
     def from_total(cls, total: float, decay: float) -> Geometric:
@@ -309,17 +327,19 @@ class Piecewise:
             raise InputError(f"alphas must be at least 0, but one is {values.min():g}.")
         object.__setattr__(self, "times", tuple(knots.tolist()))
         object.__setattr__(self, "alphas", tuple(values.tolist()))
+        with np.errstate(over="ignore"):
+            _bounded("the integral of alphas", self._totals[-1] + self.alphas[-1] * LATEST)
 
     @classmethod
     def from_total(cls, total: float, times: ArrayLike, weights: ArrayLike) -> Piecewise:
         """Alphas proportional to `weights`, the last of them 0, scaled to A_∞ = `total`."""
-        shape = cls(times, weights)
-        if shape.alphas[-1] != 0.0 or shape.total_infinity == 0.0:
-            raise InputError(
-                f"weights must end with 0 and hold a positive number, but they are {weights!r}."
-            )
-        scale = number("total", total, 0.0) / shape.total_infinity
-        return cls(times, scale * np.asarray(shape.alphas))
+        given = np.asarray(cls(times, weights).alphas)
+        if given[-1] != 0.0 or not given.any():
+            said = "weights must end with 0 and hold a positive number"
+            raise InputError(f"{said}, but they are {shown(weights)}.")
+        shape = cls(times, given / given.max())
+        largest = number("total", total, 0.0) / shape.total_infinity
+        return cls(times, number("the largest alpha", largest, 0.0) * np.asarray(shape.alphas))
 
     @property
     def total_infinity(self) -> float:

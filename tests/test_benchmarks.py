@@ -383,9 +383,9 @@ def test_the_command_leaves_rows_tables_and_figures(rows: pandas.DataFrame, fold
 
 
 def test_finished_cases_are_not_measured_again(rows: pandas.DataFrame, folder: Path) -> None:
-    before = {file: file.stat().st_mtime_ns for file in (folder / "shards").glob("*.json")}
+    before = {file: file.stat().st_mtime_ns for file in (folder / "shards").glob("*.run")}
     run.benchmark(run.Settings(quick=True, only=("l1",), repetitions=2, out=folder))
-    after = {file: file.stat().st_mtime_ns for file in (folder / "shards").glob("*.json")}
+    after = {file: file.stat().st_mtime_ns for file in (folder / "shards").glob("*.run")}
     assert before == after
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from gpu_bench import data
 from gpu_bench.data import decode
 from mirrorflow.checks import InputError
+from mirrorflow.execution import carry, crew
 
 SIZE = 32
 
@@ -288,14 +288,15 @@ def test_workers_and_ranks_change_nothing(made: Path, workers: int) -> None:
     assert same(joined(tested), joined(alone.evaluation()))
 
 
-def test_workers_start_in_a_process_that_joblib_started(made: Path) -> None:
+def test_workers_start_in_a_worker_process(made: Path) -> None:
     batches = load(made).batches(100, seed=0, workers=0)
-    (found,) = joblib.Parallel(n_jobs=2)([joblib.delayed(in_a_job)(made)])
+    with crew(2) as workers:
+        ((_, (found,)),) = carry(in_a_job, [[made]], workers)
     assert same(found, joined(batches.epoch(0)))
 
 
-def in_a_job(root: Path) -> tuple[Tensor, Tensor]:
-    return joined(load(root).batches(100, seed=0, workers=1).epoch(0))
+def in_a_job(roots: Sequence[Path]) -> list[tuple[Tensor, Tensor]]:
+    return [joined(load(root).batches(100, seed=0, workers=1).epoch(0)) for root in roots]
 
 
 def test_epochs_are_keyed_by_seed_and_number(made: Path) -> None:

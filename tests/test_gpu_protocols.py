@@ -293,7 +293,7 @@ def test_ranks_that_disagree_change_nothing(tmp_path):
     assert [process.returncode for process in started] == [2, 2]
     assert "the ranks must agree on their configuration" in errors[0]
     assert errors[1] == ""
-    assert not list((tmp_path / "out" / "shards").glob("*.json"))
+    assert not list((tmp_path / "out" / "shards").glob("*.run"))
 
 
 # --- image folders ----------------------------------------------------------------------------

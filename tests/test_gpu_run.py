@@ -18,6 +18,7 @@ from gpu_bench import cycles, data, grid, masks, methods, models, report, run
 from gpu_bench.protocols import one_shot
 from gpu_bench.settings import OneShot
 from mirrorflow import results
+from mirrorflow.report import Contents, page
 
 # a tenth of a second per epoch: what the files hold matters here, not how good it is
 QUICK = ["--epochs", "2", "--batch-size", "359", "--jobs", "1", "--sparsities", "0", "0.5", "0.9"]
@@ -91,6 +92,17 @@ def test_every_run_carries_the_theory(frame):
     others = rows.drop(index=["spred", "pilot"])
     assert others["total_spent"].isna().all()
     assert rows.loc["spred", "alpha_first"] == pytest.approx(1.5 / rows.loc["spred", "rate_sum"])
+
+
+def test_the_report_page_has_table_and_figures(finished):
+    contents = Contents.of(finished)
+    assert contents.title == "one-shot: digits, resnet20"
+    names = [figure.name for figure in contents.figures]
+    assert names == ["accuracy.png", "epochs.png", "layers.png"]
+    assert "95 % confidence interval" in contents.text("printed")
+    text = page(contents)
+    assert "mean ± 95 % confidence interval over seeds" in text
+    assert contents.rows.attrs["units"]["training_flops"] == "multiply-adds"
 
 
 def test_no_cut_is_the_trained_network(finished, frame):
@@ -313,7 +325,12 @@ def test_a_run_that_breaks_leaves_the_others(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cycles, "run", breaks)
     assert main(tmp_path, "--methods", "dense", "spred", "--seeds", "1") == 1
     assert "broken on purpose" in capsys.readouterr().err
-    assert set(results.load(tmp_path)["method"]) == {"dense"}
+    rows = results.load(tmp_path)
+    assert set(rows.loc[rows["status"] == "completed", "method"]) == {"dense"}
+    (failed,) = rows[rows["status"] == "failed"].itertuples()
+    assert failed.method == "spred"
+    assert failed.attempts == 3
+    assert "broken on purpose" in failed.message
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
@@ -328,7 +345,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cycles, "run", interrupted)
     assert main(tmp_path, "--methods", "dense", "spred", "--seeds", "1") == 130
     assert "finished runs and the epochs of the others are kept" in capsys.readouterr().err
-    assert len(list((tmp_path / "shards").glob("*.json"))) == 1
+    assert len(list((tmp_path / "shards").glob("*.run"))) == 1
 
 
 def test_interval_is_students():

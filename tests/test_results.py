@@ -1,4 +1,4 @@
-"""Runs on disk: keys, atomic files, damaged shards, consolidation, what load refuses."""
+"""Runs on disk: keys, shards, failures, the lock, atomic files, full disks, consolidation."""
 
 from __future__ import annotations
 
@@ -6,16 +6,34 @@ import hashlib
 import json
 import math
 import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirrorflow import InputError, results
-from mirrorflow.results import Folder, Run, atomic_write, code_digest, load, load_paths
+from gpu_bench import run as vision_cli
+from mirrorflow import InputError
+from mirrorflow.results import (
+    Folder,
+    Run,
+    atomic_write,
+    code_digest,
+    load,
+    load_paths,
+    shard,
+    split,
+)
+from mirrorflow.results.atomic import write_together
+from mirrorflow.sweep import __main__ as cli
 
 identity = settings(deadline=None, max_examples=50, derandomize=True)
 
@@ -35,6 +53,10 @@ def same(row: dict, expected: dict) -> bool:
 
 def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def shard_of(folder: Folder, run: Run = RUN) -> Path:
+    return folder.shards / f"{run.key}.run"
 
 
 # ---- keys
@@ -101,7 +123,7 @@ def test_a_run_comes_back_as_written(tmp_path):
     assert same(row, {**SPEC, **ROW})
     assert sorted(arrays) == ["times", "x"]
     assert all(np.array_equal(arrays[name], ARRAYS[name]) for name in ARRAYS)
-    assert files(tmp_path) == {f"out/shards/{RUN.key}.{suffix}" for suffix in ("json", "npz")}
+    assert files(tmp_path) == {f"out/shards/{RUN.key}.run"}
 
 
 def test_another_configuration_or_code_is_another_run(tmp_path):
@@ -122,82 +144,216 @@ def test_a_shard_under_a_foreign_name_is_not_the_run(tmp_path):
     """The row repeats the configuration, so a copied or colliding file is noticed."""
     folder, other = Folder(tmp_path), Run({**SPEC, "seed": 4}, "code-1")
     folder.write(other, ROW, ARRAYS)
-    for suffix in ("json", "npz"):
-        (folder.shards / f"{other.key}.{suffix}").rename(folder.shards / f"{RUN.key}.{suffix}")
+    (folder.shards / f"{other.key}.run").rename(folder.shards / f"{RUN.key}.run")
     assert folder.read(RUN) is None
 
 
-def test_the_row_is_written_last(tmp_path, monkeypatch):
-    """Its presence means finished: if the paths can't be written there is no row."""
-    folder, written = Folder(tmp_path), []
-    monkeypatch.setattr(results, "atomic_write", lambda path, content: written.append(path.suffix))
-    folder.write(RUN, ROW, ARRAYS)
-    assert written == [".npz", ".json"]
+@identity
+@given(
+    arrays=st.dictionaries(
+        st.text(max_size=6),
+        st.tuples(
+            st.sampled_from(["<f8", ">f4", "<i8", "|u1", "|b1"]),
+            st.lists(st.integers(0, 3), max_size=3),
+        ),
+        max_size=4,
+    )
+)
+def test_arrays_of_any_shape_come_back(arrays):
+    rng = np.random.default_rng(0)
+    given_arrays = {
+        name: (9 * rng.standard_normal(shape)).astype(dtype).astype(dtype)
+        for name, (dtype, shape) in arrays.items()
+    }
+    row, found = shard.decode(shard.encode(SPEC, given_arrays))
+    assert row == SPEC
+    assert list(found) == list(given_arrays)
+    for name, array in given_arrays.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        assert np.array_equal(found[name], array, equal_nan=array.dtype.kind == "f")
 
 
-@pytest.mark.parametrize("suffix", ["json", "npz"])
-def test_no_truncated_or_missing_shard_counts_as_finished(tmp_path, suffix):
+def test_no_truncated_or_missing_shard_counts_as_finished(tmp_path):
     folder = Folder(tmp_path)
     folder.write(RUN, ROW, ARRAYS)
-    path = folder.shards / f"{RUN.key}.{suffix}"
+    path = shard_of(folder)
     content = path.read_bytes()
     for end in range(len(content)):
         path.write_bytes(content[:end])
         assert folder.read(RUN) is None
+    path.write_bytes(content + b" ")
+    assert folder.read(RUN) is None
     path.unlink()
     assert folder.read(RUN) is None
     path.mkdir()
     assert folder.read(RUN) is None
 
 
-@pytest.mark.parametrize("suffix", ["json", "npz"])
-def test_no_damaged_byte_raises(tmp_path, suffix):
-    """A damaged shard is not finished, or what it says is still whole."""
+def test_a_shard_with_a_damaged_byte_is_not_finished(tmp_path):
     folder = Folder(tmp_path)
     folder.write(RUN, ROW, ARRAYS)
-    path = folder.shards / f"{RUN.key}.{suffix}"
+    path = shard_of(folder)
     content = path.read_bytes()
     for at in range(len(content)):
         for flip in (0x02, 0xFF):
             damaged = bytearray(content)
             damaged[at] ^= flip
             path.write_bytes(damaged)
-            finished = folder.read(RUN)
-            if finished is not None and suffix == "npz":
-                for name, array in finished[1].items():
-                    assert np.array_equal(array, ARRAYS[name])
+            assert folder.read(RUN) is None
     path.write_bytes(content)
     assert folder.read(RUN) is not None
 
 
+def forged(body: bytes) -> bytes:
+    """A shard whose digest fits."""
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"", b"null", b"[]", b"3", b'"text"', b"{}", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe"],
-    ids=lambda content: repr(content[:12]),
+    [
+        b"",
+        b"null\n",
+        b"[]\n",
+        b'"text"\n',
+        b"{}\n",
+        b"[" * 100_000 + b"\n",
+        b'{"a":' * 100_000 + b"\n",
+        b"\xff\xfe\n",
+        b'{"row": {}, "arrays": [["x", "|O", [1]]]}\n' + bytes(8),
+        b'{"row": {}, "arrays": [["x", "<U2", [1]]]}\n' + bytes(8),
+        b'{"row": {}, "arrays": [["x", "<f8", [1000000000000000]]]}\n' + bytes(8),
+        b'{"row": {}, "arrays": [["x", "<f8", [0, 1' + b"0" * 30 + b"]]]}\n",
+        b'{"row": {}, "arrays": [["x", "<f8", [-1]]]}\n' + bytes(8),
+        b'{"row": {}, "arrays": [["x", "<f8", [true]]]}\n' + bytes(8),
+        b'{"row": {}, "arrays": [["x", "<f8", [1]]]}\n' + bytes(9),
+        b'{"row": {}, "arrays": [["x", "<f99", [1]]]}\n' + bytes(99),
+        b'{"row": {}, "arrays": [["x", 3, [1]]]}\n' + bytes(8),
+        b'{"row": {}, "arrays": 3}\n',
+        b'{"row": 3, "arrays": []}\n',
+        b'{"row": {}, "arrays": []}' + b" " * shard.LARGEST_ROW + b"\n",
+    ],
+    ids=lambda content: repr(content[:60]),
 )
-def test_rows_that_are_none(tmp_path, content):
+def test_hostile_shards_are_not_runs(content):
+    """Also with a digest that fits: no objects, and no memory for what isn't there."""
+    with pytest.raises(ValueError):  # noqa: PT011  # any sentence: it counts as not finished
+        shard.decode(forged(content))
+
+
+def test_what_could_not_be_read_back_is_not_written(tmp_path):
     folder = Folder(tmp_path)
-    folder.write(RUN, ROW, ARRAYS)
-    (folder.shards / f"{RUN.key}.json").write_bytes(content)
+    with pytest.raises(ValueError, match="x must hold real numbers, but its dtype is object"):
+        folder.write(RUN, ROW, {"x": np.array([{}], dtype=object)})
+    with pytest.raises(ValueError, match="a row must have at most 1048576 bytes"):
+        folder.write(RUN, {"message": "x" * shard.LARGEST_ROW}, {})
     assert folder.read(RUN) is None
 
 
-def test_a_row_beyond_measure_is_not_read(tmp_path):
-    folder = Folder(tmp_path)
-    folder.write(RUN, ROW, ARRAYS)
-    path = folder.shards / f"{RUN.key}.json"
-    path.write_bytes(path.read_bytes() + b" " * results.LARGEST_ROW)
-    assert folder.read(RUN) is None
+# ---- runs that failed
 
 
-def test_pickles_in_a_shard_are_not_loaded(tmp_path):
+def test_a_failed_run_has_a_row_until_it_finishes(tmp_path):
     folder = Folder(tmp_path)
-    folder.write(RUN, ROW, {"x": np.array([{}], dtype=object)})
-    assert folder.read(RUN) is None
-    with pytest.raises(
-        InputError, match=r"x in .* must hold real numbers, but its dtype is object"
-    ):
-        load_paths(folder.shards / f"{RUN.key}.npz")
+    good, bad = Run({**SPEC, "seed": 1}, "d"), Run({**SPEC, "seed": 2}, "d")
+    folder.write(good, {**ROW, "count": 4, "fine": True}, ARRAYS)
+    folder.fail(bad, "ZeroDivisionError: of three attempts", 3)
+    assert folder.read(bad) is None
+    frame = folder.consolidate([bad, good], "", {})
+    pd.testing.assert_frame_equal(load(tmp_path), frame)
+    assert frame["key"].tolist() == [good.key, bad.key]
+    assert frame["count"].dtype == "Int64"
+    done, failed = split(frame)
+    (row,) = failed.dropna(axis=1).to_dict("records")
+    expected = {"status": "failed", "message": "ZeroDivisionError: of three attempts"}
+    kept = {name: value for name, value in bad.spec.items() if value is not None}
+    assert row == {"key": bad.key, **kept, **expected, "attempts": 3}
+    # what is done has the dtypes that it would have alone
+    assert "attempts" not in done
+    assert (done["count"].dtype, done["fine"].dtype) == ("int64", "bool")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["runs"], manifest["failed"]) == (1, 1)
+    folder.write(bad, {**ROW, "status": "failed"}, {})
+    assert not [name for name in files(tmp_path) if "failed" in name]
+    done, failed = split(folder.consolidate([bad, good], "", {}))
+    assert (len(done), len(failed)) == (2, 0)  # a status of the study's own stays
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"spec": 3, "message": "m", "attempts": 3}',
+        b'{"spec": {}, "message": "m", "attempts": 3}',
+        b'{"message": "m", "attempts": 3}',
+        b'{"spec": SPEC, "message": 3, "attempts": 3}',
+        b'{"spec": SPEC, "message": "m", "attempts": "3"}',
+        b'{"spec": SPEC, "message": "m", "attempts": true}',
+        b'{"spec": SPEC, "message": "m", "attempts": 3}' + b" " * shard.LARGEST_ROW,
+    ],
+    ids=lambda content: repr(content[:60]),
+)
+def test_damaged_notes_of_failures_are_no_rows(tmp_path, content):
+    folder = Folder(tmp_path)
+    path = folder.shards / f"{RUN.key}.failed.json"
+    path.write_bytes(content.replace(b"SPEC", json.dumps(SPEC).encode()))
+    assert folder.consolidate([RUN], "", {}).empty
+    path.write_bytes(path.read_bytes()[:50])
+    path.unlink()
+    path.mkdir()
+    assert folder.consolidate([RUN], "", {}).empty
+
+
+# ---- one writer
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from mirrorflow.results import Folder
+with Folder(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_and_a_killed_one_lets_go(tmp_path, capsys):
+    flags = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--out", str(tmp_path)]
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            said = f"--out {tmp_path} is in use by another process; wait until it ends"
+            with pytest.raises(InputError, match=re.escape(said)), Folder(tmp_path).lock():
+                pass
+            assert cli.main(flags) == 2
+            assert f"error: {said}" in capsys.readouterr().err
+            vision = ["--methods", "dense", "--seeds", "1", "--epochs", "1", "--device", "cpu"]
+            assert vision_cli.main([*vision, "--out", str(tmp_path)]) == 2
+            assert f"error: {said}" in capsys.readouterr().err
+            assert not list((tmp_path / "shards").iterdir())  # refused before it computes
+        finally:
+            holder.kill()
+    with Folder(tmp_path).lock():
+        pass
+    with Folder(tmp_path).lock():  # and again
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError("soft")])
+def test_where_nothing_can_be_locked_a_warning_says_so(tmp_path, monkeypatch, error):
+    def acquire(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    entered = []
+    warned = pytest.warns(UserWarning, match=r"can't be locked .*; start no second command")
+    with warned, Folder(tmp_path).lock():
+        entered.append(True)
+    assert entered
 
 
 # ---- atomic files
@@ -224,6 +380,99 @@ def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch, step):
         atomic_write(path, b"new")
     assert path.read_bytes() == b"old"
     assert files(tmp_path) == {"f.bin"}
+
+
+def test_files_that_belong_together_are_replaced_together(tmp_path, monkeypatch):
+    """None while one of them does not fit; and then in order, with only renames in between."""
+    paths = [tmp_path / name for name in ("paths", "rows", "manifest")]
+    write_together(dict.fromkeys(paths, b"old"))
+    happened, sync, replace = [], os.fsync, Path.replace
+
+    def fsync(opened: int) -> None:
+        happened.append("sync")
+        sync(opened)
+        if happened == ["sync"] * 3 and full:
+            raise OSError(28, "No space left on device")
+
+    def renamed(source: Path, target: Path) -> None:
+        happened.append(target.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", renamed)
+    full = True
+    with pytest.raises(InputError, match=r"manifest can't be written \(No space left on device\)"):
+        write_together(dict.fromkeys(paths, b"new"))
+    assert [path.read_bytes() for path in paths] == [b"old"] * 3
+    assert files(tmp_path) == {"paths", "rows", "manifest"}
+    full, happened[:] = False, []
+    write_together(dict.fromkeys(paths, b"new"))
+    assert happened == ["sync"] * 3 + ["paths", "rows", "manifest"]
+    assert [path.read_bytes() for path in paths] == [b"new"] * 3
+
+
+FILL = """
+import sys
+from pathlib import Path
+import numpy as np
+from mirrorflow import InputError
+from mirrorflow.results import Folder, Run
+folder, numbers = Folder(Path(sys.argv[1])), np.random.default_rng(0).standard_normal(2000)
+runs = [Run({"seed": seed}, "d") for seed in range(200)]
+for run in runs[:9]:
+    folder.write(run, {"status": "ok"}, {"x": numbers})
+folder.consolidate(runs[:1], "", {})
+try:
+    for run in runs[9:]:
+        folder.write(run, {"status": "ok"}, {"x": numbers})
+    folder.consolidate(runs, "", {})
+except InputError as error:
+    print(error)
+"""
+
+
+def check_full(folder: Path, said: str, reason: str) -> None:
+    """One sentence with the file and the reason; what was there is whole, nothing is left over."""
+    assert re.fullmatch(rf"\S+ can't be written \({reason}\)\.\n", said), said
+    opened = Folder(folder)
+    runs = [Run({"seed": seed}, "d") for seed in range(200)]
+    found = [opened.read(run) for run in runs]
+    assert all(found[:9])
+    assert load(folder)["seed"].tolist() == [0]
+    assert [p for p in folder.rglob("*") if p.name.startswith(".")] == []
+
+
+def test_a_limit_on_the_size_of_files_is_said(tmp_path):
+    """As on a full disk: the consolidated files don't fit, the runs do."""
+    process = subprocess.run(
+        [sys.executable, "-c", FILL, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+        check=True,
+    )
+    check_full(tmp_path, process.stdout, "File too large")
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said(tmp_path):
+    """On a file system of 1 MB of its own."""
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    mount = ["unshare", "--mount", "sh", "-c"]
+    small = f"mount -t tmpfs -o size=1m tmpfs {disk}"
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*mount, small], capture_output=True).returncode
+    ):
+        pytest.skip("a file system can't be mounted here: not root, or no unshare")
+    script = f'{small} && "$0" -c "$1" {disk}; df --output=avail {disk} | tail -1 >&2; '
+    script += f"cp -a {disk} {kept}"
+    done = subprocess.run(
+        [*mount, script, sys.executable, FILL], capture_output=True, text=True, check=True
+    )
+    check_full(kept, done.stdout, "No space left on device")
+    assert len(list((kept / "shards").iterdir())) < 200  # it was full
 
 
 def test_places_that_cannot_be_written(tmp_path):
@@ -301,7 +550,7 @@ def test_damaged_shards_are_left_out(tmp_path):
     runs = [Run({"seed": seed}, "d") for seed in range(2)]
     for run in runs:
         folder.write(run, ROW, ARRAYS)
-    (folder.shards / f"{runs[0].key}.npz").write_bytes(b"PK")
+    (folder.shards / f"{runs[0].key}.run").write_bytes(b"PK")
     assert folder.consolidate(runs, "", {})["seed"].tolist() == [1]
 
 
@@ -309,58 +558,3 @@ def test_no_finished_run_gives_empty_files(tmp_path):
     assert Folder(tmp_path).consolidate([RUN], "", {}).empty
     assert load(tmp_path).empty
     assert load_paths(tmp_path / "paths.npz") == {}
-
-
-# ---- load
-
-
-def test_load_names_what_is_missing(tmp_path):
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(InputError, match=r"holds no rows\.parquet; has its study finished"):
-            load(folder)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file"):
-        load(tmp_path / "file")
-    with pytest.raises(InputError, match=r"paths\.npz does not exist"):
-        load_paths(tmp_path / "paths.npz")
-
-
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1", b"a,b\n1,2\n", bytes(500)])
-def test_load_refuses_what_is_no_table(tmp_path, content):
-    (tmp_path / "rows.parquet").write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    manifest = {"sha256": {"rows.parquet": digest}}  # a stranger's manifest may fit
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match=r"rows\.parquet is not a readable Parquet file"):
-        load(tmp_path)
-
-
-def test_load_refuses_truncated_tables(tmp_path):
-    folder = Folder(tmp_path)
-    folder.write(RUN, ROW, ARRAYS)
-    folder.consolidate([RUN], "", {})
-    path = tmp_path / "rows.parquet"
-    content = path.read_bytes()
-    for end in range(0, len(content), 97):
-        path.write_bytes(content[:end])
-        with pytest.raises(InputError, match=r"rows\.parquet is not the file that manifest\.json"):
-            load(tmp_path)
-
-
-def test_load_answers_damaged_tables_with_a_table_or_an_input_error(tmp_path):
-    """Thrift, Arrow's metadata and pandas' own JSON all sit in the footer; each can be hit."""
-    folder = Folder(tmp_path)
-    folder.write(RUN, ROW, ARRAYS)
-    folder.consolidate([RUN], "", {})
-    path = tmp_path / "rows.parquet"
-    content, refused = path.read_bytes(), 0
-    for at in range(5, len(content), 17):
-        for flip in (0x01, 0x80):
-            damaged = bytearray(content)
-            damaged[at] ^= flip
-            path.write_bytes(damaged)
-            try:
-                load(tmp_path)
-            except InputError:
-                refused += 1
-    assert refused > 0

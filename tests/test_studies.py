@@ -33,6 +33,7 @@ def test_rows_and_files(regularization):
     assert frame["status"].eq("completed").all()
     assert (regularization / "regularization.png").is_file()
     assert (regularization / "regularization.pdf").is_file()
+    assert set(descents.Regularization.units) <= set(frame.attrs["units"])
     # every schedule spends the total it was built for
     assert frame["total_spent"].to_numpy() == pytest.approx(frame["total"].to_numpy(), rel=1e-9)
     paths = results.load_paths(regularization / "paths.npz")

@@ -20,6 +20,7 @@ PADDING = 4
 # Batches augmented by one set of kernels on CUDA. There a batch's kernels are too short to hide
 # their launches; on a CPU one batch at a time stays in the cache. The numbers don't depend on it.
 CUDA_GROUP = 16
+CUDA_EVALUATION = 2000  # images evaluated at a time on CUDA, at least, for the same reason
 
 
 class Batches:
@@ -124,14 +125,16 @@ class Batches:
             Without: the data set's test images, which are on the device already.
         labels : (N,) int64 Tensor, optional
         batch_size : int, optional
-            Images that a rank yields at a time. Without: as many as in training.
+            Images that a rank yields at a time. Without: as many as in training, on CUDA at least
+            `CUDA_EVALUATION`.
 
         Raises
         ------
         InputError
             If the images' shape or dtype or the number of labels doesn't fit.
         """
-        size = self.per_rank if batch_size is None else whole("batch_size", batch_size, 1)
+        usual = max(self.per_rank, CUDA_EVALUATION if self.device.type == "cuda" else 1)
+        size = usual if batch_size is None else whole("batch_size", batch_size, 1)
         if images is None and labels is None:
             images, labels = self.dataset.test_images, self.dataset.test_labels
         if images is None or labels is None:

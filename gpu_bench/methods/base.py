@@ -12,16 +12,32 @@ network's. All prunable weights lie in one vector, so each of these passes is on
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["Method", "Plan", "Strength"]
+__all__ = ["Grid", "Method", "Plan", "Strength", "around"]
 
 Parameters = tuple[Tensor, ...]
+Grid = tuple[dict[str, float], ...]
+
+
+def around(**values: Sequence[float]) -> Grid:
+    """Return all combinations of the values, the first of each first, then outwards.
+
+    >>> around(lr=(0.1, 0.2), total=(3.0,))
+    ({'lr': 0.1, 'total': 3.0}, {'lr': 0.2, 'total': 3.0})
+    """
+    places = itertools.product(*(range(len(options)) for options in values.values()))
+    return tuple(
+        {name: options[i] for i, (name, options) in zip(place, values.items(), strict=True)}
+        for place in sorted(places, key=sum)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +82,20 @@ class Strength:
 
 
 class Method(ABC):
-    """One parametrization of the prunable weights; subclasses are dataclasses of their options."""
+    """One parametrization of the prunable weights; subclasses are dataclasses of their options.
+
+    Attributes
+    ----------
+    learning_rate : float
+        η where --lr is not given.
+    grid : tuple of dict
+        What `tune` tries, by the names of flags, the likeliest first; every method has the same
+        number of settings, so that each is tuned with the same budget.
+    """
 
     letters: ClassVar[tuple[str, ...]] = ("x",)
     learning_rate: ClassVar[float] = 0.1
+    grid: ClassVar[Grid]
 
     def begin(self, plan: Plan, x: Tensor) -> None:  # noqa: B027  # most need no preparation
         """Learn about the run; x (N,) holds the initial weights. Called before `start`."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gpu_bench.methods.base import Method, Parameters, Plan, Strength
+from gpu_bench.methods.base import Grid, Method, Parameters, Plan, Strength, around
 
 __all__ = ["Continuous"]
 
@@ -38,6 +38,7 @@ class Continuous(Method):
     """
 
     letters: ClassVar[tuple[str, ...]] = ("theta", "s")
+    grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), mask_l1_total=(5e-3, 1e-2, 2e-3))
 
     weight_decay: float = 1e-4
     mask_start: float = 0.0

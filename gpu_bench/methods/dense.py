@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from gpu_bench.methods.base import Method, Parameters
+from gpu_bench.methods.base import Grid, Method, Parameters, around
 
 __all__ = ["Dense"]
 
@@ -14,6 +15,8 @@ __all__ = ["Dense"]
 @dataclass(eq=False)
 class Dense(Method):
     """x = x."""
+
+    grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), weight_decay=(1e-4, 5e-4, 1e-3))
 
     weight_decay: float = 1e-4
 

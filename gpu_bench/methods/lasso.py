@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from gpu_bench.methods.base import Parameters, Plan
+from gpu_bench.methods.base import Grid, Parameters, Plan, around
 from gpu_bench.methods.dense import Dense
 
 __all__ = ["Lasso"]
@@ -26,6 +27,8 @@ class Lasso(Dense):
     l1_total : float
         λ Σ η/(1 − momentum): how far the penalty alone moves a weight (units of x).
     """
+
+    grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), l1_total=(1.0, 2.0, 0.5))
 
     l1: float | None = None
     l1_total: float = 1.0

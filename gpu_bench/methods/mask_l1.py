@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from gpu_bench.methods.base import Parameters, Plan
+from gpu_bench.methods.base import Grid, Parameters, Plan, around
 from gpu_bench.methods.product import Product
 from mirrorflow.pilot import pilot_factors
 
@@ -25,6 +26,8 @@ class MaskL1(Product):
     l1 : float, optional
         λ ≥ 0; None takes `l1_total` / rate_sum, as `Lasso` does.
     """
+
+    grid: ClassVar[Grid] = around(lr=(0.2, 0.1, 0.4), l1_total=(2.0, 4.0, 1.0))
 
     weight_decay: float = 1e-4
     l1: float | None = None

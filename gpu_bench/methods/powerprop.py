@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gpu_bench.methods.base import Method, Parameters
+from gpu_bench.methods.base import Grid, Method, Parameters, around
 
 __all__ = ["Powerprop"]
 
@@ -23,6 +23,7 @@ class Powerprop(Method):
     letters: ClassVar[tuple[str, ...]] = ("theta",)
     # small weights move κ|x|^{(κ−1)/κ} ≪ 1 times slower than in the plain network
     learning_rate: ClassVar[float] = 0.5
+    grid: ClassVar[Grid] = around(lr=(0.5, 0.25, 1.0), weight_decay=(1e-4, 3e-4, 1e-3))
 
     weight_decay: float = 1e-4
     kappa: float = 2.0

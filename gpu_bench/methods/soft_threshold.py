@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gpu_bench.methods.base import Method, Parameters, Plan
+from gpu_bench.methods.base import Grid, Method, Parameters, Plan, around
 
 __all__ = ["SoftThreshold"]
 
@@ -32,6 +32,7 @@ class SoftThreshold(Method):
     """
 
     letters: ClassVar[tuple[str, ...]] = ("theta", "s")
+    grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), str_total=(3.0, 4.0, 2.0))
 
     weight_decay: float = 1e-4
     str_start: float = -8.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from gpu_bench.methods.base import Parameters, Plan, Strength
+from gpu_bench.methods.base import Grid, Parameters, Plan, Strength, around
 from gpu_bench.methods.product import Product
 from mirrorflow.pilot import balanced_factors
 
@@ -27,6 +28,8 @@ class Spred(Product):
     total : float
         A = Σ η_k α/(1 − momentum) over the run.
     """
+
+    grid: ClassVar[Grid] = around(lr=(0.2, 0.1, 0.4), total=(3.0, 6.0, 1.5))
 
     alpha_initial: float | None = None
     total: float = 3.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from gpu_bench.report import one_shot, per_cycle
+from gpu_bench.report import one_shot, per_cycle, tune
 from gpu_bench.report.statistics import interval
 
 if TYPE_CHECKING:
@@ -37,4 +37,4 @@ def screen() -> Console:
 
 
 def _reporter(frame: pandas.DataFrame) -> Any:
-    return one_shot if frame["protocol"].iloc[0] == "one-shot" else per_cycle
+    return {"one-shot": one_shot, "tune": tune}.get(frame["protocol"].iloc[0], per_cycle)

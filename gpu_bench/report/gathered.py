@@ -66,25 +66,29 @@ def gather(folders: Sequence[Path]) -> pandas.DataFrame:
 
 
 def _read(folder: Path) -> _Source:
-    from mirrorflow.results import load
+    from mirrorflow.results import load, split
 
     if not folder.is_dir():
         raise InputError(f"FOLDER must be a result folder, but {folder} is none.")
-    rows = load(folder)
+    rows, _ = split(load(folder))
     if rows.empty:
         raise InputError(f"FOLDER must hold finished runs, but {folder} has no rows.")
     names = list(rows.columns)
     if not {"protocol", "method", "status", "sparsity"} <= set(names):
         raise InputError(f"FOLDER must hold runs of gpu_bench, but {folder} holds other rows.")
+    protocol = rows["protocol"].iloc[0]
+    if protocol not in PROTOCOLS:
+        listed = ", ".join(PROTOCOLS)
+        raise InputError(f"FOLDER must be of {listed}, but {folder} is of {protocol}.")
     if not rows["status"].eq("completed").any():
         raise InputError(f"FOLDER must hold completed runs, but all in {folder} diverged.")
     # a run's configuration stands before its results, which begin with the status
     configuration = names[: names.index("status")]
-    if rows["protocol"].iloc[0] == "one-shot":
+    if protocol == "one-shot":
         # folders of earlier versions don't say what the training cost
         cost = rows.get("training_flops", math.nan)
         rows = rows.assign(epochs_spent=rows["epochs"], training_flops=cost)
-    if rows["protocol"].iloc[0] == "sculpt":
+    if protocol == "sculpt":
         rows = rows[(rows["cycle"] == rows["cycles"]) | (rows["status"] != "completed")]
     return _Source(folder, rows, configuration)
 
@@ -102,7 +106,9 @@ def _check_same_images(sources: Sequence[_Source]) -> None:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or value != value
+    import pandas
+
+    return bool(pandas.isna(value))
 
 
 def _courses(frame: pandas.DataFrame, options: Sequence[str]) -> list[str]:

@@ -117,5 +117,7 @@ def _target(row: dict[Any, Any]) -> str:
     return f"{' to' if row['protocol'] == 'sculpt' else ','} {100 * row['target_sparsity']:g} %"
 
 
-def _given(value: float | None) -> bool:
-    return value is not None and value == value
+def _given(value: Any) -> bool:
+    import pandas
+
+    return not pandas.isna(value)

@@ -5,9 +5,10 @@ from gpu_bench.settings.cyclic import Cyclic
 from gpu_bench.settings.iterative import Iterative
 from gpu_bench.settings.one_shot import OneShot
 from gpu_bench.settings.sculpt import Sculpt
+from gpu_bench.settings.tune import Tune
 
-__all__ = ["SETTINGS", "Cyclic", "Iterative", "OneShot", "Sculpt", "Setting"]
+__all__ = ["SETTINGS", "Cyclic", "Iterative", "OneShot", "Sculpt", "Setting", "Tune"]
 
 SETTINGS: dict[str, type[Setting]] = {
-    kind.protocol: kind for kind in (OneShot, Iterative, Cyclic, Sculpt)
+    kind.protocol: kind for kind in (OneShot, Iterative, Cyclic, Sculpt, Tune)
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -15,10 +15,13 @@ import mirrorflow
 from mirrorflow.checks import InputError, number, whole
 from mirrorflow.results import Row, Run, code_digest
 
+if TYPE_CHECKING:
+    import pandas
+
 __all__ = ["Methods", "Setting", "check_sparsities", "described"]
 
 # what these hold changes no number of a row
-PRESENTATION = ("report/", "grid.py", "run.py", "settings/")
+PRESENTATION = ("report/", "grid.py", "run.py", "settings/", "tuning.py")
 # What is usual for a data set: PAPER's settings for CIFAR and ImageNet (Jacobs & Burkholz 2025),
 # trials on a validation split for the small ones.
 USUAL: dict[str, dict[str, Any]] = {
@@ -168,6 +171,9 @@ class Setting:
     found there are not repeated, and broken off ones go on from their last epoch."""
     jobs: Annotated[int, described("cores / threads; on CUDA and under torchrun 1")] = 0
     """Runs at a time, each in a process of its own."""
+    scheduler: str | None = None
+    """A running cluster instead: tcp://HOST:PORT of a Dask scheduler, ray://HOST:PORT, or ray. It
+    must see --out and the data where this machine does."""
     workers: Annotated[int, described("cores − 1, shared by runs and ranks")] = 0
     """Processes that decode the images of imagenet, for each run and rank."""
     force: bool = False
@@ -190,18 +196,21 @@ class Setting:
         for seed in range(self.seeds):
             for variant in self.variants():
                 for name in dict.fromkeys(chosen):
-                    lr = methods.METHODS[name].learning_rate if self.lr is None else self.lr
-                    # an option that the method doesn't have must not make its run another one
-                    own = {key: used[name].get(key) for key in optional}
-                    own |= {k: given[k] for k in used[name] if given[k] is not None}
-                    # where the first is given the second has no effect
-                    for one, other in EITHER:
-                        if own[one] is not None:
-                            own[other] = None
-                    own["weight_decay"] = self.weight_decay
-                    named = {"lr": lr, "method": name, "seed": seed}
-                    runs.append(Run({**common, **variant, **own, **named}, digest))
+                    for setting in self.settings(name):
+                        own = _own(used[name], optional, {**given, **setting})
+                        if own["lr"] is None:
+                            own["lr"] = methods.METHODS[name].learning_rate
+                        named = {"method": name, "seed": seed}
+                        runs.append(Run({**common, **variant, **own, **named}, digest))
         return runs
+
+    def settings(self, name: str) -> Iterable[Mapping[str, float]]:
+        """Yield what a method's runs have instead of the flags; one set of runs for each."""
+        return ({},)
+
+    def conclude(self, frame: pandas.DataFrame) -> list[Path]:
+        """Write what follows from all rows together; returns the files."""
+        return []
 
     def variants(self) -> Iterator[Row]:
         """Yield what the protocol adds to a run's configuration, once for each of its variants."""
@@ -289,6 +298,8 @@ class Setting:
         whole("--batch-size", self.usual("batch_size"), 1)
         whole("--image-size", self.image_size, 8, 4096)
         whole("--jobs", self.jobs, 0, 1024)
+        if self.scheduler is not None and ranks() > 1:
+            raise InputError("--scheduler must not be given under torchrun, which has its own.")
         whole("--threads", self.threads, 1, 1024)
         whole("--workers", self.workers, 0, 1024)
         if self.lr is not None:
@@ -339,6 +350,18 @@ class Setting:
         """Hash of the code that computes numbers."""
         here = code_digest(Path(__file__).parents[1], PRESENTATION)
         return here + code_digest(Path(mirrorflow.__file__).parent / "pilot", ())
+
+
+def _own(used: Row, optional: Iterable[str], values: Row) -> Row:
+    """Return what of `values` a method reads, which has the options `used` with these defaults."""
+    # an option that the method doesn't have must not make its run another one
+    own = {key: used.get(key) for key in optional}
+    own |= {key: values[key] for key in used if values[key] is not None}
+    # where the first is given the second has no effect
+    for one, other in EITHER:
+        if own[one] is not None:
+            own[other] = None
+    return {**own, "weight_decay": values["weight_decay"], "lr": values["lr"]}
 
 
 def ranks() -> int:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from gpu_bench.settings.base import Setting, check_sparsities, described
+from mirrorflow.checks import InputError
 from mirrorflow.results import Row
 
 __all__ = ["OneShot"]
+
+# what a tuned setting stands for
+STRENGTHS = ("lr", "alpha", "total", "l1", "l1_total", "mask_l1")
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,21 @@ class OneShot(Setting):
 
     sparsities: Annotated[tuple[float, ...] | None, described("1 − 0.8^k, k = 1…25")] = None
     """Fractions of the prunable weights to set to zero, each in [0, 1)."""
+    tuned: Annotated[Path | None, described("the flags decide")] = None
+    """The file tuned.json of `tune`: each method has its best setting of learning rate and
+    strength instead of the flags."""
+
+    def settings(self, name: str) -> Iterable[Mapping[str, float]]:
+        if self.tuned is None:
+            return ({},)
+        from gpu_bench import tuning
+
+        settings = tuning.read(self.tuned, self.dataset, self.usual("model"))
+        if name not in settings:
+            raise InputError(
+                f"--tuned must have a setting of every method, but {self.tuned} has none of {name}."
+            )
+        return (settings[name],)
 
     def variants(self) -> Iterator[Row]:
         from gpu_bench import masks
@@ -34,3 +54,13 @@ class OneShot(Setting):
         super().check()
         if self.sparsities is not None:
             check_sparsities("--sparsities", self.sparsities)
+        if self.tuned is not None:
+            self._decided("--tuned")
+
+    def _decided(self, by: str) -> None:
+        """Raise InputError where a flag says what `by` is to say."""
+        for flag in STRENGTHS:
+            value = getattr(self, flag)
+            if value is not None:
+                words = flag.replace("_", "-")
+                raise InputError(f"--{words} must be left out, {by} decides, but it is {value}.")

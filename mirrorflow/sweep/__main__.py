@@ -6,12 +6,16 @@ import dataclasses
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mirrorflow.checks import InputError
 
 if TYPE_CHECKING:
-    from mirrorflow.sweep.study import Study
+    import pandas
+
+    from mirrorflow.results import Folder
+    from mirrorflow.sweep.study import Study, Summary, Verdict
 
 STUDIES = {
     "theorem23": "Theorem 2.3 on real and synthetic regressions (the default)",
@@ -21,16 +25,22 @@ STUDIES = {
     "sgd": "the same by SGD (Figure 5)",
     "claims": "the ledger: every claim of the theory, with a verdict each",
 }
+REPORT = "report", "an HTML page of a result folder"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a study; returns the exit code: 0 done, 1 runs failed, 2 bad input, 130 interrupted."""
+    """Run a study; returns the exit code: 0 done, 1 runs failed, 2 bad input, 128 + signal."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words and not words[0].startswith("-") else "theorem23"
     warnings.showwarning = _say_warning
     try:
+        if name == REPORT[0]:
+            from mirrorflow.report import command
+
+            return command.main(words)
         if name not in STUDIES:
-            raise InputError(f"STUDY must be one of {', '.join(STUDIES)}, but it is {name!r}.")
+            listed = ", ".join([*STUDIES, REPORT[0]])
+            raise InputError(f"STUDY must be one of {listed}, but it is {name!r}.")
         return run(configure(name, words))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -52,7 +62,7 @@ def configure(name: str, words: list[str]) -> Study:
         "claims": claims.Claims,
     }
     kind = kinds[name]
-    listed = "\n".join(f"  {study}: {text}" for study, text in STUDIES.items())
+    listed = "\n".join(f"  {study}: {text}" for study, text in [*STUDIES.items(), REPORT])
     return tyro.cli(
         kind,
         args=words,
@@ -65,42 +75,78 @@ def run(study: Study) -> int:
     """Compute what is missing, write the results, print the verdicts, draw the figures."""
     runs = study.runs()
 
-    from rich.console import Console
-
-    from mirrorflow.results import Folder, command_line, load_paths
+    from mirrorflow.execution import Stopped, stoppable
+    from mirrorflow.results import Folder, command_line, split
     from mirrorflow.sweep.runner import execute
-    from mirrorflow.sweep.table import print_summary, print_verdicts
 
     folder = Folder(study.out)
+    folder.units = study.units
     command = command_line("mirrorflow.sweep")
+    farewell = f"\nInterrupted; finished runs are kept. To go on: {command}"
     try:
-        failures = execute(study, runs, folder, study.jobs or os.cpu_count() or 1)
-    except KeyboardInterrupt:
-        print(f"\nInterrupted; finished runs are kept. To go on: {command}", file=sys.stderr)
-        return 130
-    frame = folder.consolidate(runs, command, _plain(study))
-    for failed, message in failures[:3]:
-        print(f"error: a run failed: {failed.spec}\n{message}", file=sys.stderr)
-    if len(frame):
-        console = Console()
-        remarks = [study.note, *study.remarks(frame)]
-        summary = study.summary(frame)
-        if summary is not None:
-            print_summary(console, summary)
-        print_verdicts(console, study.title, study.verdicts(frame), remarks)
-        drawn = study.figures(frame, load_paths(study.out / "paths.npz"))
-        names = ["rows.parquet", "paths.npz", "manifest.json", *(file.name for file in drawn)]
-        places = f"{len(frame)} runs in {study.out}/: {', '.join(names)}"
-        console.print(f"\n{places}", highlight=False, soft_wrap=True)
+        with stoppable(farewell), folder.lock():
+            failures = execute(study, runs, folder, study.jobs or os.cpu_count() or 1)
+            frame, _ = split(folder.consolidate(runs, command, _plain(study)))
+            if len(frame):
+                _conclude(study, folder, frame)
+    except KeyboardInterrupt as stop:
+        print(farewell, file=sys.stderr)
+        return stop.code if isinstance(stop, Stopped) else 130
+    for failed, failure in failures[:3]:
+        print(f"error: a run failed: {failed.spec}\n{failure.message}", file=sys.stderr)
     if failures:
         print(f"error: {len(failures)} of {len(runs)} runs failed.", file=sys.stderr)
         return 1
     return 0
 
 
+def _conclude(study: Study, folder: Folder, frame: pandas.DataFrame) -> None:
+    """Print verdicts, draw figures, and keep both for the report."""
+    from rich.console import Console
+
+    from mirrorflow.results import load_paths
+    from mirrorflow.sweep.table import print_summary, print_verdicts
+
+    console = Console()
+    remarks, verdicts = study.remarks(frame), study.verdicts(frame)
+    summary = study.summary(frame)
+    if summary is not None:
+        print_summary(console, summary)
+    print_verdicts(console, study.title, verdicts, [study.note, *remarks])
+    drawn = study.figures(frame, load_paths(study.out / "paths.npz"))
+    folder.conclude(_said(study, verdicts, remarks, summary), drawn)
+    names = ["rows.parquet", "paths.npz", "manifest.json", *(file.name for file in drawn)]
+    places = f"{len(frame)} runs in {study.out}/: {', '.join(names)}"
+    console.print(f"\n{places}", highlight=False, soft_wrap=True)
+
+
+def _said(
+    study: Study, verdicts: Sequence[Verdict], remarks: Sequence[str], summary: Summary | None
+) -> dict[str, Any]:
+    """The same for the manifest, as plain JSON."""
+    from mirrorflow.sweep.table import GOOD
+
+    claims = [
+        {
+            **verdict._asdict(),
+            "value": float(verdict.value),
+            "bound": float(verdict.bound),
+            "expected": verdict.verdict in GOOD,
+        }
+        for verdict in verdicts
+    ]
+    return {
+        "study": type(study).__name__.lower(),
+        "title": study.title,
+        "claims": {"title": study.title, "note": study.note, "claims": claims},
+        "remarks": list(remarks),
+        "summary": None if summary is None else summary._asdict(),
+    }
+
+
 def _plain(study: Study) -> dict[str, Any]:
-    values = dataclasses.asdict(study)
-    return {k: v if isinstance(v, (int, float, list, tuple)) else str(v) for k, v in values.items()}
+    values, kept = dataclasses.asdict(study), (int, float, list, tuple, type(None))
+    return {k: v if isinstance(v, kept) else str(v) for k, v in values.items()}
 
 
 def _say_warning(message: Warning | str, *_: object, **__: object) -> None:

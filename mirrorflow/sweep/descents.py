@@ -8,7 +8,7 @@ the strengths and the unit of k open, and A is what the theory counts.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -83,6 +83,20 @@ class Descents(Study):
         "Distances ‖x − x*‖₂ at the last step, means over the initialisations. In each claim the "
         "value must stay below the bound."
     )
+    units: ClassVar[Mapping[str, str]] = {
+        "noise": "units of y",
+        "beta": "units of x",
+        "step_size": "flow time per step",
+        "steps": "steps",
+        "per": "steps",
+        "alpha": "1/flow time",
+        "diverged_at": "steps",
+        "distance_end": "units of x",
+        "distance_least": "units of x",
+        "loss_end": "units of y²",
+        "flow_distance": "units of x",
+        "limit_distance": "units of x",
+    }
 
     def runs(self) -> list[Run]:
         self._check()

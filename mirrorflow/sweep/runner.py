@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
+import functools
 import sys
-import threading
-import traceback
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -19,24 +15,26 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from threadpoolctl import ThreadpoolController
 
-from mirrorflow.checks import Array
+from mirrorflow.checks import Array, InputError
+from mirrorflow.execution import Failure, carry, crew
 from mirrorflow.results import Folder, Row, Run
 from mirrorflow.sweep.study import Study
 
-__all__ = ["Failure", "execute", "worker_processes"]
-
-Failure = tuple[Run, str]
+__all__ = ["execute"]
 
 
-def execute(study: Study, runs: Sequence[Run], folder: Folder, jobs: int) -> list[Failure]:
-    """Compute every run that is not on disk yet; return those that raised, with their message.
+def execute(
+    study: Study, runs: Sequence[Run], folder: Folder, jobs: int
+) -> list[tuple[Run, Failure]]:
+    """Compute every run that is not on disk yet; return those that failed.
 
-    One BLAS thread per process, so that the numbers don't depend on `jobs`. Ctrl-C leaves what
-    is finished on disk and raises KeyboardInterrupt.
+    Each worker has one BLAS thread, so that the numbers depend neither on `jobs` nor on the
+    study's scheduler. Ctrl-C leaves what is finished on disk and raises KeyboardInterrupt.
     """
     todo = [run for run in runs if study.force or folder.read(run) is None]
-    failures: list[Failure] = []
+    failures: list[tuple[Run, Failure]] = []
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -46,11 +44,16 @@ def execute(study: Study, runs: Sequence[Run], folder: Folder, jobs: int) -> lis
         TimeRemainingColumn(),
         console=Console(file=sys.stderr),
     )
-    with bar:
+    pieces = study.batches(todo)
+    if study.scheduler is None:  # no more processes than there is work
+        jobs = max(min(jobs, len(pieces)), 1)
+    with bar, crew(jobs, study.scheduler) as workers:
         task = bar.add_task("runs", total=len(runs), completed=len(runs) - len(todo))
-        for batch, outcome in _outcomes(study.batches(todo), study.compute, jobs):
-            if isinstance(outcome, str):
-                failures += [(run, outcome) for run in batch]
+        for batch, outcome in carry(functools.partial(_compute, type(study)), pieces, workers):
+            if isinstance(outcome, Failure):
+                for run in batch:
+                    folder.fail(run, outcome.message, outcome.attempts)
+                    failures.append((run, outcome))
             else:
                 for run, (row, arrays) in zip(batch, outcome, strict=True):
                     folder.write(run, row, arrays)
@@ -58,49 +61,21 @@ def execute(study: Study, runs: Sequence[Run], folder: Folder, jobs: int) -> lis
     return failures
 
 
-Compute = Callable[[Sequence[Row]], list[tuple[Row, dict[str, Array]]]]
-Outcome = tuple[list[Run], list[tuple[Row, dict[str, Array]]] | str]
-
-
-def _outcomes(batches: Sequence[list[Run]], compute: Compute, jobs: int) -> Iterator[Outcome]:
-    import joblib
-
-    if jobs == 1 or len(batches) < 2:
-        yield from (_attempt(batch, compute) for batch in batches)
-        return
-    with worker_processes(jobs):
-        parallel = joblib.Parallel(
-            n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs"
+def _compute(kind: type[Study], runs: Sequence[Run]) -> list[tuple[Row, dict[str, Array]]]:
+    if runs[0].digest != _digest_here(kind):
+        raise InputError(
+            "A worker's mirrorflow is not the one of this command; install the same on both."
         )
-        yield from parallel(joblib.delayed(_attempt)(batch, compute) for batch in batches)
+    with _blas(len(sys.modules)).limit(limits=1):
+        return kind.compute([run.spec for run in runs])
 
 
-@contextlib.contextmanager
-def worker_processes(jobs: int) -> Iterator[None]:
-    """Inside, joblib's processes have one BLAS thread each and Ctrl-C reaches this process alone.
-
-    A terminal sends Ctrl-C to the workers too, which would print a traceback each. They inherit
-    that it is ignored when they start, and this process stops them.
-    """
-    import joblib
-
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
-        try:
-            joblib.Parallel(n_jobs=jobs)(joblib.delayed(int)() for _ in range(jobs))
-        finally:
-            if main:
-                signal.signal(signal.SIGINT, before)
-        yield
+@functools.lru_cache(maxsize=1)
+def _blas(modules: int) -> ThreadpoolController:
+    """The loaded libraries; to look for them takes milliseconds, so only after imports."""
+    return ThreadpoolController()
 
 
-def _attempt(batch: list[Run], compute: Compute) -> Outcome:
-    from threadpoolctl import threadpool_limits
-
-    try:
-        with warnings.catch_warnings(), threadpool_limits(1):
-            warnings.simplefilter("ignore")  # said once, when the study was set up
-            return batch, compute([run.spec for run in batch])
-    except Exception:  # one broken run must not take the others down; it is reported by name
-        return batch, traceback.format_exc(limit=-3)
+@functools.cache
+def _digest_here(kind: type[Study]) -> str:
+    return kind.digest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
@@ -21,8 +21,10 @@ __all__ = ["Study", "Summary", "Verdict"]
 
 # what these hold changes no number of a row
 PRESENTATION = (
+    "execution/",
     "plots/",
-    "results.py",
+    "report/",
+    "results/",
     "sweep/__main__.py",
     "sweep/claim_list.py",
     "sweep/runner.py",
@@ -57,12 +59,16 @@ class Study(ABC):
     """Folder for rows.parquet, paths.npz, figures and manifest.json; finished runs found there
     are not repeated."""
     jobs: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: number of cores)")] = 0
-    """Processes."""
+    """Processes on this machine."""
+    scheduler: str | None = None
+    """A running cluster instead: tcp://HOST:PORT of a Dask scheduler, ray://HOST:PORT, or ray."""
     force: bool = False
     """Repeat finished runs."""
 
     title: ClassVar[str]
     note: ClassVar[str]
+    units: ClassVar[Mapping[str, str]] = {}
+    """Columns with a unit and its name; those that end in `_seconds` go without saying."""
 
     @abstractmethod
     def runs(self) -> list[Run]:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -113,6 +113,24 @@ class Theorem23(Study):
         "Worst: the trial with the largest value/bound. Values are relative; paths and limits "
         "are judged from integrated (m, w)."
     )
+    units: ClassVar[Mapping[str, str]] = {
+        "noise": "units of y",
+        "beta": "units of x",
+        "timescale": "flow time",
+        "t_end_asked": "flow time",
+        "t_end": "flow time",
+        "slowest_rate": "1/flow time",
+        "scale_a": "units of x",
+        "loss_end": "units of y²",
+        "norm1_end": "units of x",
+        "distance_to_truth": "units of x",
+        "distance_to_limit": "units of x",
+        "distance_to_min_l1": "units of x",
+        "distance_to_min_l2": "units of x",
+        "limit_to_min_l1": "units of x",
+        "limit_to_min_l2": "units of x",
+        "norm2_limit": "units of x",
+    }
 
     def runs(self) -> list[Run]:
         """Every run of this configuration, the slowest problems first.

@@ -1,0 +1,68 @@
+"""Flags of the choice of each method's learning rate and strength."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from gpu_bench.settings.base import described
+from gpu_bench.settings.one_shot import OneShot
+from mirrorflow.checks import InputError, whole
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Tune"]
+
+
+@dataclass(frozen=True)
+class Tune(OneShot):
+    """Tune each method with the same budget, on images held out of the training images.
+
+    Every method is trained with as many settings of learning rate and strength as every other,
+    from its own list, and cut at each sparsity. The setting with the best mean accuracy over
+    sparsities and seeds goes to OUT/tuned.json, for `one-shot --tuned`. Test images are not read.
+    """
+
+    protocol: ClassVar[str] = "tune"
+
+    seeds: int = 1
+    """Number of seeds (0, 1, …) of every setting."""
+    sparsities: Annotated[tuple[float, ...] | None, described("0.8 0.9 0.95 0.98")] = (
+        0.8,
+        0.9,
+        0.95,
+        0.98,
+    )
+    """Fractions of zeros at which a setting is judged, each in [0, 1)."""
+    validation: float = 0.1
+    """Fraction of the training images held out, above 0: classes in proportion, drawn by the data
+    set's name, the same for every seed and method."""
+    budget: int = 6
+    """Settings of each method, the likeliest of its list first."""
+
+    def settings(self, name: str) -> Iterable[Mapping[str, float]]:
+        from gpu_bench import methods
+
+        return methods.METHODS[name].grid[: self.budget]
+
+    def conclude(self, frame: pandas.DataFrame) -> list[Path]:
+        from gpu_bench import tuning
+
+        path = self.folder / "tuned.json"
+        tuning.write(path, tuning.choose(frame))
+        return [path]
+
+    def check(self) -> None:
+        super().check()
+        from gpu_bench import methods
+
+        if self.tuned is not None:
+            raise InputError(f"--tuned must be left out of tune, but it is {self.tuned}.")
+        self._decided("tune")
+        if self.validation == 0.0:
+            raise InputError("--validation must lie in (0, 1) to tune, but it is 0.")
+        chosen = methods.METHODS if self.methods == ("all",) else self.methods
+        whole("--budget", self.budget, 1, min(len(methods.METHODS[name].grid) for name in chosen))

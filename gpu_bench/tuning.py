@@ -1,0 +1,121 @@
+"""Which setting of a method is best on held-out images, and the file that says so.
+
+tuned.json names the data, the model and how they were split, and for each method its best setting
+by the names of the flags: {"methods": {"spred": {"setting": {"lr": 0.2, "total": 3.0}, …}, …}, …}.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpu_bench import methods
+from mirrorflow.checks import InputError, number
+from mirrorflow.results import Row, atomic_write
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["choose", "read", "scores", "write"]
+
+LARGEST = 2**20  # bytes; eight methods take two thousand
+
+
+def scores(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """Return what each setting reached: one row per method and setting that was tried, in order.
+
+    Columns: `method`; `setting`, a dict by the names of flags; `accuracy`, the mean over
+    sparsities and seeds, NaN where a run diverged; and one column per sparsity, the mean over
+    seeds.
+    """
+    import pandas
+
+    rows = []
+    for name, tried in frame.groupby("method", sort=False):
+        for setting in methods.METHODS[str(name)].grid:
+            same = tried[[*setting]] == pandas.Series(setting)
+            there = tried[same.all(axis=1)]
+            if len(there):
+                # a run that diverged has accuracy NaN, which is kept
+                reached = there.pivot(index="key", columns="sparsity", values="accuracy")
+                means = reached.mean(skipna=False)
+                accuracy = means.mean(skipna=False)
+                rows.append({"method": name, "setting": setting, "accuracy": accuracy, **means})
+    return pandas.DataFrame(rows)
+
+
+def choose(frame: pandas.DataFrame) -> Row:
+    """Return the content of tuned.json: the best setting of each method, the earlier if equal.
+
+    Raises
+    ------
+    InputError
+        If every setting of a method diverged.
+    """
+    table, first = scores(frame), frame.iloc[0]
+    chosen: dict[str, Row] = {}
+    for name, tried in table.groupby("method", sort=False):
+        if tried["accuracy"].isna().all():
+            raise InputError(
+                f"--methods must have a setting that trains, but all {len(tried)} of {name} "
+                f"diverged."
+            )
+        best = tried.iloc[int(tried["accuracy"].argmax())]
+        chosen[str(name)] = {
+            "setting": best["setting"],
+            "accuracy": float(best["accuracy"]),
+            "tried": len(tried),
+            "diverged": int(tried["accuracy"].isna().sum()),
+        }
+    return {
+        **{name: first[name] for name in ("dataset", "model")},
+        **{name: int(first[name]) for name in ("epochs", "batch_size", "validation_seed")},
+        "validation": float(first["validation"]),
+        "seeds": int(frame["seed"].nunique()),
+        "sparsities": sorted(float(sparsity) for sparsity in frame["sparsity"].unique()),
+        "methods": chosen,
+    }
+
+
+def write(path: Path, content: Row) -> None:
+    """Write the file, whole or not at all."""
+    atomic_write(path, json.dumps(content, indent=1).encode())
+
+
+def read(path: Path, dataset: str, model: str) -> dict[str, dict[str, float]]:
+    """Return each method's setting from a file that `write` wrote.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, is of another data set or model, or holds what is no setting.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"more than {LARGEST} bytes")
+        content: Any = json.loads(path.read_bytes())
+        found = {name: dict(entry["setting"]) for name, entry in content["methods"].items()}
+        place = content["dataset"], content["model"]
+    except OSError as error:
+        raise InputError(
+            f"--tuned must be a file, but {path} is none ({error.strerror})."
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"--tuned must be the tuned.json of tune, but {path} is not ({error!r})."
+        ) from None
+    if place != (dataset, model):
+        raise InputError(
+            f"--tuned must be of {dataset} and {model}, but {path} is of {place[0]} and {place[1]}."
+        )
+    for name, setting in found.items():
+        expected = methods.METHODS[name].grid[0] if name in methods.METHODS else {}
+        if not expected or set(setting) != set(expected):
+            raise InputError(
+                f"--tuned must hold settings that tune tries, but {path} has {sorted(setting)} of "
+                f"{name!r}."
+            )
+        for flag, value in setting.items():
+            number(f"{flag} of {name} in {path}", value, 0.0, open_low=flag == "lr")
+    return found

@@ -1,0 +1,97 @@
+"""Who computes: this process, processes beside it, a Dask cluster, a Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+from urllib.parse import urlsplit
+
+from mirrorflow.checks import InputError, whole
+
+__all__ = ["Crew", "crew"]
+
+DASK = ("tcp", "tls", "ws", "wss", "ucx")
+
+
+class Crew(ABC):
+    """Takes a call, gives a future.
+
+    Attributes
+    ----------
+    generation : int
+        How often the workers have been replaced.
+    """
+
+    generation = 0
+
+    @property
+    @abstractmethod
+    def room(self) -> int:
+        """How many calls to have under way."""
+
+    @abstractmethod
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Start a call."""
+
+    def is_death(self, error: BaseException) -> bool:
+        """Whether a future's exception says that its worker died."""
+        return False
+
+    def renew(self, generation: int) -> None:  # noqa: B027  # most crews do it themselves
+        """Replace the workers of that generation, after one of them died."""
+
+    @abstractmethod
+    def dismiss(self) -> None:
+        """End at once; what is under way is lost."""
+
+
+@contextlib.contextmanager
+def crew(jobs: int, scheduler: str | None = None) -> Iterator[Crew]:
+    """The workers for as long as the context lasts.
+
+    Parameters
+    ----------
+    jobs : int
+        Processes on this machine, each with one BLAS thread; 1 computes in this process.
+    scheduler : str, optional
+        Instead: address of a running cluster, tcp://HOST:PORT of a Dask scheduler, ray://HOST:PORT
+        of a Ray one, or "ray" for the Ray of this machine.
+
+    Raises
+    ------
+    InputError
+        If the address is none, its package isn't installed, or nobody answers there.
+    """
+    whole("jobs", jobs, 1)
+    found = _made(jobs, scheduler)
+    try:
+        yield found
+    finally:
+        found.dismiss()
+
+
+def _made(jobs: int, scheduler: str | None) -> Crew:
+    if scheduler is None:
+        if jobs == 1:
+            from mirrorflow.execution.here import Here
+
+            return Here()
+        from mirrorflow.execution.processes import Processes
+
+        return Processes(jobs)
+    scheme = urlsplit(scheduler).scheme
+    if scheduler == "ray" or scheme == "ray":
+        from mirrorflow.execution.on_ray import OnRay
+
+        return OnRay(scheduler)
+    if scheme in DASK:
+        from mirrorflow.execution.on_dask import OnDask
+
+        return OnDask(scheduler)
+    raise InputError(
+        f"--scheduler must be tcp://HOST:PORT of a Dask scheduler, ray://HOST:PORT or 'ray', "
+        f"but it is {scheduler!r}."
+    )

@@ -1,0 +1,53 @@
+"""The workers of a running Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+from mirrorflow.checks import InputError
+from mirrorflow.execution.crews import Crew
+
+__all__ = ["OnDask"]
+
+PATIENCE = 10  # seconds to connect
+
+
+class OnDask(Crew):
+    """Dask repeats the calls of a worker that dies elsewhere, and gives up after four deaths."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            from distributed import Client
+        except ImportError:
+            raise InputError(
+                f"--scheduler {address} needs Dask; pip install 'dask[distributed]'."
+            ) from None
+        try:
+            self._client = Client(address, timeout=PATIENCE, set_as_default=False)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"--scheduler must be the address of a Dask scheduler, but {address} does not "
+                f"answer ({type(error).__name__})."
+            ) from None
+        self._executor = self._client.get_executor(pure=False)
+
+    @property
+    def room(self) -> int:
+        return 2 * max(len(self._client.nthreads()), 1)
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        future: Future[Any] = self._executor.submit(function, *args)
+        return future
+
+    def is_death(self, error: BaseException) -> bool:
+        from distributed import KilledWorker
+
+        if isinstance(error, CancelledError) or self._client.status != "running":
+            raise InputError("The Dask scheduler is gone; finished runs are kept.") from error
+        return isinstance(error, KilledWorker)
+
+    def dismiss(self) -> None:
+        self._executor.shutdown(wait=False)
+        self._client.close(timeout=1)

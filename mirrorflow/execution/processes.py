@@ -1,0 +1,65 @@
+"""Processes on this machine, by loky."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from loky import ProcessPoolExecutor
+from loky.process_executor import ShutdownExecutorError
+
+from mirrorflow.execution.crews import Crew
+from mirrorflow.execution.orphans import end_with
+
+__all__ = ["Processes"]
+
+LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+
+
+class Processes(Crew):
+    """`jobs` processes with one BLAS thread each."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self._executor = self._start()
+
+    @property
+    def room(self) -> int:
+        return 2 * self.jobs  # a worker that is done finds its next call waiting
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self.jobs, initializer=_settle, initargs=(os.getpid(),), env=dict.fromkeys(LIMITS, "1")
+        )
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        try:
+            return self._executor.submit(function, *args)
+        except BrokenProcessPool as error:  # a death that nobody has noticed yet
+            future: Future[Any] = Future()
+            future.set_exception(error)
+            return future
+
+    def is_death(self, error: BaseException) -> bool:
+        # the calls of a broken pool that its replacement overtook end with one of the others
+        return isinstance(error, BrokenProcessPool | ShutdownExecutorError | CancelledError)
+
+    def renew(self, generation: int) -> None:
+        if generation == self.generation:  # one death breaks the pool, and every call in it
+            self.dismiss()
+            self._executor = self._start()
+            self.generation += 1
+
+    def dismiss(self) -> None:
+        self._executor.shutdown(kill_workers=True)
+
+
+def _settle(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end when it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with(parent)

@@ -1,0 +1,50 @@
+"""Command line of the page: python -m mirrorflow.sweep report FOLDER."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+__all__ = ["Report", "main"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a result folder's report: one HTML file that opens without a network.
+
+    Takes folders of every study and of gpu_bench.
+    """
+
+    folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
+    """Result folder (--out of a study)."""
+    page: Annotated[
+        Path | None, tyro.conf.arg(help_behavior_hint="(default: report.html in FOLDER)")
+    ] = None
+    """File to write."""
+
+
+def main(words: list[str]) -> int:
+    """Write the page; returns the exit code 0.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no whole results, or the page can't be written.
+    """
+    options = tyro.cli(
+        Report, args=words, prog="python -m mirrorflow.sweep report", description=Report.__doc__
+    )
+
+    from mirrorflow.report import Contents, page
+    from mirrorflow.results import atomic_write
+
+    contents = Contents.of(options.folder)
+    place = options.page or options.folder / "report.html"
+    atomic_write(place, page(contents).encode())
+    print(f"{place}: rows {len(contents.rows)}, figures {len(contents.figures)}")
+    for sentence in contents.left_out:
+        print(f"left out: {sentence}")
+    return 0

@@ -1,0 +1,174 @@
+"""What a result folder says of itself, taken from its manifest with nothing believed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mirrorflow.report.markup import plain
+from mirrorflow.results import load, read_manifest, split
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Claim", "Contents", "Figure"]
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\.png")
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+LARGEST_FIGURES = 3 * 2**20  # bytes of all figures; a page stays below 5 MB with them
+LARGEST_SIDE = 20_000  # pixels
+ENTRIES = 500  # of any list
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One line of the verdicts; numbers that are none are NaN."""
+
+    claim: str
+    trials: str
+    value: float
+    bound: float
+    verdict: str
+    expected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A PNG file that is the one which the manifest names; sides in pixels."""
+
+    name: str
+    sha256: str
+    content: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A folder's manifest, rows and figures.
+
+    Attributes
+    ----------
+    rows, failed : DataFrame
+        Of runs that finished, and of runs that failed; see `mirrorflow.results.split`.
+    left_out : list of str
+        Sentences on figures that are not shown.
+    """
+
+    folder: str
+    manifest: dict[str, Any]
+    rows: pandas.DataFrame
+    failed: pandas.DataFrame
+    figures: list[Figure]
+    left_out: list[str]
+
+    @classmethod
+    def of(cls, folder: Path) -> Contents:
+        """Read a folder.
+
+        Raises
+        ------
+        InputError
+            If it holds no whole rows and manifest.
+        """
+        rows, failed = split(load(folder))
+        manifest = read_manifest(folder)
+        figures, left_out = _figures(folder, mapping(manifest.get("figures")))
+        name = folder.resolve().name
+        return cls(name, manifest, rows, failed, figures, left_out)
+
+    def text(self, name: str) -> str:
+        """An entry of the manifest as text; empty where there is none."""
+        value = self.manifest.get(name)
+        return value if isinstance(value, str) else ""
+
+    @property
+    def title(self) -> str:
+        return self.text("title") or self.folder
+
+    @property
+    def claims(self) -> list[Claim]:
+        entries = mapping(self.manifest.get("claims")).get("claims")
+        found = []
+        for entry in map(mapping, listing(entries)):
+            trials = plain(entry.get("trials"))
+            value, bound = number(entry.get("value")), number(entry.get("bound"))
+            words = plain(entry.get("claim")), plain(entry.get("verdict"))
+            expected = entry.get("expected") is True
+            found.append(Claim(words[0], trials, value, bound, words[1], expected))
+        return found
+
+    @property
+    def note(self) -> str:
+        note = mapping(self.manifest.get("claims")).get("note")
+        return note if isinstance(note, str) else ""
+
+    @property
+    def remarks(self) -> list[str]:
+        return [plain(entry) for entry in listing(self.manifest.get("remarks"))]
+
+    def pairs(self, name: str) -> list[tuple[str, Any]]:
+        """A mapping of the manifest as pairs."""
+        return list(mapping(self.manifest.get(name)).items())[:ENTRIES]
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """`value` if it is a mapping, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def listing(value: Any) -> list[Any]:
+    """The first entries of `value` if it is a list, or none."""
+    return value[:ENTRIES] if isinstance(value, list) else []
+
+
+def number(value: Any) -> float:
+    """`value` as a float; NaN if it is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return float("nan")
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
+
+
+def _figures(folder: Path, named: dict[str, Any]) -> tuple[list[Figure], list[str]]:
+    """The PNG files among those named that are what the manifest says, up to a size."""
+    figures, left_out, left = [], [], LARGEST_FIGURES
+    for name, digest in list(named.items())[:ENTRIES]:
+        if not name.endswith(".png"):
+            continue
+        shown = plain(name, 100)
+        if not NAME.fullmatch(name):
+            left_out.append(f"{shown} is no plain name of a PNG file.")
+            continue
+        figure = _figure(folder / name, digest)
+        if figure is None:
+            left_out.append(f"{shown} is not the PNG file that the manifest describes.")
+        elif len(figure.content) > left:
+            left_out.append(f"{shown} has {len(figure.content)} bytes, too many for this page.")
+        else:
+            figures.append(figure)
+            left -= len(figure.content)
+    return figures, left_out
+
+
+def _figure(path: Path, digest: Any) -> Figure | None:
+    try:
+        # a link may lead out of the folder; a larger file would be left out all the same
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > 16 * LARGEST_FIGURES:
+            return None
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(content).hexdigest() != digest:
+        return None
+    if content[:8] != SIGNATURE or content[12:16] != b"IHDR" or len(content) < 24:
+        return None
+    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
+        return None
+    return Figure(path.name, digest, content, width, height)

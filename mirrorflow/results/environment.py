@@ -1,0 +1,74 @@
+"""Where numbers come from: versions, processor, commit, command."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["command_line", "environment"]
+
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "cvxpy",
+    "clarabel",
+    "torch",
+    "scikit-learn",
+    "matplotlib",
+    "pandas",
+    "pyarrow",
+)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor and commit that the numbers come from."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *words],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def command_line(module: str) -> str:
+    """The command that ran, as one would type it."""
+    return " ".join(["python -m", module, *sys.argv[1:]])

@@ -1,0 +1,204 @@
+"""A result folder opened for writing: runs as they finish, then all of a command's rows."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mirrorflow.archives import MAX_BYTES
+from mirrorflow.checks import Array, InputError
+from mirrorflow.results import shard
+from mirrorflow.results.atomic import atomic_write, write_together
+from mirrorflow.results.environment import environment
+from mirrorflow.results.run import Row, Run
+from mirrorflow.results.table import as_frame, as_table
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Folder"]
+
+PATIENCE = 2.0  # seconds that the ranks of a command that was killed may take to end
+
+
+class Folder:
+    """A result folder opened for writing.
+
+    Attributes
+    ----------
+    units : mapping of str to str
+        Columns of its rows and their units, besides those that end in `_seconds`.
+
+    Raises
+    ------
+    InputError
+        If the folder can't be made or written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.shards = path, path / "shards"
+        self.units: Mapping[str, str] = {}
+        self._manifest: dict[str, Any] = {}
+        try:
+            self.shards.mkdir(parents=True, exist_ok=True)
+            probe = self.shards / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"--out must be a folder that can be written to, but {path} is not "
+                f"({error.strerror})."
+            ) from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one writer; the system lets go of it if the process is killed.
+
+        Where the file system knows no locks a warning says so, and nothing is held.
+
+        Raises
+        ------
+        InputError
+            If another process holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            raise InputError(
+                f"--out {self.path} is in use by another process; wait until it ends, or give "
+                "--out a folder of its own."
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            said = f"{self.path} can't be locked ({error}); start no second command on it."
+            warnings.warn(said, stacklevel=3)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write(self, run: Run, row: Row, arrays: Mapping[str, Array]) -> None:
+        """Put a finished run on disk, and forget that it failed before."""
+        atomic_write(self._finished(run), shard.encode({**run.spec, **row}, arrays))
+        with contextlib.suppress(OSError):
+            self._failed(run).unlink()
+
+    def read(self, run: Run) -> tuple[Row, dict[str, Array]] | None:
+        """The finished run, or None; a shard that can't be read counts as not finished."""
+        path = self._finished(run)
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                return None
+            row, arrays = shard.decode(path.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return (row, arrays) if run.made(row) else None
+
+    def fail(self, run: Run, message: str, attempts: int) -> None:
+        """Note that a run raised `message` in its last of `attempts`; it is not finished."""
+        failure = {"spec": run.spec, "message": message, "attempts": attempts}
+        atomic_write(self._failed(run), json.dumps(failure).encode())
+
+    def consolidate(
+        self, runs: Iterable[Run], command: str, configuration: Mapping[str, Any]
+    ) -> pandas.DataFrame:
+        """Write rows.parquet, paths.npz and manifest.json from what is on disk of `runs`.
+
+        A run that failed and has not finished since gives a row of its own: its configuration,
+        `status` "failed", `message` and `attempts`; see `split`.
+        """
+        import pyarrow.parquet
+
+        rows, failed, paths = [], [], {}
+        for run in runs:
+            finished = self.read(run)
+            if finished is not None:
+                row, arrays = finished
+                rows.append({"key": run.key, **row})
+                paths.update({f"{run.key}/{name}": array for name, array in arrays.items()})
+            elif (failure := self._failure(run)) is not None:
+                failed.append(failure)
+        table = as_table([*rows, *failed], self.units)
+        stream = io.BytesIO()
+        pyarrow.parquet.write_table(table, stream)
+        files = {"paths.npz": _npz(paths), "rows.parquet": stream.getvalue()}
+        self._manifest = {
+            "command": command,
+            "configuration": dict(configuration),
+            "runs": len(rows),
+            "failed": len(failed),
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "environment": environment(),
+            "sha256": {name: _sha256(content) for name, content in files.items()},
+        }
+        files["manifest.json"] = _json(self._manifest)
+        # renamed together: who reads in between sees one command's rows with its manifest
+        write_together({self.path / name: content for name, content in files.items()})
+        return as_frame(table)
+
+    def conclude(self, conclusions: Mapping[str, Any], figures: Sequence[Path]) -> None:
+        """Add to the manifest what the command made of its rows, after `consolidate`.
+
+        Parameters
+        ----------
+        conclusions : mapping
+            `study` and `title`; `claims` (`title`, `note` and `claims`, a list of `claim`,
+            `trials`, `value`, `bound`, `verdict` and whether that was `expected`), `remarks`,
+            `summary` (`title`, `headings`, `rows`) or `printed` (a table as text), as far as
+            there are any.
+        figures : sequence of Path
+            Files in the folder; the manifest gets the SHA-256 of each under its name.
+        """
+        drawn = {figure.name: _sha256(figure.read_bytes()) for figure in figures}
+        self._manifest |= {**conclusions, "figures": drawn}
+        atomic_write(self.path / "manifest.json", _json(self._manifest))
+
+    def _finished(self, run: Run) -> Path:
+        return self.shards / f"{run.key}.run"
+
+    def _failed(self, run: Run) -> Path:
+        return self.shards / f"{run.key}.failed.json"
+
+    def _failure(self, run: Run) -> Row | None:
+        """The row of a run that failed; None where there is no whole note of it."""
+        path = self._failed(run)
+        try:
+            if path.stat().st_size > shard.LARGEST_ROW:
+                return None
+            noted = json.loads(path.read_bytes())
+            spec, message, attempts = (noted[name] for name in ("spec", "message", "attempts"))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        whole = isinstance(message, str) and type(attempts) is int
+        if not whole or not run.made(spec):
+            return None
+        # lists are settings of a whole run that its rows hold entry by entry
+        plain = {k: v for k, v in run.spec.items() if not isinstance(v, list | tuple | dict)}
+        failure = {"status": "failed", "message": message, "attempts": attempts}
+        return {"key": run.key, **plain, **failure}
+
+
+def _npz(arrays: Mapping[str, Array]) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **dict(arrays))  # type: ignore[arg-type]  # numpy's stub
+    return stream.getvalue()
+
+
+def _json(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, indent=2).encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

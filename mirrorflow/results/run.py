@@ -1,0 +1,48 @@
+"""What a run is called: the hash of its configuration and of the code that computes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Row", "Run", "code_digest"]
+
+Row = dict[str, Any]  # of str, int, float, bool and None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One unit of work: a configuration without what doesn't change its numbers."""
+
+    spec: Row
+    digest: str
+
+    @property
+    def key(self) -> str:
+        """Hash of specification and code: the run's name on disk."""
+        text = json.dumps([self.spec, self.digest], sort_keys=True, allow_nan=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def made(self, row: Any) -> bool:
+        """Whether `row` repeats this configuration; NaN equals NaN."""
+        return isinstance(row, dict) and all(
+            name in row and (row[name] == value or (row[name] != row[name] and value != value))
+            for name, value in self.spec.items()
+        )
+
+
+def code_digest(folder: Path, leave_out: Iterable[str]) -> str:
+    """SHA-256 over the Python files in `folder` that compute numbers.
+
+    `leave_out` names files and folders ("plots/") that don't.
+    """
+    skip, digest = tuple(leave_out), hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        if not name.startswith(skip):
+            digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

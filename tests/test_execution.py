@@ -1,0 +1,195 @@
+"""Work goes out to processes and comes back, whatever happens to them on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import work
+
+import mirrorflow as mf
+from mirrorflow.execution import Failure, carry, crew, stoppable
+
+HERE = Path(__file__).parent
+
+
+def carried(tasks, folder, jobs, size=1):
+    """What became of each number, and how often it was tried."""
+    items = [(str(folder), task, number) for number, task in enumerate(tasks)]
+    pieces = [items[i : i + size] for i in range(0, len(items), size)]
+    found = {}
+    with crew(jobs) as workers:
+        for piece, outcome in carry(work.perform, pieces, workers):
+            for place, item in enumerate(piece):
+                assert item[2] not in found, "it came twice"
+                found[item[2]] = outcome if isinstance(outcome, Failure) else outcome[place]
+    tried = Counter(int(note.name.partition("-")[0]) for note in folder.iterdir())
+    return found, tried
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_piece_comes_back_once(tmp_path, jobs):
+    found, tried = carried(["double"] * 23, tmp_path, jobs, size=3)
+    assert found == {i: 2 * i for i in range(23)}
+    assert set(tried.values()) == {1}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_raises_is_tried_three_times_and_spares_the_others(tmp_path, jobs):
+    found, tried = carried(["double", "raise", "raise twice", "refuse"], tmp_path, jobs)
+    assert found[0] == 0
+    assert found[2] == 4
+    assert found[1].attempts == 3
+    assert "RuntimeError: broken on purpose, 1" in found[1].message
+    assert not found[1].refused
+    assert found[3] == Failure("number must be even, but it is 3.", 1, True)
+    assert tried == {0: 1, 1: 3, 2: 3, 3: 1}
+
+
+def test_a_piece_that_raises_is_cut(tmp_path):
+    """Its companions have their results; it has had its three attempts."""
+    found, _ = carried(["double", "double", "raise", "double"], tmp_path, 1, size=4)
+    assert [found[i] for i in (0, 1, 3)] == [0, 2, 6]
+    assert found[2].attempts == 3
+
+
+def test_who_kills_its_worker_is_found(tmp_path):
+    tasks = ["double", "double", "die", "double", "die once", "double", "double", "double"]
+    found, tried = carried(tasks, tmp_path, 2)
+    assert {i: found[i] for i in range(8) if i != 2} == {i: 2 * i for i in range(8) if i != 2}
+    assert found[2].attempts == 3
+    assert found[2].message.startswith("The process that computed it died 3 times")
+    # once in company, which doesn't count, and three times alone
+    assert tried[2] == 4
+    assert max(tried.values()) == 4
+
+
+def test_processes_are_others_and_end_with_the_crew():
+    with crew(2) as workers:
+        pids = {outcome[0] for _, outcome in carry(work.process, [[i] for i in range(8)], workers)}
+    assert os.getpid() not in pids
+    assert 1 <= len(pids) <= 2
+    for pid in pids:
+        gone(pid)
+
+
+def gone(pid: int, within: float = 5.0) -> None:
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {pid} is still there after {within} s")
+
+
+@pytest.mark.parametrize("scheduler", ["127.0.0.1:8786", "http://127.0.0.1", "dusk"])
+def test_no_address(scheduler):
+    with (
+        pytest.raises(mf.InputError, match=r"--scheduler must be tcp://HOST:PORT .* it is '"),
+        crew(1, scheduler),
+    ):
+        pass
+
+
+def test_nobody_answers(monkeypatch):
+    on_dask = pytest.importorskip("mirrorflow.execution.on_dask")
+    monkeypatch.setattr(on_dask, "PATIENCE", 0.5)
+    with (
+        pytest.raises(mf.InputError, match=r"tcp://127.0.0.1:9 does not answer"),
+        crew(1, "tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+def test_package_that_is_missing(monkeypatch):
+    for package, address in (("distributed", "tcp://127.0.0.1:9"), ("ray", "ray")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(mf.InputError, match=f"--scheduler {address} needs"), crew(1, address):
+            pass
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_raises(number, code):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt) as caught, stoppable("farewell"):
+        signal.raise_signal(number)
+    assert caught.value.code == code
+    assert signal.getsignal(number) is before
+
+
+def test_handlers_stay_as_they_are_in_a_thread():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def inside():
+        with stoppable("farewell"):
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+DEAF = """
+import sys, threading
+import numpy as np
+from mirrorflow.execution import stoppable
+with stoppable("finished runs are kept"):
+    print("ready", flush=True)
+    np.linalg.svd(np.random.default_rng(0).standard_normal((4000, 4000)))
+"""
+
+
+def test_a_long_call_into_a_solver_is_cut_off():
+    """The signal reaches Python only after it, which would be a minute later."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", DEAF],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(1.0)
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    assert time.monotonic() - started < 2.0
+    assert process.stderr.read() == "finished runs are kept\n"
+
+
+ORPHANS = """
+import sys
+sys.path.insert(0, {here!r})
+import work
+from mirrorflow.execution import carry, crew
+with crew(2) as workers:
+    pids = {{outcome[0] for _, outcome in carry(work.process, [[i] for i in range(20)], workers)}}
+    print(*pids, flush=True)
+    list(carry(work.perform, [[({folder!r}, "wait", i)] for i in range(10_000)], workers))
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", ORPHANS.format(here=str(HERE), folder=str(tmp_path))],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    pids = [int(word) for word in process.stdout.readline().split()]
+    assert pids
+    process.kill()
+    process.wait()
+    for pid in pids:
+        gone(pid)

@@ -1,0 +1,204 @@
+"""What a GPU asks of the trainer, on the CPU: captured steps, and no waiting inside an epoch."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+
+from benchmarks import vision
+from benchmarks.gpu import speed, waits
+from benchmarks.vision_parts import Setting
+from gpu_bench import capture, data, methods
+from gpu_bench.train import Trainer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def setting():
+    """Three batches of 16 augmented random images."""
+    images = vision.random_images(48, 20)
+    return Setting("cifar10", "random images", images, 16, 1, CPU, "wall")
+
+
+# --- an epoch without waiting ---
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_an_epoch_reads_the_host_once(setting, name):
+    """Training, augmentation, evaluation and the controller: one reading, at the end."""
+    assert speed.waits(setting, name) == ["tolist"]
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: float(x.sum()),
+        lambda x: bool((x > 0).any()),
+        lambda x: x.nonzero(),
+        lambda x: x[x > 0],
+        lambda x: x.tolist(),
+        lambda x: x.cpu(),
+        lambda x: x.add_(torch.tensor(1.0)),
+        lambda x: torch.equal(x, x),
+    ],
+)
+def test_what_would_wait_is_counted(wait):
+    x = torch.arange(3.0)
+    with waits.counted(CPU) as found:
+        (x * 2).sum().add_(1.0)
+    assert found == []
+    with waits.counted(CPU) as found:
+        wait(x)
+    assert len(found) == 1
+
+
+def test_a_state_crosses_the_bus_at_once(setting):
+    """θ, velocities and batch norm's seventy tensors, each with its own bytes."""
+    trainer = setting.trainer("pilot")
+    trainer.train(setting.batches())
+    with waits.counted(CPU) as found:
+        state = trainer.state()
+    assert found.count("cpu") == 1
+    for name, tensor in trainer._tensors().items():
+        assert state[name].shape == tuple(tensor.shape)
+        assert torch.equal(torch.from_numpy(state[name].copy()), tensor.detach())
+    kinds = {str(state[name].dtype) for name in trainer._tensors()}
+    assert kinds == {"float32", "int64"}
+
+
+# --- captured steps, with a CUDA that records what is asked of it ---
+
+
+class Cuda:
+    """Streams, graphs and their order; a graph replays by calling the captured step."""
+
+    def __init__(self, monkeypatch):
+        self.events, self.streams, self.current = [], 0, "main"
+        self.captured = self.trainer = None
+        for name in ("Stream", "CUDAGraph", "graph", "stream", "device", "current_stream"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, f"_{name}"))
+
+    def _Stream(self, device):
+        self.streams += 1
+        return _Stream(self, f"side {self.streams}")
+
+    def _current_stream(self, device):
+        return _Stream(self, self.current)
+
+    @contextlib.contextmanager
+    def _stream(self, stream):
+        before, self.current = self.current, stream.name
+        yield
+        self.current = before
+
+    def _device(self, device):
+        return contextlib.nullcontext()
+
+    def _CUDAGraph(self):
+        return _Graph(self)
+
+    @contextlib.contextmanager
+    def _graph(self, graph, stream, capture_error_mode):
+        """Record without running: what the step does to memory is undone."""
+        assert capture_error_mode == "thread_local"
+        assert capture.TURN.locked()
+        trainer = self.trainer
+        kept = [*trainer._tensors().values(), trainer.x.values, trainer.sums]
+        before = [tensor.clone() for tensor in kept]
+        yield
+        with torch.no_grad():
+            for tensor, value in zip(kept, before, strict=True):
+                tensor.copy_(value)
+        self.events.append(f"capture on {stream.name}")
+
+
+class _Stream:
+    def __init__(self, cuda, name):
+        self.cuda, self.name = cuda, name
+
+    def wait_stream(self, other):
+        self.cuda.events.append(f"{self.name} waits for {other.name}")
+
+
+class _Graph:
+    def __init__(self, cuda):
+        self.cuda = cuda
+
+    def replay(self):
+        self.cuda.events.append(f"replay on {self.cuda.current}")
+        captured = self.cuda.captured
+        captured.step(captured.images, captured.labels)
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    return Cuda(monkeypatch)
+
+
+def captured(setting, cuda, name, epochs):
+    trainer = setting.trainer(name, epochs=epochs)
+    trainer._advance = cuda.captured = capture.Captured(trainer._step, CPU)
+    cuda.trainer = trainer
+    return trainer
+
+
+@pytest.mark.parametrize("name", ["dense", "pilot", "str", "continuous"])
+def test_captured_steps_are_the_eager_ones(setting, cuda, name):
+    """Two epochs, bit for bit: fixed inputs, η and α in memory, nothing skipped or done twice."""
+    eager = setting.trainer(name, epochs=2)
+    eager.train(setting.batches())
+    ours = captured(setting, cuda, name, 2)
+    ours.train(setting.batches())
+    for key, tensor in eager._tensors().items():
+        assert torch.equal(ours._tensors()[key], tensor), key
+    assert cuda.events.count("capture on side 1") == 1
+    assert [event for event in cuda.events if event.startswith("replay")] == 3 * ["replay on main"]
+
+
+def test_eager_steps_share_one_side_stream(setting, cuda):
+    trainer = captured(setting, cuda, "dense", 1)
+    trainer.train(setting.batches())
+    assert cuda.events == 3 * ["side 1 waits for main", "main waits for side 1"]
+    assert cuda.streams == 1
+
+
+def test_a_batch_of_another_shape_is_a_step_of_its_own(setting, cuda):
+    trainer = captured(setting, cuda, "dense", 2)
+    images, labels = next(iter(setting.batches().epoch(1)))
+    trainer.model.train()
+    for _ in range(4):
+        trainer.step(images, labels, 0.1)
+    cuda.events.clear()
+    trainer.step(images[:8], labels[:8], 0.1)
+    assert cuda.events == ["side 1 waits for main", "main waits for side 1"]
+    trainer.step(images, labels, 0.1)
+    assert cuda.events[-1] == "replay on main"
+
+
+def test_only_cuda_and_one_rank_capture(setting):
+    rates = torch.ones(3).double().numpy()
+    trainer = Trainer(setting.model(), methods.build("dense", {}), rates, 1, capture=True)
+    assert trainer._advance == trainer._step
+
+
+def test_cuda_evaluates_in_large_batches(monkeypatch):
+    """Small ones are bound by their launches; the answers are the same."""
+    digits = data.load("digits")
+    batches = digits.batches(64, 0)
+    sizes = [len(labels) for _, labels in batches.evaluation()]
+    assert max(sizes) == 64
+    batches.device = torch.device("cuda")  # chooses the size, moves nothing
+    large = [len(labels) for _, labels in batches.evaluation()]
+    assert large == [sum(sizes)]
+    assert [len(y) for _, y in batches.evaluation(batch_size=100)] == [100, 100, 100, 60]

@@ -1,0 +1,443 @@
+"""The HTML report: complete, closed to the network, and unmoved by hostile folders."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import shutil
+import struct
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mirrorflow import InputError
+from mirrorflow.report import Contents, page
+from mirrorflow.report.page import POLICY
+from mirrorflow.results import Folder, Run
+from mirrorflow.sweep import __main__ as cli
+from mirrorflow.sweep.theorem23 import Theorem23
+
+VOID = {"meta", "link", "img", "br", "wbr", "input", "hr"}
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;\x00\x1b[31m\u202e\ud800"
+
+
+class Page(HTMLParser):
+    """Elements and text of a page, with its nesting checked."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def checked(text: str) -> Page:
+    """The page, after what must hold whatever is in it."""
+    found = Page(text)
+    assert text.startswith("<!DOCTYPE html>")
+    assert found.all("html") == [{"lang": "en"}]
+    policies = [m["content"] for m in found.all("meta") if "http-equiv" in m]
+    assert policies == [POLICY]
+    assert "default-src 'none'" in POLICY
+    # before anything that it governs
+    first = next(i for i, (_, a) in enumerate(found.elements) if "http-equiv" in a)
+    assert [tag for tag, _ in found.elements[:first]] == ["html", "head", "meta"]
+    tags = {tag for tag, _ in found.elements}
+    assert not tags & {"script", "iframe", "object", "embed", "form", "base", "svg", "audio"}
+    for tag, attributes in found.elements:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("href", "src", "srcset", "action", "style"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:")), tag
+    assert all(image["alt"] for image in found.all("img"))
+    assert "url(" not in text
+    assert "@import" not in text
+    levels = [int(tag[1]) for tag in (t for t, _ in found.elements) if tag in ("h1", "h2", "h3")]
+    assert levels[0] == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+    anchors = {a["id"] for _, a in found.elements if "id" in a}
+    assert {a["href"] for a in found.all("a")} == {f"#{anchor}" for anchor in anchors}
+    assert not [c for c in found.words if ord(c) < 32 and c != "\n"]
+    assert "\u202e" not in text
+    text.encode()
+    return found
+
+
+def png(width: int = 3, height: int = 2) -> bytes:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        body = name + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    lines = b"".join(b"\0" + bytes(width) for _ in range(height))
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(lines))
+        + chunk(b"IEND", b"")
+    )
+
+
+CLAIM = {"claim": "Zx → y", "trials": 3, "value": 1e-9, "bound": 1e-6, "verdict": "confirmed"}
+SAID = {
+    "study": "test",
+    "title": "A study <b>",
+    "claims": {
+        "title": "A study",
+        "note": "What worst means.",
+        "claims": [{**CLAIM, "expected": True}, {**CLAIM, "verdict": "refuted in 2"}],
+    },
+    "remarks": ["One flow had not arrived."],
+    "summary": {"title": "Means", "headings": ["a", "b", "A=1"], "rows": [["x", "y", "0.5"]]},
+}
+
+
+def result(path: Path, count: int = 3, failing: int = 0, said: dict | None = None) -> Path:
+    """A result folder of a study; runs with the largest seeds failed."""
+    folder = Folder(path)
+    folder.units = {"distance": "units of x"}
+    runs = [Run({"study": "test", "seed": seed, "rate": 0.5}, "d") for seed in range(count)]
+    for run in runs[: count - failing]:
+        seed = run.spec["seed"]
+        row = {"status": "ok", "distance": 1.5 * seed, "wall_seconds": 0.25 + seed}
+        row |= {"gap": 1e-9 * seed, "gap_bound": 1e-9 * (seed + 1), "gap_holds": seed != 1}
+        folder.write(run, {**row, "word": f"w{seed}"}, {"x": np.arange(2.0)})
+    for run in runs[count - failing :]:
+        folder.fail(run, "Traceback <of>\nZeroDivisionError: here", 3)
+    folder.consolidate(runs, "python -m study --a '<x>'", {"seeds": count, "rates": [0.5, 1.0]})
+    (path / "one.png").write_bytes(png())
+    (path / "one.pdf").write_bytes(b"%PDF")
+    folder.conclude(SAID if said is None else said, [path / "one.png", path / "one.pdf"])
+    return path
+
+
+def test_the_page_says_what_the_folder_says(tmp_path, capsys):
+    folder = result(tmp_path / "out")
+    assert cli.main(["report", str(folder)]) == 0
+    assert f"{folder}/report.html: rows 3, figures 1" in capsys.readouterr().out
+    text = (folder / "report.html").read_text()
+    found = checked(text)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for words in (
+        "A study <b>",
+        "python -m study --a '<x>'",
+        "What worst means.",
+        "One flow had not arrived.",
+        "Zx → y",
+        "1.0e−09",
+        "✓ confirmed",
+        "✗ refuted in 2",
+        "Means",
+        "0.5, 1",
+        manifest["environment"]["packages"]["numpy"],
+        *manifest["sha256"].values(),
+        *manifest["figures"].values(),
+    ):
+        assert words in found.words
+    (image,) = found.all("img")
+    assert (image["width"], image["height"]) == ("3", "2")
+    assert image["alt"] == "A study <b> (one.png)"
+    assert found.words.count(image["alt"]) == 1  # the caption
+    assert "distance units of x" in found.words
+    assert "wall_seconds s" in found.words
+    assert "✗ 1e−09" in found.words  # the certificate that does not hold, and only this one
+    assert found.words.count("✗") == 2
+    assert "gap_bound" not in found.words
+    assert "3 rows." in found.words
+    assert "Failed runs" not in found.words
+    assert cli.main(["report", str(folder), "--page", str(tmp_path / "p.html")]) == 0
+    assert (tmp_path / "p.html").read_text() == text
+
+
+def test_failed_runs_come_first(tmp_path):
+    found = checked(page(Contents.of(result(tmp_path, count=5, failing=2))))
+    assert "Failed runs\n2 runs have no verdict" in found.words
+    assert "2 runs, after 3 attempts:Traceback <of>\nZeroDivisionError: here" in found.words
+    rows = found.words[found.words.index("\nRows\n") :]
+    assert rows.index("failed") < rows.index("w0")
+    assert "5 rows." in rows
+
+
+def test_rows_beyond_a_page_are_counted(tmp_path):
+    found = checked(page(Contents.of(result(tmp_path, count=310))))
+    assert "The first 300 of 310 rows; rows.parquet holds the rest." in found.words
+    assert "w299" in found.words
+    assert "w300" not in found.words
+
+
+def test_folders_of_gpu_bench_and_of_commands_without_conclusions(tmp_path):
+    printed = {"study": "one-shot", "title": "one-shot", "printed": "┃ method ┃\n│ pilot  │"}
+    found = checked(page(Contents.of(result(tmp_path / "gpu", said=printed))))
+    assert "┃ method ┃\n│ pilot  │" in found.words
+    folder = Folder(tmp_path / "bare")
+    folder.write(Run({"seed": 0}, "d"), {"a": 1.0}, {})
+    folder.consolidate([Run({"seed": 0}, "d")], "", {})
+    found = checked(page(Contents.of(tmp_path / "bare")))
+    assert "Verdicts" not in found.words
+    assert "bare" in found.words
+    folder.consolidate([], "", {})
+    assert "No run has finished." in checked(page(Contents.of(tmp_path / "bare"))).words
+
+
+def test_a_study_with_failed_runs_is_judged_by_the_others(tmp_path, monkeypatch, capsys):
+    """From the command to the page: verdicts, remarks and figures know finished rows only."""
+    flags = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--totals", "0", "--jobs"]
+    flags += ["1", "--transition-betas", "50", "--out", str(tmp_path)]
+    assert cli.main([*flags, "--seeds", "1"]) == 0
+    before = json.loads((tmp_path / "manifest.json").read_text())
+
+    def broken(specs):
+        raise ZeroDivisionError("of this test")
+
+    monkeypatch.setattr(Theorem23, "compute", staticmethod(broken))
+    for run in cli.configure("theorem23", [*flags, "--seeds", "2"]).runs():
+        if run.spec["seed"] == 1:
+            Folder(tmp_path).fail(run, "ZeroDivisionError: of this test", 3)
+    capsys.readouterr()
+    assert cli.main([*flags, "--seeds", "2"]) == 1
+    assert "ZeroDivisionError: of this test" in capsys.readouterr().err
+    after = json.loads((tmp_path / "manifest.json").read_text())
+    assert (after["runs"], after["failed"]) == (before["runs"], 1)
+    for name in ("claims", "remarks", "summary", "study"):
+        assert after[name] == before[name]
+    contents = Contents.of(tmp_path)
+    assert len(contents.failed) == 1
+    assert contents.rows["referee_lost"].dtype == "bool"
+    found = checked(page(contents))
+    assert "1 run has no verdict" in found.words
+    assert "ZeroDivisionError: of this test" in found.words
+
+
+# ---- hostile folders
+
+
+def test_hostile_text_is_text(tmp_path):
+    said = json.loads(json.dumps(SAID).replace("confirmed", "V"))
+    said |= {"title": EVIL, "remarks": [EVIL], "printed": EVIL}
+    said["claims"] = {"note": EVIL, "claims": [{"claim": EVIL, "verdict": EVIL, "trials": EVIL}]}
+    said["summary"] = {"title": EVIL, "headings": [EVIL], "rows": [[EVIL]]}
+    folder = result(tmp_path, said=said)
+    opened, runs = Folder(tmp_path), [Run({"seed": s, EVIL: s}, "d") for s in range(2)]
+    opened.units = {EVIL: EVIL[:-1]}
+    for run in runs:
+        opened.write(run, {"word": f"{EVIL}{run.spec['seed']}", "same": EVIL}, {})
+    opened.fail(Run({"seed": 2}, "d"), EVIL, 3)
+    opened.consolidate([*runs, Run({"seed": 2}, "d")], EVIL, {EVIL: EVIL})
+    figures = {"one.png": hashlib.sha256(png()).hexdigest()}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest |= said | {"environment": {EVIL: EVIL, "packages": {EVIL: EVIL}, "git_commit": EVIL}}
+    manifest |= {"written": EVIL, "figures": {EVIL: EVIL, f"{EVIL}.png": EVIL, **figures}}
+    manifest["sha256"][EVIL] = EVIL
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    text = page(Contents.of(folder))
+    found = checked(text)
+    assert "<script" not in text
+    assert "onerror=alert(2)>" in found.words  # as words
+    (image,) = found.all("img")
+    assert set(image) == {"alt", "width", "height", "src"}
+    assert image["alt"].startswith("<script>alert(1)</script>\"'>")
+    assert found.words.count("<script>alert(1)</script>") > 20
+
+
+HOSTILE = [
+    None,
+    True,
+    3,
+    -1.5,
+    math.nan,
+    10**4000,
+    "x" * 10**6,
+    [],
+    [[[[[[1]]]]]],
+    [3, None, "x", {"a": [1]}],
+    {},
+    {"": {"": {"": {"": {}}}}},
+    {"claims": 3, "headings": 3, "rows": 3, "packages": 3},
+    {"claims": [3, None, {}, []], "headings": ["a"], "rows": [3, None, ["x", "y"], {}]},
+    {"a.png": 3, "../one.png": "x", "one.png": None, "": ""},
+    {f"k{i}": "v" * 10**4 for i in range(1500)},
+    ["r" * 30_000] * 400,
+]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:40])
+def test_values_of_the_wrong_kind_do_not_break_the_page(tmp_path, value):
+    folder = result(tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    names = ("title", "study", "command", "configuration", "claims", "remarks", "summary")
+    for name in (*names, "printed", "figures", "environment", "written", "runs"):
+        text = json.dumps({**manifest, name: value})
+        (folder / "manifest.json").write_text(text)
+        text = page(Contents.of(folder))
+        checked(text)
+        assert len(text.encode()) < 5 * 10**6
+
+
+def test_deep_manifests_are_refused_or_cut(tmp_path, capsys):
+    folder = result(tmp_path)
+    text = (folder / "manifest.json").read_text().rstrip()[:-1]
+    for depth in (50, 900, 10**5):
+        nested = "[" * depth + "]" * depth
+        (folder / "manifest.json").write_text(f'{text}, "configuration": {{"a": {nested}}}}}')
+        code = cli.main(["report", str(folder)])
+        said = capsys.readouterr().err
+        assert (code, said.count("\n")) in ((0, 0), (2, 1))
+        if code == 0:
+            checked((folder / "report.html").read_text())
+
+
+def test_only_figures_that_the_manifest_describes_are_shown(tmp_path):
+    folder = result(tmp_path / "out")
+    outside = tmp_path / "secret.png"
+    outside.write_bytes(png())
+    (folder / "link.png").symlink_to(outside)
+    (folder / "folder.png").mkdir()
+    (folder / "sub").mkdir()
+    files = {
+        "good.png": png(),
+        "other.png": png(4, 4),
+        "text.png": b"<script>alert(1)</script>" * 9,
+        "fake.png": b"<svg></svg>     " + struct.pack(">II", 3, 2),
+        "huge.png": png(1, 1)[:16] + struct.pack(">II", 10**6, 10**6) + png(1, 1)[24:],
+        "nothing.png": png(0, 1),
+        "short.png": png()[:20],
+        "sub/deep.png": png(),
+        ".hidden.png": png(),
+        "large.png": png() + bytes(4 * 2**20),
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    sums["other.png"] = sums["good.png"]
+    secret = hashlib.sha256(png()).hexdigest()
+    names = ("../secret.png", str(outside), "link.png", "folder.png", "absent.png", "a\x00.png")
+    sums |= dict.fromkeys(names, secret)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "figures": sums}))
+    contents = Contents.of(folder)
+    assert [figure.name for figure in contents.figures] == ["good.png"]
+    assert len(contents.left_out) == len(sums) - 1
+    found = checked(page(contents))
+    assert len(found.all("img")) == 1
+    assert "large.png has 4194" in found.words
+
+
+def test_what_is_no_result_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for place in ("absent", "file", "."):
+        assert cli.main(["report", str(tmp_path / place)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    folder = result(tmp_path / "out")
+    (folder / "rows.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="it is damaged"):
+        Contents.of(folder)
+    folder = result(tmp_path / "other")
+    assert cli.main(["report", str(folder), "--page", str(tmp_path)]) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+# ---- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium without a window."""
+    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    binary = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("there is no chromium or chromedriver on PATH")
+    from selenium.webdriver.chrome.service import Service
+
+    options = selenium.ChromeOptions()
+    options.binary_location = binary
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):
+        options.add_argument(f"--{flag}")
+    opened = selenium.Chrome(options=options, service=Service(driver))
+    yield opened
+    opened.quit()
+
+
+def bad_entries(browser) -> list[str]:
+    return [e["message"] for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
+
+
+@pytest.mark.slow
+def test_chromium_opens_a_study_of_2000_runs(tmp_path, browser):
+    """Real figures; the rows are those of a small study, repeated for 2,000 runs."""
+    flags = ["--problem", "gaussian", "--n", "8", "--d", "20", "--k", "2", "--seeds", "2"]
+    flags += ["--totals", "0", "1", "--transition-betas", "50", "--jobs", "1"]
+    assert cli.main([*flags, "--out", str(tmp_path)]) == 0
+    folder = Folder(tmp_path)
+    small = [folder.read(run) for run in cli.configure("theorem23", flags).runs()]
+    runs = []
+    for seed in range(2000):
+        row, arrays = small[seed % len(small)]
+        runs.append(Run({"study": "theorem23", "seed": seed}, "d"))
+        folder.write(runs[-1], {**row, "seed": seed}, arrays)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    folder.consolidate(runs, manifest["command"], manifest["configuration"])
+    said = {name: manifest[name] for name in ("study", "title", "claims", "remarks", "summary")}
+    folder.conclude(said, [tmp_path / "theorem23.png", tmp_path / "theorem23.pdf"])
+    assert cli.main(["report", str(tmp_path)]) == 0
+    assert (tmp_path / "report.html").stat().st_size <= 5 * 10**6
+    browser.get((tmp_path / "report.html").as_uri())
+    assert bad_entries(browser) == []
+    images = browser.find_elements("tag name", "img")
+    assert len(images) == 1
+    for image in images:
+        assert image.is_displayed()
+        assert image.get_property("naturalWidth") > 100
+    assert browser.find_element("tag name", "h1").text == "Theorem 2.3 and what it rests on"
+    # the page is no wider than the window; wide tables scroll by themselves
+    width = "return document.documentElement.scrollWidth <= window.innerWidth"
+    assert browser.execute_script(width)
+
+
+@pytest.mark.slow
+def test_chromium_runs_nothing_of_a_hostile_folder(tmp_path, browser):
+    said = {**SAID, "title": EVIL, "remarks": [EVIL], "printed": EVIL, "summary": None}
+    folder = result(tmp_path, said=said)
+    assert cli.main(["report", str(folder)]) == 0
+    browser.get((tmp_path / "report.html").as_uri())
+    assert bad_entries(browser) == []
+    assert len(browser.find_elements("tag name", "script")) == 0
+    assert len(browser.find_elements("tag name", "img")) == 1
+    # the log would have shown what the policy stops
+    stopped = tmp_path / "stopped.html"
+    text = (tmp_path / "report.html").read_text()
+    stopped.write_text(text.replace("<main>", "<main><script>document.title = 1</script>"))
+    browser.get(stopped.as_uri())
+    assert any("Content Security Policy" in said for said in bad_entries(browser))
