@@ -44,7 +44,7 @@ def read_arrays(
     *,
     every: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Read the named arrays of an NPZ file, or every one; other members are not touched.
+    """Read the named arrays of an NPZ file, or every one; of other members only the names.
 
     Raises
     ------
@@ -68,6 +68,10 @@ def read_arrays(
             names = [n for n in (*required, *optional) if f"{n}.npy" in members]
             if every:
                 names = [n.removesuffix(".npy") for n in sorted(members) if n.endswith(".npy")]
+            for info in archive.infolist():
+                if info.filename.removesuffix(".npy") not in names:
+                    # compares its name with the directory's, where a flipped bit would hide it
+                    archive.open(info).close()
             arrays: dict[str, np.ndarray] = {}
             for name in names:
                 left = MAX_BYTES - sum(array.nbytes for array in arrays.values())

@@ -90,9 +90,16 @@ class Regression:
 
     @property
     def row_space(self) -> RowSpace:
-        """The factorization that flows and limits work in; made once, on first use."""
+        """The factorization that flows and limits work in; made once, on first use.
+
+        Raises
+        ------
+        InputError
+            If the least-squares solutions are so large that their squares don't fit into float64.
+        """
         if not self._row_space:
-            self._row_space.append(RowSpace.of(self.Z, self.y))
+            with np.errstate(over="ignore"):
+                self._row_space.append(_moderate(RowSpace.of(self.Z, self.y)))
         return self._row_space[0]
 
     def with_targets(self, y: ArrayLike) -> Regression:
@@ -101,7 +108,8 @@ class Regression:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             other = Regression(self.Z, y, None, self.name)
-        other._row_space.append(self.row_space.towards(y))
+        with np.errstate(over="ignore"):
+            other._row_space.append(_moderate(self.row_space.towards(y)))
         return other
 
     def loss(self, x: Array) -> float:
@@ -121,6 +129,15 @@ class Regression:
         rows = max(BLOCK // self.d, 1)
         starts = range(0, self.n, rows)
         return np.concatenate([x @ np.abs(self.Z[i : i + rows]).T for i in starts], axis=-1)
+
+
+def _moderate(space: RowSpace) -> RowSpace:
+    if not (np.abs(space.b) <= LARGEST).all():
+        raise InputError(
+            f"Zx = y must be solved by an x of at most {LARGEST:g} in size, but Z has singular "
+            f"values down to {space.s.min():g}; rescale Z or y."
+        )
+    return space
 
 
 def _matrix(Z: Any) -> Matrix:

@@ -1,4 +1,4 @@
-"""Processes on this machine, by loky."""
+"""Processes on this machine, by joblib's loky."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from loky import ProcessPoolExecutor
-from loky.process_executor import ShutdownExecutorError
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import ShutdownExecutorError
 
 from mirrorflow.execution.crews import Crew
 from mirrorflow.execution.orphans import end_with

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 
 from mirrorflow.checks import Array
 from mirrorflow.potentials import HyperbolicEntropy, signed_mass
@@ -53,7 +53,7 @@ class _Dual:
     def _masses(self, tau: float, bend: Array) -> tuple[Array, Array, Array]:
         with np.errstate(over="ignore", invalid="ignore"):
             p, q = np.exp(self.log_p + 4 * tau + bend), np.exp(self.log_q + 4 * tau - bend)
-        return p, q, signed_mass(p, q, self.c + bend)
+            return p, q, signed_mass(p, q, self.c + bend)
 
     def correct(self, tau: float, tolerance: float, limit: int = 60) -> bool:
         """Newton steps until the last one moves no exponent by more than `tolerance`."""
@@ -86,7 +86,7 @@ class _Dual:
                 self.tangent = self.tangent + lapack.dpotrs(factor, lag, lower=1)[0]
             reached = float(np.abs(self.basis.rmatvec(step)).max())
             self._advance(tau, step, reached, float(gradient @ step))
-            floor = noise * float(np.sqrt(weights @ weights))  # rows of V have norm 1
+            floor = noise * float(blas.dnrm2(weights))  # rows of V have norm 1; no square overflows
             if reached <= tolerance or float(np.abs(gradient).max()) <= floor:
                 return True
         return False

@@ -8,6 +8,7 @@ columns that they name.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +71,7 @@ def largest_support(G: Array, b: Array, among: Mask) -> Mask:
         return support
     # in units of the columns, so that "positive" means the same for each
     H, N = G[:, columns] / sizes[columns], columns.size
-    scale = float(np.linalg.norm(b)) or 1.0
+    scale = math.hypot(*b) or 1.0
     # variables: s = min(v, 1), t = v − s, λ
     result = linprog(
         np.concatenate([-np.ones(N), np.zeros(N + 1)]),
@@ -121,7 +122,7 @@ def minimum_l1_face(columns: SignedColumns, b: Array, start: Array | None = None
     FaceError
         If HiGHS finds no solution.
     """
-    scale = float(np.linalg.norm(b))
+    scale = math.hypot(*b)  # unlike NumPy's norm it does not underflow below 1e-162
     if scale == 0.0 or columns.count == 0:
         zeros = np.zeros(columns.count)
         return Face(zeros, zeros > 0, np.zeros(b.size), True)
@@ -150,7 +151,7 @@ def guessed_l1_face(columns: SignedColumns, b: Array, guess: Array, dual: Array)
     G = columns.take(chosen)
     dual, certified = _sharpened(columns, G, guess[chosen] > 1e-9 * guess.max(), dual)
     point, rank = _solve_on(G, b, np.arange(chosen.size))
-    exact = float(np.linalg.norm(G @ point - b)) <= 1e-12 * float(np.linalg.norm(b))
+    exact = math.hypot(*(G @ point - b)) <= 1e-12 * math.hypot(*b)
     if not certified or not exact or rank < chosen.size or point.min() < -1e-13 * point.max():
         return None
     point = np.where(point > 1e-13 * point.max(), point, 0.0)
@@ -195,7 +196,7 @@ def lasso_face(columns: SignedColumns, b: Array, s: Array, penalty: float) -> tu
 
 def _lasso_on(G: Array, b: Array, s: Array, penalty: float) -> tuple[Face, Array]:
     B, target = s[:, None] * G, s * b
-    size = float(np.linalg.norm(target)) or 1.0
+    size = math.hypot(*target) or 1.0
     level, N = penalty / size, G.shape[1]
     heights = B.T @ target / size - level
     u = np.zeros(N)
@@ -255,10 +256,13 @@ def cone_projection(columns: SignedColumns, b: Array, s: Array) -> tuple[Face, A
     Where a large G reaches b, its support is taken to be everything: b on the boundary of the
     cone is not told from b inside.
     """
-    size = float(np.linalg.norm(s * b)) or 1.0
+    size = math.hypot(*(s * b)) or 1.0
     if columns.count == 0:  # m = w = 0 everywhere: x = 0; nnls can't do without columns
         nothing = np.zeros(0)
         return Face(nothing, nothing > 0, s * b, True), np.zeros_like(b), float(b.any())
+
+    if s.size == 0:  # Z = 0: every u reaches all that there is to reach
+        return Face(np.zeros(columns.count), np.full(columns.count, True), b, False), b, 0.0
 
     def dual_on(G: Array) -> Array:
         residual = _nonnegative(G, b / size, s)[1]
@@ -270,7 +274,7 @@ def cone_projection(columns: SignedColumns, b: Array, s: Array) -> tuple[Face, A
     misfit = float(np.linalg.norm(residual))
     inside = misfit <= 1e-10
     fit = b if inside else G @ (u * size)
-    if float(np.linalg.norm(s * fit)) <= 1e-13 * size:  # rounding has no direction
+    if math.hypot(*(s * fit)) <= 1e-13 * size:  # rounding has no direction
         fit = np.zeros_like(b)
     norms, slopes = np.linalg.norm(s[:, None] * G, axis=0), G.T @ (s * residual)
     if (slopes > TIGHT * norms).any() or float(np.abs(u * slopes).max()) > TIGHT:
