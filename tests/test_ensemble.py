@@ -124,25 +124,25 @@ def test_every_run_has_times_of_its_own(recovery):
         assert distance(flow, alone) < 3e-7  # 30 rtol
 
 
-@pytest.mark.parametrize("few", [1, 5, 16])
+@pytest.mark.parametrize("few", [1, 3, 16])
 def test_the_last_runs_go_on_alone(recovery, monkeypatch, few):
     """From wherever they stand, before, between and behind their outputs and breakpoints."""
     problem, _ = recovery
-    runs, schedules = starts(14, problem.d), [SCHEDULES[i % len(SCHEDULES)] for i in range(14)]
+    runs, schedules = starts(7, problem.d), SCHEDULES
     # so dense at first that after their first step they stand on an output
-    times = np.array([*np.arange(0.0, 2e-3, 1e-5), 0.5, 1.4, 7.0, 60.0, 1e4, np.inf])
-    expected = mf.gradient_flows(problem, runs, schedules, times, 1e-10)
+    times = np.array([*np.arange(0.0, 1e-3, 1e-5), 0.5, 1.4, 7.0, 60.0, np.inf])
+    expected = mf.gradient_flows(problem, runs, schedules, times, 1e-9)
     seen = []
     original = ensemble.continue_alone
     monkeypatch.setattr(ensemble, "FEW", few)
     monkeypatch.setattr(
         ensemble, "continue_alone", lambda *args: seen.append(args[3]) or original(*args)
     )
-    flows = mf.gradient_flows(problem, runs, schedules, times, 1e-10)
-    assert len(seen) == (14 if few == 16 else few)
+    flows = mf.gradient_flows(problem, runs, schedules, times, 1e-9)
+    assert len(seen) == min(few, 7)
     for flow, other in zip(flows, expected, strict=True):
         assert flow.status == other.status
-        assert distance(flow, other) < 3e-8
+        assert distance(flow, other) < 1e-7
         assert flow.right_hand_sides > 0
 
 
