@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.checks import InputError
+from mirrorflow.checks import InputError, refused_file
 
 if TYPE_CHECKING:
     from gpu_bench.experiment import Place
@@ -47,6 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         if os.environ.get("RANK", "0") == "0":  # once, not once for each rank
             print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:  # not a file's fault
+            raise
+        print(f"error: {refused_file(error)}", file=sys.stderr)
         return 2
 
 

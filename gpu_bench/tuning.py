@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpu_bench import methods
+from mirrorflow.archives import file_size
 from mirrorflow.checks import InputError, number
 from mirrorflow.results import Row, atomic_write
 
@@ -92,14 +93,14 @@ def read(path: Path, dataset: str, model: str) -> dict[str, dict[str, float]]:
         If it can't be read, is of another data set or model, or holds what is no setting.
     """
     try:
-        if path.stat().st_size > LARGEST:
+        if file_size(path) > LARGEST:
             raise ValueError(f"more than {LARGEST} bytes")
         content: Any = json.loads(path.read_bytes())
         found = {name: dict(entry["setting"]) for name, entry in content["methods"].items()}
         place = content["dataset"], content["model"]
     except OSError as error:
         raise InputError(
-            f"--tuned must be a file, but {path} is none ({error.strerror})."
+            f"--tuned must be a file, but {path} is none ({error.strerror or error})."
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
@@ -117,5 +118,6 @@ def read(path: Path, dataset: str, model: str) -> dict[str, dict[str, float]]:
                 f"{name!r}."
             )
         for flag, value in setting.items():
-            number(f"{flag} of {name} in {path}", value, 0.0, open_low=flag == "lr")
+            said = f"{flag} of {name} in {path}"
+            setting[flag] = number(said, value, 0.0, open_low=flag == "lr")
     return found

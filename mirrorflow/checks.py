@@ -80,6 +80,11 @@ def vector(name: str, value: ArrayLike, size: int, of: str) -> Array:
     return array
 
 
+def refused_file(error: OSError) -> str:
+    """The sentence on a file that the system refuses, such as one with too long a name."""
+    return f"{str(error.filename)[:200]} can't be used ({error.strerror})."
+
+
 def number(
     name: str,
     value: Any,

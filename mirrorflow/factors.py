@@ -14,8 +14,6 @@ from mirrorflow.checks import Array, InputError, number, real_array, vector
 
 __all__ = ["Factors"]
 
-LARGEST = 1e75  # the masses ½(m ± w)² have squares that still fit into float64
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
@@ -23,11 +21,6 @@ class Factors:
 
     Signs are free (m < 0, |w| > |m|), balanced coordinates |m_i| = |w_i| ≠ 0 keep the sign of
     x_i forever, m_i = w_i = 0 stays 0.
-
-    Raises
-    ------
-    InputError
-        If they are no vectors of one length, or an entry is not finite or beyond 1e75.
 
     Examples
     --------
@@ -39,9 +32,9 @@ class Factors:
     w: Array
 
     def __post_init__(self) -> None:
-        m, w = real_array("m", self.m, 1, LARGEST), real_array("w", self.w, 1, LARGEST)
+        m = real_array("m", self.m, 1)
         object.__setattr__(self, "m", m)
-        object.__setattr__(self, "w", vector("w", w, m.size, "as many as m"))
+        object.__setattr__(self, "w", vector("w", self.w, m.size, "as many as m"))
 
     @classmethod
     def pilot(cls, x: ArrayLike, beta: float = 1.0) -> Factors:

@@ -95,7 +95,8 @@ class Regression:
         Raises
         ------
         InputError
-            If the least-squares solutions are so large that their squares don't fit into float64.
+            If a singular value is below 1e-150 or the least-squares solution beyond 1e150: their
+            squares don't fit into float64.
         """
         if not self._row_space:
             with np.errstate(over="ignore"):
@@ -132,10 +133,11 @@ class Regression:
 
 
 def _moderate(space: RowSpace) -> RowSpace:
-    if not (np.abs(space.b) <= LARGEST).all():
+    least, largest = space.s.min(initial=1.0), np.abs(space.b).max(initial=0.0)
+    if not (least >= 1 / LARGEST and largest <= LARGEST):
         raise InputError(
-            f"Zx = y must be solved by an x of at most {LARGEST:g} in size, but Z has singular "
-            f"values down to {space.s.min():g}; rescale Z or y."
+            f"Z must have singular values of at least {1 / LARGEST:g} and Zx = y a solution of at "
+            f"most {LARGEST:g}, but they are {least:g} and {largest:g}; rescale Z or y."
         )
     return space
 

@@ -78,6 +78,8 @@ class _Dual:
             if failed:
                 return False
             step = lapack.dpotrs(factor, gradient, lower=1)[0]
+            if not np.isfinite(step).all():
+                return False
             if tau > 0:
                 # the tangent solves H κ' = 4Vx; corrected rather than computed anew, so that
                 # unseen directions keep the slope they had when they were seen

@@ -218,8 +218,12 @@ def _on_face(reach: _Reach, face: Face) -> EntropicSolution:
         return EntropicSolution(p, q, p - q, face.dual, 0, True)
     on = reach.restricted(face.support, reach.b, reach.status)
     # Σu is constant on the face and Gᵀ·dual = 1 there, so that masses scale along the dual
-    masses = np.exp(on.potential.log_p).sum() + np.exp(on.potential.log_q).sum()
-    return _solve(on, face.dual * np.log(face.point.sum() / masses))
+    size = float(face.point.sum())
+    if size == 0.0:
+        return _solve(on)
+    # in logs: the masses may all be below the least float
+    masses = np.logaddexp.reduce(np.concatenate([on.potential.log_p, on.potential.log_q]))
+    return _solve(on, face.dual * (math.log(size) - masses))
 
 
 def _solve(reach: _Reach, start: Array | None = None) -> EntropicSolution:

@@ -96,14 +96,22 @@ class Folder:
             self._failed(run).unlink()
 
     def read(self, run: Run) -> tuple[Row, dict[str, Array]] | None:
-        """The finished run, or None; a shard that can't be read counts as not finished."""
+        """The finished run, or None; a shard that is damaged counts as not finished.
+
+        Raises
+        ------
+        InputError
+            If it is there, but the system doesn't let it be read.
+        """
         path = self._finished(run)
         try:
             if path.stat().st_size > MAX_BYTES:
                 return None
             row, arrays = shard.decode(path.read_bytes())
-        except (OSError, ValueError):
+        except (FileNotFoundError, IsADirectoryError, ValueError):
             return None
+        except OSError as error:
+            raise InputError(f"{path} can't be read ({error.strerror}).") from None
         return (row, arrays) if run.made(row) else None
 
     def fail(self, run: Run, message: str, attempts: int) -> None:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.checks import InputError
+from mirrorflow.checks import InputError, refused_file
 
 if TYPE_CHECKING:
     import pandas
@@ -44,6 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
         return run(configure(name, words))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:  # not a file's fault
+            raise
+        print(f"error: {refused_file(error)}", file=sys.stderr)
         return 2
 
 
