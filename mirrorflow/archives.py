@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import stat
+import struct
 import zipfile
 import zlib
 from os import PathLike
@@ -18,6 +19,7 @@ from mirrorflow.checks import InputError
 
 __all__ = ["MAX_BYTES", "file_size", "read_arrays", "read_table"]
 
+DESCRIPTOR = 24  # bytes behind a member that was written as a stream, at the most
 MAX_BYTES = 8 * 2**30  # of all arrays; a larger claim is refused before memory is asked for
 
 
@@ -52,7 +54,8 @@ def read_arrays(
     path = Path(path)
     try:
         file_size(path)
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as stream:
+            _check_gapless(archive, stream)
             members = set(archive.namelist())
             missing = [name for name in required if f"{name}.npy" not in members]
             if missing:
@@ -79,6 +82,22 @@ def read_arrays(
         raise
     except Exception as error:  # what a damaged archive raises has no end: zlib, tokenize, …
         raise InputError(f"{path} is not a readable NPZ file ({str(error)[:200]}).") from None
+
+
+def _check_gapless(archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
+    """Refuse an archive whose directory leaves out a part of it.
+
+    Nothing protects the directory: where a bit of a length flips, members are gone.
+    """
+    end = 0
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+        if not end <= info.header_offset <= end + DESCRIPTOR:
+            raise zipfile.BadZipFile("its directory is damaged")
+        stream.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<HH", stream.read(4))
+        end = info.header_offset + 30 + name + extra + info.compress_size
+    if not end <= archive.start_dir <= end + DESCRIPTOR:
+        raise zipfile.BadZipFile("its directory is damaged")
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path, left: int) -> np.ndarray:

@@ -233,13 +233,12 @@ def test_checkpoints_are_equal_or_passed_over(
 
 
 def test_no_flipped_bit_of_the_directory_hides_an_array(tmp_path):
-    """Neither its size nor the names in it are covered by a checksum."""
+    """Neither its size nor the names and lengths in it are covered by a checksum."""
     whole, path = checkpoint(), tmp_path / "a.npz"
-    last = whole.rindex(b"PK\x01\x02")
-    for at in range(last, len(whole)):
-        for bit in range(8):
+    for at in range(whole.index(b"PK\x01\x02"), len(whole)):
+        for value in {whole[at] ^ 1 << bit for bit in range(8)} | {0, 1, 255}:
             damaged = bytearray(whole)
-            damaged[at] ^= 1 << bit
+            damaged[at] = value
             path.write_bytes(damaged)
             try:
                 found = read_arrays(path, ("run",), every=True)
