@@ -122,12 +122,14 @@ def execute(
     disk and raises KeyboardInterrupt. `scheduler` is the address of a cluster, which must see the
     result folder and the data where this machine sees them.
     """
-    todo = [run for run in runs if force or folder.read(run) is None]
-    job.ranks.agree(" ".join(run.key for run in todo))
-    if force and job.ranks.first:
-        for run in todo:
+    job.ranks.agree(" ".join([str(force), *(run.key for run in runs)]))
+    if force and job.ranks.first:  # at once: who breaks this off goes on without it
+        for run in runs:
+            folder.forget(run)
             _checkpoints(job, run).clear()
     job.ranks.barrier()
+    todo = [run for run in runs if folder.read(run) is None]
+    job.ranks.agree(" ".join(run.key for run in todo))
     failures: list[Failure] = []
     with _Board(len(runs), len(runs) - len(todo), job.ranks.first) as board:
         processes = max(min(processes, len(todo)), 1)

@@ -78,7 +78,7 @@ def run(setting: Setting) -> int:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if setting.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError("--tensorboard needs the package tensorboard; pip install tensorboard.")
-    runs = setting.runs()
+    runs = list({run.key: run for run in setting.runs()}.values())  # a value given twice is one
 
     from gpu_bench.experiment import load_data
     from gpu_bench.grid import Job, Readings, execute
@@ -103,7 +103,8 @@ def run(setting: Setting) -> int:
     command = command_line("gpu_bench.run")
     job = Job(protocol.compute, where, ranks)
     farewell = (
-        f"\nInterrupted; finished runs and the epochs of the others are kept. To go on: {command}"
+        f"\nInterrupted; finished runs and the epochs of the others are kept. To go on: "
+        f"{command.replace(' --force', '')}"
     )
     lock = folder.lock() if ranks.first else contextlib.nullcontext()
     try:

@@ -26,10 +26,15 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(map(_printable, message)))
+        super().__init__(printable(message))
 
 
-def _printable(letter: str) -> str:
+def printable(text: str) -> str:
+    """The text as one line that steers no terminal."""
+    return "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
     if letter.isprintable():
         return letter
     return " " if letter.isspace() else "\N{REPLACEMENT CHARACTER}"

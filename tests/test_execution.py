@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import work
 
 import mirrorflow as mf
 from mirrorflow.execution import Failure, carry, crew, stoppable
+from mirrorflow.execution.here import Here
 
 HERE = Path(__file__).parent
 
@@ -58,6 +60,52 @@ def test_a_piece_that_raises_is_cut(tmp_path):
     found, _ = carried(["double", "double", "raise", "double"], tmp_path, 1, size=4)
     assert [found[i] for i in (0, 1, 3)] == [0, 2, 6]
     assert found[2].attempts == 3
+
+
+def test_a_refused_item_does_not_take_its_piece_along(tmp_path):
+    found, tried = carried(["double", "refuse", "double"], tmp_path, 1, size=3)
+    assert [found[i] for i in (0, 2)] == [0, 4]
+    assert found[1].message == "number must be even, but it is 1."
+    assert found[1].refused
+    assert tried[0] <= 2
+
+
+def test_what_breaks_on_its_way_back_is_a_failure(tmp_path):
+    found, _ = carried(["double", "unpicklable", "exit", "double"], tmp_path, 2)
+    assert [found[i] for i in (0, 3)] == [0, 6]
+    assert found[1].attempts == found[2].attempts == 3
+    assert "pickle" in found[1].message
+    assert "SystemExit" in found[2].message or "died 3 times" in found[2].message
+
+
+class Bare(Here):
+    """A cluster whose workers lack a package, or whose scheduler is gone."""
+
+    error: Exception
+    judgement = "raised"
+
+    def submit(self, function, *args):
+        future = Future()
+        future.set_exception(self.error)
+        return future
+
+    def judge(self, error):
+        return self.judgement
+
+
+def test_workers_without_the_package_are_refused():
+    bare = Bare()
+    bare.error = RuntimeError("Error during deserialization")
+    bare.error.__cause__ = ModuleNotFoundError("No module named 'x'", name="mirrorflow")
+    with pytest.raises(mf.InputError, match=r"workers can't import mirrorflow; install"):
+        list(carry(work.process, [[1]], bare))
+
+
+def test_a_scheduler_that_is_gone_ends_the_work():
+    bare = Bare()
+    bare.error, bare.judgement = ConnectionError("lost"), "gone"
+    with pytest.raises(mf.InputError, match="scheduler is gone; finished runs are kept"):
+        list(carry(work.process, [[1]], bare))
 
 
 def test_who_kills_its_worker_is_found(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import math
 import os
@@ -27,6 +28,7 @@ from mirrorflow.results import (
     Run,
     atomic_write,
     code_digest,
+    command_line,
     load,
     load_paths,
     shard,
@@ -558,3 +560,24 @@ def test_no_finished_run_gives_empty_files(tmp_path):
     assert Folder(tmp_path).consolidate([RUN], "", {}).empty
     assert load(tmp_path).empty
     assert load_paths(tmp_path / "paths.npz") == {}
+
+
+def test_a_foreign_repository_is_no_commit_of_ours(tmp_path, monkeypatch):
+    """Installed into the environment of another project, below that project's repository."""
+    place = tmp_path / ".venv" / "environment.py"
+    place.parent.mkdir()
+    place.touch()
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    module = importlib.import_module("mirrorflow.results.environment")
+    monkeypatch.setattr(module, "__file__", str(place))
+    found = module.environment()
+    assert found["git_commit"] is None
+    assert found["git_dirty"] is None
+
+
+def test_the_command_can_be_typed_again(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["program", "--out", "with space", "--totals", "1"])
+    said = command_line("mirrorflow.sweep")
+    assert said == "python -m mirrorflow.sweep --out 'with space' --totals 1"

@@ -110,7 +110,7 @@ def test_killed_fifty_times_in_two_thousand_runs(tmp_path):
 )
 def test_stopped_within_two_seconds_and_resumed(tmp_path, whole, number, jobs, group):
     """Ctrl-C and SIGTERM: no traceback, what is done is kept, the command to go on is named."""
-    process = start(tmp_path, 6, "--jobs", jobs)
+    process = start(tmp_path, 6, "--jobs", jobs, "--force")
     wait_for(process, tmp_path, 4)
     started = time.monotonic()
     if group:  # as a terminal and a batch system do
@@ -121,6 +121,7 @@ def test_stopped_within_two_seconds_and_resumed(tmp_path, whole, number, jobs, g
     assert time.monotonic() - started < 2.0
     assert process.returncode == 128 + number
     assert "Interrupted; finished runs are kept. To go on: python -m mirrorflow.sweep" in errors
+    assert "--force" not in errors  # which would begin anew
     assert "Traceback" not in errors
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shards").glob("*.run")}
     assert 4 <= len(kept) < 6 * PER_SEED

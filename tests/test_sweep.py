@@ -232,6 +232,48 @@ def test_balanced_data_gets_its_status(tmp_path):
     assert frame["limit_status"].eq("no_interpolator_in_sign_cone").all()
 
 
+def test_data_that_change_meanwhile_are_refused(tmp_path):
+    """A row names the SHA-256 of the file that its numbers are from."""
+    path = tmp_path / "own.npz"
+    np.savez(path, Z=[[1.0, 2.0]], y=[1.0])
+    (first, *_) = theorem23.Theorem23(data=path, totals=(0.0,), out=tmp_path / "out").runs()
+    np.savez(path, Z=[[1.0, 3.0]], y=[1.0])
+    theorem23.build_problem.cache_clear()
+    theorem23._from_file.cache_clear()
+    with pytest.raises(mf.InputError, match=r"own.npz must not change while the sweep runs"):
+        theorem23.compute(first.spec)
+
+
+def test_a_value_given_twice_is_one_run(tmp_path):
+    flags = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--seeds", "1"]
+    flags += [
+        "--totals",
+        "1",
+        "1",
+        "--schedules",
+        "constant",
+        "constant",
+        "--transition-betas",
+        "1",
+    ]
+    assert run(tmp_path, *flags, "--jobs", "1") == 0
+    assert results.load(tmp_path / "out")["key"].is_unique
+
+
+def test_force_leaves_no_old_row_beside_failures(tmp_path, monkeypatch, capsys):
+    flags = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--seeds", "1"]
+    flags += ["--totals", "1", "--schedules", "constant", "--jobs", "1"]
+    assert run(tmp_path, *flags) == 0
+
+    def broken(specs):
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setattr(theorem23.Theorem23, "compute", staticmethod(broken))
+    assert run(tmp_path, *flags, "--force") == 1
+    assert "broken on purpose" in capsys.readouterr().err
+    assert results.load(tmp_path / "out")["status"].eq("failed").all()
+
+
 BAD = [
     (["--seeds", "0"], "--seeds must be at least 1"),
     (

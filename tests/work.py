@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import mirrorflow as mf
@@ -28,6 +30,10 @@ def _perform(folder: str, task: str, number: Any) -> Any:
         raise mf.InputError(f"number must be even, but it is {number}.")
     if task == "die" or (task == "die once" and tries < 1):
         os.kill(os.getpid(), signal.SIGKILL)
+    if task == "exit":
+        sys.exit(5)
+    if task == "unpicklable":
+        return Lock()
     if task == "wait":
         time.sleep(0.05)
     return 2 * number

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, replace
 from threading import Lock
+from traceback import format_exc, format_exception
 from typing import Any, NamedTuple, TypeVar
 
 from mirrorflow.checks import InputError
@@ -55,7 +55,8 @@ def carry(
 ) -> Iterator[tuple[Sequence[Item], Sequence[Result] | Failure]]:
     """Compute every piece; yields each with its results, or why there are none, as it ends.
 
-    A piece that raises three times is cut into its items, each of which has one attempt left. A
+    A piece that raises three times, or is refused once, is cut into its items, each of which has
+    one attempt left. A
     worker that dies takes down what it had; which piece was to blame is not known, so that all
     that were under way are repeated at the end, one by one. None of this changes a result that
     depends on its piece alone.
@@ -73,7 +74,8 @@ def carry(
     suspects: deque[_Piece] = deque()
     under_way: dict[Future[Any], tuple[_Piece, int]] = {}
     while waiting or suspects or under_way:
-        while waiting and len(under_way) < crew.room:
+        room = crew.room
+        while waiting and len(under_way) < room:
             piece = waiting.popleft()
             under_way[crew.submit(_attempt, compute, piece.items)] = piece, crew.generation
         if not under_way:
@@ -81,28 +83,45 @@ def carry(
             under_way[crew.submit(_attempt, compute, piece.items)] = piece, crew.generation
         for future in wait(under_way, return_when=FIRST_COMPLETED).done:
             piece, generation = under_way.pop(future)
-            died = _error(future)
-            if died is not None and not crew.is_death(died):
-                raise died
-            if died is None and not isinstance(future.result(), Failure):
+            error = _error(future)
+            died = error is not None and _died(crew, error)
+            if died:
+                crew.renew(generation)
+                if not piece.alone:
+                    suspects.append(piece)
+                    continue
+            elif error is None and not isinstance(future.result(), Failure):
                 yield piece.items, future.result()
                 continue
-            if died is not None and not piece.alone:
-                suspects.append(piece)
+            attempts = piece.attempts + 1
+            if error is None:
+                failure = future.result()._replace(attempts=attempts)
             else:
-                attempts = piece.attempts + 1
-                outcome = Failure(DIED.format(attempts), attempts, False)
-                if died is None:
-                    outcome = future.result()._replace(attempts=attempts)
-                if outcome.refused or (attempts >= TRIES and len(piece.items) == 1):
-                    yield piece.items, outcome
-                elif attempts >= TRIES:
-                    waiting += [_Piece([item], TRIES - 1) for item in piece.items]
-                else:
-                    again = replace(piece, attempts=attempts, alone=False)
-                    (suspects if died is not None else waiting).append(again)
-            if died is not None:
-                crew.renew(generation)
+                said = DIED.format(attempts) if died else "".join(format_exception(error, limit=-3))
+                failure = Failure(said, attempts, False)
+            final = failure.refused or attempts >= TRIES
+            if final and len(piece.items) == 1:
+                yield piece.items, failure
+            elif final:
+                waiting += [_Piece([item], TRIES - 1) for item in piece.items]
+            else:
+                again = replace(piece, attempts=attempts, alone=False)
+                (suspects if died else waiting).append(again)
+
+
+def _died(crew: Crew, error: BaseException) -> bool:
+    """Whether a worker did; raises InputError where no other can do better."""
+    judgement = crew.judge(error)
+    if judgement == "gone":
+        raise InputError("The cluster's scheduler is gone; finished runs are kept.") from error
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModuleNotFoundError):
+            raise InputError(
+                f"The workers can't import {cause.name}; install what is installed here there too."
+            ) from error
+        cause = cause.__cause__
+    return judgement == "died"
 
 
 def _error(future: Future[Any]) -> BaseException | None:
@@ -125,4 +144,4 @@ def _attempt(compute: Compute, items: Sequence[Any]) -> Sequence[Any] | Failure:
     except InputError as error:
         return Failure(str(error), 1, True)
     except Exception:  # one broken run must not take the others down; it is reported by name
-        return Failure(traceback.format_exc(limit=-3), 1, False)
+        return Failure(format_exc(limit=-3), 1, False)

@@ -6,7 +6,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from mirrorflow.checks import InputError, whole
@@ -36,9 +36,9 @@ class Crew(ABC):
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Start a call."""
 
-    def is_death(self, error: BaseException) -> bool:
-        """Whether a future's exception says that its worker died."""
-        return False
+    def judge(self, error: BaseException) -> Literal["raised", "died", "gone"]:
+        """What a future's exception says: of the call, of its worker, or of all workers."""
+        return "raised"
 
     def renew(self, generation: int) -> None:  # noqa: B027  # most crews do it themselves
         """Replace the workers of that generation, after one of them died."""

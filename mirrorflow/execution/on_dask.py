@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from typing import Any
+from typing import Any, Literal
 
 from mirrorflow.checks import InputError
 from mirrorflow.execution.crews import Crew
@@ -32,6 +34,9 @@ class OnDask(Crew):
                 f"answer ({type(error).__name__})."
             ) from None
         self._executor = self._client.get_executor(pure=False)
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # we say it in a sentence
+        if not self._client.nthreads():
+            warnings.warn(f"{address} has no workers yet; waiting for them.", stacklevel=4)
 
     @property
     def room(self) -> int:
@@ -41,12 +46,12 @@ class OnDask(Crew):
         future: Future[Any] = self._executor.submit(function, *args)
         return future
 
-    def is_death(self, error: BaseException) -> bool:
+    def judge(self, error: BaseException) -> Literal["raised", "died", "gone"]:
         from distributed import KilledWorker
 
         if isinstance(error, CancelledError) or self._client.status != "running":
-            raise InputError("The Dask scheduler is gone; finished runs are kept.") from error
-        return isinstance(error, KilledWorker)
+            return "gone"
+        return "died" if isinstance(error, KilledWorker) else "raised"
 
     def dismiss(self) -> None:
         self._executor.shutdown(wait=False)

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Literal
 
 from mirrorflow.checks import InputError
 from mirrorflow.execution.crews import Crew
@@ -45,11 +45,12 @@ class OnRay(Crew):
         future: Future[Any] = self._remote.remote(function, *args).future()
         return future
 
-    def is_death(self, error: BaseException) -> bool:
+    def judge(self, error: BaseException) -> Literal["raised", "died", "gone"]:
         kinds = self._ray.exceptions
-        return isinstance(
-            error, kinds.WorkerCrashedError | kinds.NodeDiedError | kinds.OutOfMemoryError
-        )
+        if isinstance(error, ConnectionError):
+            return "gone"
+        dead = kinds.WorkerCrashedError | kinds.NodeDiedError | kinds.OutOfMemoryError
+        return "died" if isinstance(error, dead) else "raised"
 
     def dismiss(self) -> None:
         self._ray.shutdown()

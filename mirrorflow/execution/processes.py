@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, Literal
 
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import ShutdownExecutorError
@@ -44,9 +44,10 @@ class Processes(Crew):
             future.set_exception(error)
             return future
 
-    def is_death(self, error: BaseException) -> bool:
+    def judge(self, error: BaseException) -> Literal["raised", "died", "gone"]:
         # the calls of a broken pool that its replacement overtook end with one of the others
-        return isinstance(error, BrokenProcessPool | ShutdownExecutorError | CancelledError)
+        dead = isinstance(error, BrokenProcessPool | ShutdownExecutorError | CancelledError)
+        return "died" if dead else "raised"
 
     def renew(self, generation: int) -> None:
         if generation == self.generation:  # one death breaks the pool, and every call in it

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from mirrorflow.checks import printable
+
 __all__ = ["Report", "main"]
 
 
@@ -44,7 +46,10 @@ def main(words: list[str]) -> int:
     contents = Contents.of(options.folder)
     place = options.page or options.folder / "report.html"
     atomic_write(place, page(contents).encode())
-    print(f"{place}: rows {len(contents.rows)}, figures {len(contents.figures)}")
+    said = f"{place}: rows {len(contents.rows)}, figures {len(contents.figures)}"
+    if len(contents.failed):
+        said += f", failed runs {len(contents.failed)}"
+    print(printable(said))
     for sentence in contents.left_out:
-        print(f"left out: {sentence}")
+        print(f"left out: {printable(sentence)}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,12 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Versions, processor and commit that the numbers come from."""
+    """Versions, processor and commit that the numbers come from.
+
+    No commit is named where the package isn't part of the repository around it, as in the
+    environment of another project.
+    """
+    ours = bool(_git("ls-files", "--error-unmatch", Path(__file__).name))
     versions = {}
     for package in PACKAGES:
         try:
@@ -39,8 +45,8 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
+        "git_commit": _git("rev-parse", "HEAD") if ours else None,
+        "git_dirty": bool(_git("status", "--porcelain")) if ours else None,
     }
 
 
@@ -71,4 +77,4 @@ def _git(*words: str) -> str:
 
 def command_line(module: str) -> str:
     """The command that ran, as one would type it."""
-    return " ".join(["python -m", module, *sys.argv[1:]])
+    return " ".join(["python -m", module, *map(shlex.quote, sys.argv[1:])])

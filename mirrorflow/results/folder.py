@@ -114,6 +114,11 @@ class Folder:
             raise InputError(f"{path} can't be read ({error.strerror}).") from None
         return (row, arrays) if run.made(row) else None
 
+    def forget(self, run: Run) -> None:
+        """Take a run off the disk, so that it counts as not finished."""
+        with contextlib.suppress(FileNotFoundError):
+            self._finished(run).unlink()
+
     def fail(self, run: Run, message: str, attempts: int) -> None:
         """Note that a run raised `message` in its last of `attempts`; it is not finished."""
         failure = {"spec": run.spec, "message": message, "attempts": attempts}

@@ -78,7 +78,7 @@ def configure(name: str, words: list[str]) -> Study:
 
 def run(study: Study) -> int:
     """Compute what is missing, write the results, print the verdicts, draw the figures."""
-    runs = study.runs()
+    runs = list({run.key: run for run in study.runs()}.values())  # a value given twice is one
 
     from mirrorflow.execution import Stopped, stoppable
     from mirrorflow.results import Folder, command_line, split
@@ -87,7 +87,8 @@ def run(study: Study) -> int:
     folder = Folder(study.out)
     folder.units = study.units
     command = command_line("mirrorflow.sweep")
-    farewell = f"\nInterrupted; finished runs are kept. To go on: {command}"
+    going_on = command.replace(" --force", "")
+    farewell = f"\nInterrupted; finished runs are kept. To go on: {going_on}"
     try:
         with stoppable(farewell), folder.lock():
             failures = execute(study, runs, folder, study.jobs or os.cpu_count() or 1)

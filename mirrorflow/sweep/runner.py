@@ -33,7 +33,10 @@ def execute(
     Each worker has one BLAS thread, so that the numbers depend neither on `jobs` nor on the
     study's scheduler. Ctrl-C leaves what is finished on disk and raises KeyboardInterrupt.
     """
-    todo = [run for run in runs if study.force or folder.read(run) is None]
+    if study.force:  # at once: who breaks this off goes on without it
+        for run in runs:
+            folder.forget(run)
+    todo = [run for run in runs if folder.read(run) is None]
     failures: list[tuple[Run, Failure]] = []
     bar = Progress(
         TextColumn("{task.description}"),

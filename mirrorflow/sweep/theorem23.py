@@ -290,11 +290,23 @@ def _frozen(row: Row) -> Key:
 
 
 @functools.lru_cache(maxsize=8)
+def _from_file(path: str, sha256: str | None) -> tuple[Regression, Factors | None]:
+    """What a file holds, which must be the one that the run's row names."""
+    found = load(path), Factors.load(path)
+    if hashlib.sha256(Path(path).read_bytes()).hexdigest() != sha256:
+        raise InputError(
+            f"--data {path} must not change while the sweep runs, but its SHA-256 is no longer "
+            f"{sha256}."
+        )
+    return found
+
+
+@functools.lru_cache(maxsize=8)
 def build_problem(key: Key) -> Regression:
     """The regression that a run's row names; a process makes each one once."""
     row = dict(key)
     if row["data"]:
-        return load(row["data"])
+        return _from_file(row["data"], row["data_sha256"])[0]
     seed = row["data_seed"]
     match row["problem"]:
         case "diabetes":
@@ -315,7 +327,7 @@ def _sparsest(key: Key) -> tuple[references.Reference, float]:
 def start_factors(row: Row, problem: Regression) -> Factors:
     """m₀, w₀ of a run: from its file, or PILoT's from x₀ ~ N(0, I/√d) (variance 1/√d)."""
     if row["data"] and row["beta"] is None:
-        loaded = Factors.load(row["data"])
+        loaded = _from_file(row["data"], row["data_sha256"])[1]
         if loaded is not None:
             return loaded
     stream = random_stream("theorem23", "x0", row["problem"], row["seed"])
