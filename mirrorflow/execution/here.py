@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from mirrorflow.execution.crews import Crew
+from mirrorflow.execution.base import Crew
 
 __all__ = ["Here"]
 

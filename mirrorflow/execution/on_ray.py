@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any, Literal
 
 from mirrorflow.checks import InputError
-from mirrorflow.execution.crews import Crew
+from mirrorflow.execution.base import Crew
 
 __all__ = ["OnRay"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import ShutdownExecutorError
 
-from mirrorflow.execution.crews import Crew
+from mirrorflow.execution.base import Crew
 from mirrorflow.execution.orphans import end_with
 
 __all__ = ["Processes"]
