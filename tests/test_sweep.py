@@ -14,6 +14,7 @@ import mirrorflow as mf
 from mirrorflow import results
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import theorem23
+from mirrorflow.sweep import theorem23_trials as trials
 
 QUICK = ["--problem", "gaussian", "--n", "8", "--d", "20", "--k", "2", "--seeds", "2"]
 QUICK += ["--totals", "0", "1", "--transition-betas", "50", "--jobs", "1"]
@@ -64,7 +65,7 @@ def test_rows_are_what_the_library_computes(finished):
     frame = results.load(finished)
     row = frame[(frame["schedule"] == "quadratic") & (frame["seed"] == 1)].iloc[0]
     problem = mf.gaussian_recovery(8, 20, 2, 0)
-    x0 = theorem23.start_factors({**row, "data": None}, problem)
+    x0 = trials.start_factors({**row, "data": None}, problem)
     schedule = mf.Quadratic.from_total(row["total"], row["timescale"])
     flow = mf.direct_flow(problem, x0, schedule, [row["t_end"]], 1e-10)
     assert np.linalg.norm(flow.x[0] - problem.x_true) == pytest.approx(
@@ -127,7 +128,7 @@ def test_verdicts_come_from_the_referee(finished, monkeypatch):
     spec = {
         name: (None if pandas.isna(value) else value) for name, value in row.items() if name in SPEC
     }
-    right, _ = theorem23.compute(spec)
+    right, _ = trials.compute(spec)
     assert right["path_difference_holds"]
 
     def wrong(original):
@@ -138,13 +139,13 @@ def test_verdicts_come_from_the_referee(finished, monkeypatch):
         return flow
 
     with monkeypatch.context() as patch:
-        patch.setattr(theorem23, "gradient_flow", wrong(mf.gradient_flow))
-        seen, _ = theorem23.compute(spec)
+        patch.setattr(trials, "gradient_flow", wrong(mf.gradient_flow))
+        seen, _ = trials.compute(spec)
     assert not seen["path_difference_holds"]
     assert {name: seen[name] for name in PATH} == {name: right[name] for name in PATH}
     with monkeypatch.context() as patch:
-        patch.setattr(theorem23, "direct_flow", wrong(mf.direct_flow))
-        seen, _ = theorem23.compute(spec)
+        patch.setattr(trials, "direct_flow", wrong(mf.direct_flow))
+        seen, _ = trials.compute(spec)
     assert not any(seen[f"{name}_holds"] for name in PATH | {"path_difference"})
 
 
@@ -154,12 +155,12 @@ def test_start_and_distances_are_what_the_columns_say(finished):
     row = frame[(frame["schedule"] == "constant") & (frame["total"] == 1)].iloc[0]
     problem = mf.gaussian_recovery(8, 20, 2, 0)
     draws = [
-        theorem23.start_factors({"data": None, "beta": 1.0, "problem": "x", "seed": s}, problem).x
+        trials.start_factors({"data": None, "beta": 1.0, "problem": "x", "seed": s}, problem).x
         for s in range(400)
     ]
     assert np.var(draws) == pytest.approx(20**-0.5, rel=0.05)
     x = results.load_paths(finished / "paths.npz")[f"{row['key']}/x_end"]
-    factors = theorem23.start_factors({**row, "data": None}, problem)
+    factors = trials.start_factors({**row, "data": None}, problem)
     bias = np.exp(-4.0) * factors.x
     for column, y in (
         ("distance_to_min_l1", mf.min_l1(problem).x),
@@ -238,10 +239,10 @@ def test_data_that_change_meanwhile_are_refused(tmp_path):
     np.savez(path, Z=[[1.0, 2.0]], y=[1.0])
     (first, *_) = theorem23.Theorem23(data=path, totals=(0.0,), out=tmp_path / "out").runs()
     np.savez(path, Z=[[1.0, 3.0]], y=[1.0])
-    theorem23.build_problem.cache_clear()
-    theorem23._from_file.cache_clear()
+    trials.build_problem.cache_clear()
+    trials._from_file.cache_clear()
     with pytest.raises(mf.InputError, match=r"own.npz must not change while the sweep runs"):
-        theorem23.compute(first.spec)
+        trials.compute(first.spec)
 
 
 def test_a_value_given_twice_is_one_run(tmp_path):

@@ -1,0 +1,250 @@
+"""The runs of study `theorem23`: the flow twice, its limit, and what the certificates say."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mirrorflow import certificates as certify
+from mirrorflow import references
+from mirrorflow.checks import Array, InputError
+from mirrorflow.factors import Factors
+from mirrorflow.flows import Flow, direct_flow, gradient_flow
+from mirrorflow.limits import Interpolator, interpolator
+from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.problems import (
+    Regression,
+    diabetes,
+    digits_sensing,
+    gaussian_recovery,
+    load,
+    random_stream,
+)
+from mirrorflow.results import Row
+from mirrorflow.schedules import Constant, Geometric, Harmonic, Quadratic, Schedule
+
+__all__ = ["LATEST", "NOT_ARRIVED", "build_problem", "compute", "problem_key", "start_factors"]
+
+LATEST = 1e9  # flow time; slower modes than 40/LATEST get their verdict at finite time
+OUTPUT_TIMES = 81
+NOT_ARRIVED = 1e-2  # relative; a bound on the distance above it says nothing about the limit
+
+Key = tuple[tuple[str, Any], ...]
+
+
+def problem_key(row: Row) -> Key:
+    """What of a run's row names its regression."""
+    names = ("problem", "data", "data_sha256", "n", "d", "k", "noise", "degree", "digit")
+    return tuple((name, row[name]) for name in (*names, "data_seed"))
+
+
+@functools.lru_cache(maxsize=8)
+def _from_file(path: str, sha256: str | None) -> tuple[Regression, Factors | None]:
+    """What a file holds, which must be the one that the run's row names."""
+    found = load(path), Factors.load(path)
+    if hashlib.sha256(Path(path).read_bytes()).hexdigest() != sha256:
+        raise InputError(
+            f"--data {path} must not change while the sweep runs, but its SHA-256 is no longer "
+            f"{sha256}."
+        )
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def build_problem(key: Key) -> Regression:
+    """The regression that a run's row names; a process makes each one once."""
+    row = dict(key)
+    if row["data"]:
+        return _from_file(row["data"], row["data_sha256"])[0]
+    seed = row["data_seed"]
+    match row["problem"]:
+        case "diabetes":
+            return diabetes(row["degree"], row["n"], seed)
+        case "digits":
+            return digits_sensing(row["digit"], row["n"], seed)
+    return gaussian_recovery(row["n"], row["d"], row["k"], seed, row["noise"])
+
+
+@functools.lru_cache(maxsize=8)
+def _sparsest(key: Key) -> tuple[references.Reference, float]:
+    """cvxpy's minimum-L1 interpolator and its margin."""
+    problem = build_problem(key)
+    best = references.min_l1(problem)
+    return best, certify.margin(problem, best.x) if best.success else 0.0
+
+
+def start_factors(row: Row, problem: Regression) -> Factors:
+    """m₀, w₀ of a run: from its file, or PILoT's from x₀ ~ N(0, I/√d) (variance 1/√d)."""
+    if row["data"] and row["beta"] is None:
+        loaded = _from_file(row["data"], row["data_sha256"])[1]
+        if loaded is not None:
+            return loaded
+    stream = random_stream("theorem23", "x0", row["problem"], row["seed"])
+    x0 = stream.standard_normal(problem.d) * problem.d**-0.25
+    return Factors.pilot(x0, row["beta"])
+
+
+def build_schedule(name: str, total: float, timescale: float, end: float) -> Schedule:
+    """The schedule with A_∞ = `total` (harmonic: A(`end`) = `total`)."""
+    match name:
+        case "constant":
+            return Constant.from_total(total, timescale)
+        case "quadratic":
+            return Quadratic.from_total(total, timescale)
+        case "geometric":
+            return Geometric.from_total(total, math.exp(-1.0 / timescale))
+    return Harmonic.from_total(total, timescale, end)
+
+
+def compute(row: Row) -> tuple[Row, dict[str, Array]]:
+    """One run: the flow twice, its limit, their certificates, distances and paths."""
+    key = problem_key(row)
+    problem = build_problem(key)
+    factors = start_factors(row, problem)
+    total, timescale, rtol = row["total"], row["timescale"], row["rtol"]
+    clock = _Clock()
+
+    limit = interpolator(problem, factors, total)
+    rate = certify.slowest_rate(problem, limit)
+    clock.lap("limit_seconds")
+    end = row["t_end_asked"]
+    if end is None:
+        end = min(timescale + 40.0 / rate, LATEST) if rate > 0 else LATEST
+    schedule = build_schedule(row["schedule"], total, timescale, end)
+    times = np.concatenate([[0.0], np.geomspace(min(1e-3, end / 2), end, OUTPUT_TIMES - 1)])
+
+    dual = gradient_flow(problem, factors, schedule, times, rtol)
+    clock.lap("dual_flow_seconds")
+    direct = direct_flow(problem, factors, schedule, times, rtol)
+    clock.lap("direct_flow_seconds")
+    best, best_margin = _sparsest(key)
+    potential = HyperbolicEntropy.of(factors, total)
+    nearest = references.min_l2(problem, potential.minimizer)
+    entropic = references.min_potential(problem, factors, total) if row["cvxpy_check"] else None
+    clock.lap("reference_seconds")
+
+    checks = _certificates(row, problem, factors, schedule, limit, dual, direct)
+    # where signs forbid every interpolator there is nothing for cvxpy to agree with
+    reached = limit.status in ("converged", "inconsistent")
+    if entropic is not None and reached:
+        checks.append(certify.agreement(limit, entropic, potential))
+    # an asymptotic law: asked where the power is well below 1
+    asymptotic = certify.relative_scale(potential, best.x) ** best_margin < math.exp(-1.0)
+    if asymptotic and reached:
+        checks.append(certify.l1_excess(limit, potential, best, best_margin))
+    if row["schedule"] == "harmonic" and reached:
+        endless = interpolator(problem, factors, math.inf)
+        checks.append(certify.l1_excess(endless, None, best, best_margin))
+    clock.lap("certificates_seconds")
+
+    x = direct.x[-1]
+    truth = problem.x_true
+    ok = dual.success and direct.success
+    result: Row = {
+        "features": problem.d,
+        "samples": problem.n,
+        "scale_a": float(np.exp(np.median(potential.log_a))),
+        "t_end": end,
+        "slowest_rate": rate,
+        "margin": best_margin,
+        "status": "completed" if ok else "failed",
+        "message": f"{limit.status}: {limit.message}" if ok else f"{dual.message} {direct.message}",
+        "limit_status": limit.status,
+        "referee_lost": referee_lost(factors, certify.invariant(factors, direct, rtol)),
+        "limit_factorizations": limit.iterations,
+        "dual_right_hand_sides": dual.right_hand_sides,
+        "direct_steps": direct.steps,
+        "loss_end": float(direct.loss[-1]),
+        "norm1_end": float(np.abs(x).sum()),
+        "distance_to_truth": None if truth is None else _distance(x, truth),
+        "distance_to_limit": _distance(x, limit.x),
+        "distance_to_min_l1": _distance(x, best.x),
+        "distance_to_min_l2": _distance(x, nearest.x),
+        "limit_to_min_l1": _distance(limit.x, best.x),
+        "limit_to_min_l2": _distance(limit.x, nearest.x),
+        "norm2_limit": float(np.linalg.norm(limit.x)),
+        **clock.laps,
+    }
+    for check in checks:
+        name = check.name
+        if name in ("arrival", "convergence") and check.bound > NOT_ARRIVED:
+            continue  # the bound says that the flow is still under way: finite_time judges it
+        result |= {
+            name: check.value,
+            f"{name}_bound": check.bound,
+            f"{name}_holds": check.holds,
+        }
+    goal = best.x if truth is None else truth
+    paths = {
+        "times": dual.times,
+        "distance": np.linalg.norm(dual.x - goal, axis=1),
+        "loss": dual.loss,
+        "total": dual.total,
+        "x_end": x,
+        "x_limit": limit.x,
+        "x_min_l1": best.x,
+    }
+    return result, paths
+
+
+def _certificates(
+    row: Row,
+    problem: Regression,
+    factors: Factors,
+    schedule: Schedule,
+    limit: Interpolator,
+    dual: Flow,
+    direct: Flow,
+) -> list[certify.Certificate]:
+    rtol, total = row["rtol"], row["total"]
+    kept = certify.invariant(factors, direct, rtol)
+    proof = certify.optimality(problem, limit, total)
+    if referee_lost(factors, kept):
+        return [proof]
+    checks = [
+        kept,
+        certify.mirror_flow(problem, factors, direct, rtol),
+        certify.path_difference(dual, direct, rtol),
+        certify.finite_time(problem, factors, direct, rtol),
+        proof,
+    ]
+    if direct.success:
+        checks.append(certify.arrival(problem, limit, schedule, direct, rtol))
+        ending = certify.convergence(problem, limit, schedule, direct, rtol)
+        if row["schedule"] == "harmonic":
+            ending = certify.Certificate.of("following", ending.value, ending.bound)
+        checks.append(ending)
+    return checks
+
+
+def referee_lost(factors: Factors, invariant: certify.Certificate) -> bool:
+    """Whether rounding has let integrated (m, w) of balanced coordinates change sign.
+
+    In exact arithmetic |m| = |w| lasts; where the drift shows that it did not, the path judges
+    nothing.
+    """
+    balanced = (np.abs(factors.m) == np.abs(factors.w)) & (factors.m != 0)
+    return bool(balanced.any()) and not invariant.holds
+
+
+def _distance(x: Array, other: Array) -> float:
+    return float(np.linalg.norm(x - other))
+
+
+class _Clock:
+    """Wall time between laps, in seconds."""
+
+    def __init__(self) -> None:
+        self.laps: Row = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._since
+        self._since = now
