@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_bench import methods
 from mirrorflow.archives import file_size
-from mirrorflow.checks import InputError, number
+from mirrorflow.checks import InputError, number, shown
 from mirrorflow.results import Row, atomic_write
 
 if TYPE_CHECKING:
@@ -104,18 +104,19 @@ def read(path: Path, dataset: str, model: str) -> dict[str, dict[str, float]]:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"--tuned must be the tuned.json of tune, but {path} is not ({error!r})."
+            f"--tuned must be the tuned.json of tune, but {path} is not ({str(error)[:120]})."
         ) from None
     if place != (dataset, model):
         raise InputError(
-            f"--tuned must be of {dataset} and {model}, but {path} is of {place[0]} and {place[1]}."
+            f"--tuned must be of {dataset} and {model}, but {path} is of {shown(place[0])} and "
+            f"{shown(place[1])}."
         )
     for name, setting in found.items():
         expected = methods.METHODS[name].grid[0] if name in methods.METHODS else {}
         if not expected or set(setting) != set(expected):
             raise InputError(
-                f"--tuned must hold settings that tune tries, but {path} has {sorted(setting)} of "
-                f"{name!r}."
+                f"--tuned must hold settings that tune tries, but {path} has "
+                f"{shown(sorted(setting))} of {shown(name)}."
             )
         for flag, value in setting.items():
             said = f"{flag} of {name} in {path}"

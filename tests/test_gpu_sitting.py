@@ -6,7 +6,11 @@ import dataclasses
 import importlib.util
 import json
 import math
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -237,6 +241,40 @@ def test_processes_share_a_clock():
     assert max(a, c) < min(b, d)
 
 
+TRAINING = """
+import os, sys, time
+from benchmarks.gpu import concurrency
+def make():
+    print(os.getpid(), flush=True)
+    time.sleep(120)
+if __name__ == "__main__":
+    concurrency._by_processes(concurrency.Task(make, "dense", 1), 2)
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    script = tmp_path / "training.py"
+    script.write_text(TRAINING)
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as parent:
+        children = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.kill()
+        # the pipe is at its end when no child holds it any more
+        ended = threading.Thread(target=parent.stdout.read)
+        ended.start()
+        ended.join(timeout=10.0)
+        late = ended.is_alive()
+        if late:
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+    assert not late
+
+
 # --- what only CUDA can break ---
 
 
@@ -377,6 +415,68 @@ def test_after_the_first_wave_as_many_start_together_as_end_in_time(tmp_path, mo
     assert sorted(begun) == list(range(10))
 
 
+@pytest.mark.parametrize("way", concurrency.WAYS)
+def test_a_part_with_failed_runs_is_tried_again(tmp_path, monkeypatch, way):
+    part, made, begun = quick(tmp_path, monkeypatch, count=3)
+    well, broken = one_shot.compute, [1]
+
+    def compute(run, *rest):
+        if run.spec["seed"] in broken:
+            raise RuntimeError("broken on purpose")
+        return well(run, *rest)
+
+    monkeypatch.setattr(one_shot, "compute", compute)
+    share = grid.Sharing(way, 1, 0.01, 0.01)
+
+    def sit():
+        now = sitting.Sitting(tmp_path, 5.0)
+        now.stage("main", {}, partial(grid.carry_out, part, made, share, now.left))
+        return now.failed, sitting.read(tmp_path, "main")
+
+    failed, found = sit()
+    assert (failed, found["status"]) == (["main"], "failed")
+    assert (found["result"]["finished"], found["result"]["complete"]) == (2, False)
+    assert "broken on purpose" in found["result"]["failures"][0]
+    broken.clear()
+    failed, found = sit()
+    assert (failed, found["status"], found["result"]["finished"]) == ([], "complete", 3)
+    assert sorted(begun) == [0, 1, 2]  # what was finished was not repeated
+
+
+def test_settings_tuned_anew_are_another_question(tmp_path, monkeypatch):
+    asked, now = [], sitting.Sitting(tmp_path, 1.0)
+    monkeypatch.setattr(stages, "check", lambda *_: None)
+    monkeypatch.setattr(stages, "carry_out", lambda part, *_: asked.append(part.name) or {})
+    now.stage("tune", {}, dict)
+    made = planned(tmp_path)
+    made.tuned.parent.mkdir()
+    for content in ("one", "one", "another"):
+        made.tuned.write_text(content)
+        stages.grid(now, made, ["tuned", "balanced", "lrr"])
+    assert asked == ["tuned", "balanced", "lrr", "tuned", "balanced"]
+
+
+def test_no_part_has_a_method_that_was_not_asked_for(tmp_path):
+    def left(*methods):
+        parts = plan.parts(planned(tmp_path, methods=methods))
+        return {
+            part.name: {one.spec["method"] for words in part.commands for one in runs(part, words)}
+            for part in parts
+        }
+
+    def runs(part, words):
+        words = words[: words.index("--tuned")] if "--tuned" in words else words
+        return command.configure(part.protocol, list(words)).runs()
+
+    assert set(left("str")) == {"paper", "tune", "tuned", "paper-seeds"}
+    dense = left("dense", "str")
+    assert set(left("str")) | {"lrr", "cyclic", "sculpt", "resnet18"} == set(dense)
+    assert dense["lrr"] == dense["resnet18"] == {"dense"}
+    pilot = left("pilot")
+    assert set(pilot) == set(stages.names(planned(tmp_path))) - set(stages.MEASUREMENTS)
+    assert all(methods == {"pilot"} for methods in pilot.values())
+
+
 def part_run(made):
     return OneShot(device="cpu", methods=("dense",), seeds=1).runs()[0]
 
@@ -445,6 +545,50 @@ def test_ctrl_c_begins_no_further_run(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         streams.execute(job, setting.runs(), folder, 1)
     assert len(begun) < 4
+
+
+DEAF = """
+import sys, time
+from benchmarks.gpu import __main__
+from gpu_bench.protocols import one_shot
+def compute(*_):
+    print("begun", flush=True)
+    time.sleep(120)
+one_shot.compute = compute
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_the_exit_code(monkeypatch, capsys, number, code):
+    monkeypatch.setattr(__main__, "measure", lambda _: signal.raise_signal(number))
+    assert __main__.main([]) == code
+    assert "Interrupted; finished stages and runs are kept." in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_sitting_whose_runs_share_a_process(tmp_path):
+    """Threads can't be ended; the process can."""
+    best = {"way": "streams", "runs": 2, "failure": None, "seconds_per_run_epoch": 0.01}
+    result = {"rows": [best], "best": best}
+    sitting.Sitting(tmp_path, 1.0).stage("concurrency", {}, lambda: result)
+    flags = [*FLAGS, "--stages", "paper", "--out", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-c", DEAF, *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        assert [process.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+        time.sleep(0.2)  # until both threads are the pool's
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(timeout=20) == 130
+        finally:
+            process.kill()
+        assert time.monotonic() - started < 3.0
+        assert "Interrupted; finished stages and runs are kept." in process.stderr.read()
 
 
 def test_the_best_sharing_is_what_the_grid_uses(tmp_path):
@@ -529,6 +673,49 @@ def test_the_report_needs_no_run(sat, tmp_path, monkeypatch, capsys):
     assert {"accuracy.png", "device.json", "tuned.json", "tuned_rows.parquet"} <= published
 
 
+def test_a_failed_stage_is_the_exit_code(tmp_path, monkeypatch, capsys):
+    def breaks(_):
+        raise RuntimeError("no such kernel")
+
+    flags = [*FLAGS, "--stages", "memory", "--out", str(tmp_path)]
+    monkeypatch.setattr(checks, "memory", breaks)
+    assert __main__.main(flags) == 1
+    assert "error: failed, to be tried again: memory\n" in capsys.readouterr().err
+    monkeypatch.setattr(checks, "memory", lambda _: {})
+    assert __main__.main(flags) == 0
+
+
+def test_a_rehearsal_is_not_published(sat, monkeypatch, capsys):
+    monkeypatch.setattr(page, "publish", lambda *_: pytest.fail("it was published"))
+    assert __main__.main(["report", "--publish", "--out", str(sat)]) == 2
+    error = capsys.readouterr().err
+    assert "--publish needs a sitting on CUDA alone, but" in error
+    assert error.count("\n") == 1
+
+
+def test_one_device_and_one_data_set_are_published(tmp_path, monkeypatch):
+    def refusal(rows, device="NVIDIA H100", dataset="cifar10"):
+        asked = {"device": device, "dataset": dataset}
+        sitting.Sitting(tmp_path, 1.0).stage("device", asked, dict)
+        (tmp_path / "paper").mkdir(exist_ok=True)
+        (tmp_path / "paper" / "manifest.json").touch()
+        frame = pandas.DataFrame(rows, columns=["device", "dataset"])
+        monkeypatch.setattr(page, "rows", lambda *_: frame)
+        try:
+            page.check_publishable(tmp_path)
+        except InputError as error:
+            return str(error)
+        return None
+
+    with pytest.raises(InputError, match="no device at all"):
+        page.check_publishable(tmp_path)
+    assert refusal([("cuda", "cifar10"), ("cuda:1", "cifar10")]) is None
+    assert "on CPU, cuda." in refusal([("cuda", "cifar10")], device="CPU")
+    assert "on NVIDIA H100, cpu, cuda." in refusal([("cuda", "cifar10"), ("cpu", "cifar10")])
+    assert "has cifar10, digits." in refusal([("cuda", "cifar10"), ("cuda", "digits")])
+    assert "has cifar10, digits." in refusal([("cuda", "cifar10")], dataset="digits")
+
+
 def test_a_report_of_nothing_says_so(tmp_path):
     assert set(page.sections(tmp_path).values()) == {page.NOTHING}
     assert page.figures(tmp_path) == []
@@ -606,6 +793,8 @@ REFUSALS = {
     ("--workers", "-1"): "--workers must be at least 0",
     ("--budget", "99", "--stages", "tune"): "--budget must be at least 1 and at most 9",
     ("--methods", "magic", "--stages", "paper"): "--methods must be among dense, pilot",
+    ("--methods", "magic"): "--methods must be among dense, pilot",
+    ("--methods", "str", "--stages", "balanced"): "with --methods str, but 'balanced' is not.",
 }
 
 

@@ -213,6 +213,10 @@ TUNE = {
     ("--lr", "0.1"): "--lr must be left out, tune decides, but it is 0.1",
     ("--total", "2"): "--total must be left out, tune decides",
     ("--l1", "1e-4"): "--l1 must be left out, tune decides",
+    ("--methods", "str", "--str-total", "9"): "--str-total must be left out, tune decides",
+    ("--methods", "continuous", "--mask-l1-total", "9"): "--mask-l1-total must be left out, tune",
+    ("--methods", "all", "--mask-l1-total", "9"): "--mask-l1-total must be left out, tune decides",
+    ("--weight-decay", "0.5"): "--weight-decay must be left out, tune decides, but it is 0.5",
     ("--tuned", "somewhere.json"): "--tuned must be left out of tune",
     ("--methods", "magic"): "--methods must be among dense, pilot",
 }
@@ -233,7 +237,7 @@ FILES = {
     "a list": ([1], "must be the tuned.json of tune"),
     "no methods": ({"dataset": "digits"}, "must be the tuned.json of tune"),
     "other data": ({**GOOD, "dataset": "cifar10"}, "must be of digits and resnet20, but"),
-    "other model": ({**GOOD, "model": "resnet18"}, "is of digits and resnet18"),
+    "other model": ({**GOOD, "model": "resnet18"}, "is of 'digits' and 'resnet18'"),
     "no such method": ({**GOOD, "methods": {"magic": {"setting": {}}}}, "of 'magic'"),
     "other flags": (
         {**GOOD, "methods": {"dense": {"setting": {"lr": 0.1, "kappa": 2}}}},
@@ -273,7 +277,36 @@ def test_a_missing_or_huge_file_is_refused(tmp_path):
         tuning.read(huge, "digits", "resnet20")
 
 
-def test_tuned_settings_and_flags_exclude_each_other(tmp_path, capsys):
-    flags = ["--tuned", "any.json", "--lr", "0.1", "--out", str(tmp_path / "new")]
-    assert run.main(["one-shot", *QUICK, *flags]) == 2
-    assert "--lr must be left out, --tuned decides, but it is 0.1" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("method", "flag", "value"),
+    [("pilot", "--lr", "0.1"), ("str", "--str-total", "9.0"), ("dense", "--weight-decay", "0.5")],
+)
+def test_tuned_settings_and_flags_exclude_each_other(tmp_path, method, flag, value, capsys):
+    flags = ["--tuned", "any.json", "--methods", method, flag, value]
+    assert run.main(["one-shot", *QUICK, *flags, "--out", str(tmp_path / "new")]) == 2
+    error = capsys.readouterr().err
+    assert f"{flag} must be left out, --tuned decides, but it is {value}" in error
+
+
+def test_what_no_chosen_method_is_tuned_by_stays_a_flag():
+    """The weight decay of spred is that of its biases, which tune does not try."""
+    (one, *_) = setting("tune", methods=("spred",), weight_decay=0.5).runs()
+    assert one.spec["weight_decay"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff" * 50_000,
+        json.dumps({"dataset": "d" * 50_000, "model": "resnet20", "methods": {}}).encode(),
+        json.dumps({**GOOD, "methods": {"m" * 50_000: {"setting": {}}}}).encode(),
+        json.dumps({**GOOD, "methods": {"dense": {"setting": {"f" * 50_000: 1}}}}).encode(),
+    ],
+    ids=["bytes", "data set", "method", "flag"],
+)
+def test_a_refusal_is_short_whatever_the_file_holds(tmp_path, content):
+    file = tmp_path / "tuned.json"
+    file.write_bytes(content)
+    with pytest.raises(InputError) as refused:
+        tuning.read(file, "digits", "resnet20")
+    assert len(str(refused.value)) < 300 + len(str(file))

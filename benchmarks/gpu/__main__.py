@@ -8,27 +8,36 @@ from pathlib import Path
 
 from benchmarks.gpu.requirements import MEASURING, REPORTING, require
 from mirrorflow.checks import InputError, whole
+from mirrorflow.execution import Stopped, stoppable
 
 COUNTS = (1, 2, 4, 8)  # runs at once
+FAREWELL = "\nInterrupted; finished stages and runs are kept."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and run the grid, or report; returns the exit code: 0 done, 2 bad input."""
+    """Measure and run the grid, or report.
+
+    Returns the exit code: 0 done, 1 stages failed, 2 bad input, 130 or 143 stopped.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if words[:1] == ["report"]:
             return report(words[1:])
-        return measure(words)
+        with stoppable(FAREWELL):
+            return measure(words)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted; finished stages and runs are kept.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(FAREWELL, file=sys.stderr)
+        return stop.code if isinstance(stop, Stopped) else 130
 
 
 def measure(words: list[str]) -> int:
-    """Do what is not done yet, in order of value, until the minutes are over."""
+    """Do what is not done yet, in order of value, until the minutes are over.
+
+    Returns 1 if a stage failed, in whole or in some of its runs, else 0.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu",
         description="Measure the device and run the comparison grid on it; docs/gpu.md says more. "
@@ -65,8 +74,12 @@ def measure(words: list[str]) -> int:
     from benchmarks.gpu import stages
     from benchmarks.gpu.plan import Plan
     from benchmarks.gpu.sitting import Sitting
+    from gpu_bench import methods
     from gpu_bench.data.batches import check_device
 
+    if given.methods != ["all"]:
+        for name in given.methods:
+            methods.options(name)  # refuses unknown names
     device = check_device(given.device)
     plan = Plan(
         device=str(device),
@@ -83,7 +96,10 @@ def measure(words: list[str]) -> int:
     chosen = known if given.stages is None else given.stages
     for name in chosen:
         if name not in known:
-            raise InputError(f"--stages must be among {', '.join(known)}, but {name!r} is not.")
+            raise InputError(
+                f"--stages must be among {', '.join(known)} with --methods "
+                f"{' '.join(plan.methods)}, but {name!r} is not."
+            )
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = device.type == "cuda"
     sitting = Sitting(given.out, given.minutes)
@@ -93,6 +109,9 @@ def measure(words: list[str]) -> int:
         print("no --data-root: the grid waits for the images", file=sys.stderr)
     else:
         stages.grid(sitting, plan, chosen)
+    if sitting.failed:
+        print(f"error: failed, to be tried again: {', '.join(sitting.failed)}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -104,13 +123,17 @@ def report(words: list[str]) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("results/gpu"), help="(results/gpu)")
     parser.add_argument(
-        "--publish", action="store_true", help="also fill docs/gpu.md and figures/gpu/"
+        "--publish",
+        action="store_true",
+        help="also fill docs/gpu.md and figures/gpu/; of a sitting on CUDA and one data set alone",
     )
     given = parser.parse_args(words)
     require(REPORTING)
 
     from benchmarks.gpu import page
 
+    if given.publish:
+        page.check_publishable(given.out)
     sections = page.sections(given.out)
     drawn = page.figures(given.out)
     page.write(given.out, sections)

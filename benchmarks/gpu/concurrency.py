@@ -9,6 +9,7 @@ streams     runs in threads of one process, each with its captured steps on a st
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 import time
 import traceback
@@ -19,6 +20,7 @@ import torch
 
 from benchmarks.gpu import speed, streams
 from benchmarks.vision_parts import Setting
+from mirrorflow.execution import end_with
 from mirrorflow.results import Row
 
 __all__ = ["WAYS", "best", "measure"]
@@ -111,7 +113,8 @@ def _by_processes(task: Task, count: int) -> list[Span]:
     # fresh interpreters: a forked one can't use CUDA
     context = multiprocessing.get_context("spawn")
     ready, found = context.Barrier(count, timeout=PATIENCE), context.Queue()
-    workers = [context.Process(target=_process, args=(task, ready, found)) for _ in range(count)]
+    given = (os.getpid(), task, ready, found)
+    workers = [context.Process(target=_process, args=given) for _ in range(count)]
     try:
         for worker in workers:
             worker.start()
@@ -126,7 +129,8 @@ def _by_processes(task: Task, count: int) -> list[Span]:
     return spans
 
 
-def _process(task: Task, ready: Any, found: Any) -> None:
+def _process(parent: int, task: Task, ready: Any, found: Any) -> None:
+    end_with(parent)  # no training goes on by itself where that one was ended
     torch.set_num_threads(1)
     try:
         setting = task.make()

@@ -74,7 +74,7 @@ def carry_out(part: Part, plan: Plan, sharing: Sharing, left: Callable[[], float
     -------
     dict
         `runs` of the part, `finished` of them on disk, `failures`, `seconds` spent here and
-        `complete`: whether all runs are on disk or failed.
+        `complete`: whether all runs are on disk; one that failed is tried again another time.
     """
     started = time.perf_counter()
     settings = [_setting(part, words, plan) for words in part.commands]
@@ -84,9 +84,10 @@ def carry_out(part: Part, plan: Plan, sharing: Sharing, left: Callable[[], float
     folder.units = UNITS
     job = Job(protocol.compute, command.place(settings[0]), Ranks.join(runs[0].spec["device"]))
     with folder.lock():
-        failures, complete = _waves(job, runs, folder, sharing, part.weight, left)
+        failures, ended = _waves(job, runs, folder, sharing, part.weight, left)
         rows = folder.consolidate(runs, command_line("benchmarks.gpu"), {"part": part.name})
         frame, _ = split(rows)
+        complete = ended and not failures
         if complete and len(frame):
             settings[0].conclude(frame)
     return {

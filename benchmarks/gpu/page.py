@@ -17,12 +17,13 @@ from benchmarks.page import fill
 from gpu_bench.report import comparison, gathered, one_shot
 from gpu_bench.report.published import POINTS, UNCUT
 from gpu_bench.report.statistics import SHOWN, counted, near, nearest, percent
+from mirrorflow.checks import InputError
 from mirrorflow.results import atomic_write, load, load_paths, split
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["figures", "publish", "rows", "sections", "text", "write"]
+__all__ = ["check_publishable", "figures", "publish", "rows", "sections", "text", "write"]
 
 VERDICTS = {True: "yes", False: "**no**", None: "not measured"}
 LONGEST = 10  # kernels of the table
@@ -83,6 +84,22 @@ def figures(out: Path) -> list[Path]:
         device = shared["asked"]["device"]
         drawn += save(drawings.concurrency(shared["result"], device), out / "concurrency")
     return drawn
+
+
+def check_publishable(out: Path) -> None:
+    """Raise InputError unless all that is in OUT is of CUDA and of one data set."""
+    asked = [found["asked"] for file in out.glob("*.json") if (found := read(out, file.stem))]
+    measured = [one for one in asked if "device" in one]
+    frames = [rows(out, folder.parent.name) for folder in out.glob("*/manifest.json")]
+    runs = [row for f in frames if f is not None for row in f[["device", "dataset"]].to_numpy()]
+    devices = {one["device"] for one in measured} | {device for device, _ in runs}
+    if not measured or any(device.lower() == "cpu" for device in devices):
+        said = ", ".join(sorted(devices)) or "no device at all"
+        raise InputError(f"--publish needs a sitting on CUDA alone, but {out} has one on {said}.")
+    datasets = {one["dataset"] for one in measured} | {dataset for _, dataset in runs}
+    if len(datasets) > 1:
+        said = ", ".join(sorted(datasets))
+        raise InputError(f"--publish needs a sitting on one data set, but {out} has {said}.")
 
 
 def publish(out: Path, sections: Mapping[str, str], drawn: Sequence[Path], root: Path) -> None:

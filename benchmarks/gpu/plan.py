@@ -37,6 +37,10 @@ class Plan:
         """Where the tuning leaves each method's best setting."""
         return self.out / "tune" / "tuned.json"
 
+    def among(self, *names: str) -> tuple[str, ...]:
+        """Return those of the methods `names` that were asked for."""
+        return tuple(n for n in names if self.methods == ("all",) or n in self.methods)
+
     @property
     def common(self) -> list[str]:
         """The flags of `gpu_bench.run` that all parts share."""
@@ -71,6 +75,8 @@ class Part:
 def parts(plan: Plan) -> list[Part]:
     """Return the grid, what says most for its time first.
 
+    A part has those of its methods that were asked for, and is left out where none was.
+
     paper      every method at the paper's settings, one seed; the other seeds come last
     tune       every method's settings on held-out images, with fewer epochs
     tuned      every method at its best setting, all seeds: the table and the verdicts
@@ -82,39 +88,38 @@ def parts(plan: Plan) -> list[Part]:
     """
     epochs = ("--epochs", str(plan.epochs), *SPARSITIES)
     short = ("--epochs", str(max(plan.epochs // 5, 1)))
-    every = ("--methods", *plan.methods)
     one, seeds = ("--seeds", "1"), ("--seeds", str(plan.seeds))
     tries = ("--epochs", str(plan.tune_epochs), "--budget", str(plan.budget))
-    tuned = ("--tuned", str(plan.tuned))
-    pilot, two = ("--methods", "pilot"), ("--methods", "dense", "pilot")
+    tuned, balanced = ("--tuned", str(plan.tuned)), ("--init", "balanced")
     cut = ("--sparsities", "0.9", "0.95")
-    larger = ("--methods", "dense", "spred", "pilot", "--model", "resnet18")
+    resnet18 = ("--model", "resnet18", *short, *SPARSITIES)
+    every, two = plan.methods, plan.among("dense", "pilot")
+    made: list[Part] = []
 
-    def part(
+    def add(
         name: str,
         protocol: str,
+        methods: tuple[str, ...],
         *commands: tuple[str, ...],
         needs: str | None = None,
         weight: float = 1.0,
-    ) -> Part:
-        flags = tuple((*plan.common, *command) for command in commands)
-        return Part(name, protocol, flags, needs, weight)
+    ) -> None:
+        if methods:
+            common = (*plan.common, "--methods", *methods)
+            flags = tuple((*common, *command) for command in commands)
+            made.append(Part(name, protocol, flags, needs, weight))
 
-    penalised = ("--methods", "pilot", "spred", *epochs, *one)
-    return [
-        part("paper", "one-shot", (*every, *epochs, *one, *PAPER)),
-        part("tune", "tune", (*every, *tries)),
-        part("tuned", "one-shot", (*every, *epochs, *seeds, *tuned), needs="tune"),
-        part(
-            "balanced",
-            "one-shot",
-            (*pilot, *epochs, *seeds, *tuned, "--init", "balanced"),
-            needs="tune",
-        ),
-        part("totals", "one-shot", *((*penalised, "--total", str(total)) for total in TOTALS)),
-        part("lrr", "iterative", (*two, *short, *one, "--cycles", "12")),
-        part("cyclic", "cyclic", (*two, *short, *one, *cut)),
-        part("sculpt", "sculpt", (*two, *short, *one, *cut)),
-        part("paper-seeds", "one-shot", (*every, *epochs, *seeds, *PAPER)),
-        part("resnet18", "one-shot", (*larger, *short, *SPARSITIES, *one), weight=8.0),
-    ]
+    add("paper", "one-shot", every, (*epochs, *one, *PAPER))
+    add("tune", "tune", every, tries)
+    add("tuned", "one-shot", every, (*epochs, *seeds, *tuned), needs="tune")
+    ablation = (*epochs, *seeds, *tuned, *balanced)
+    add("balanced", "one-shot", plan.among("pilot"), ablation, needs="tune")
+    totals = ((*epochs, *one, "--total", str(total)) for total in TOTALS)
+    add("totals", "one-shot", plan.among("pilot", "spred"), *totals)
+    add("lrr", "iterative", two, (*short, *one, "--cycles", "12"))
+    add("cyclic", "cyclic", two, (*short, *one, *cut))
+    add("sculpt", "sculpt", two, (*short, *one, *cut))
+    add("paper-seeds", "one-shot", every, (*epochs, *seeds, *PAPER))
+    three = plan.among("dense", "spred", "pilot")
+    add("resnet18", "one-shot", three, (*resnet18, *one), weight=8.0)
+    return made

@@ -27,6 +27,11 @@ class Sitting:
     minutes : float
         From now on.
 
+    Attributes
+    ----------
+    failed : list of str
+        Names of the stages that failed, in whole or in some of their runs.
+
     Raises
     ------
     InputError
@@ -43,6 +48,7 @@ class Sitting:
                 f"({error.strerror})."
             ) from None
         self.out, self._end = out, time.monotonic() + 60.0 * minutes
+        self.failed: list[str] = []
 
     def left(self) -> float:
         """Return the seconds that are left; below 0 after the end."""
@@ -53,7 +59,8 @@ class Sitting:
 
         None where no time is left, or where it raised: what one stage can't do must
         not keep the others from their share of the sitting. Its failure is on disk, and a later
-        sitting tries again. A result with `complete` False is kept and gone on with.
+        sitting tries again. A result with `complete` False is kept and gone on with; one whose
+        `failures` are not empty has failed, too.
         """
         found = read(self.out, name)
         if found and found["asked"] == asked and found["status"] == "complete":
@@ -73,8 +80,13 @@ class Sitting:
             computed, status = {"message": traceback.format_exc(limit=-6)}, "failed"
         if status == "failed":
             _say(f"{name} failed: {computed['message']}")
-        if not computed.get("complete", True):
+        elif broken := computed.get("failures"):
+            status = "failed"
+            _say(f"{name}: {len(broken)} runs failed, the first of them: {broken[0]}")
+        elif not computed.get("complete", True):
             status = "begun"
+        if status == "failed":
+            self.failed.append(name)
         written = {
             "stage": name,
             "status": status,

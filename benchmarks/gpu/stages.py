@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from benchmarks.gpu.grid import Sharing, carry_out, check
 from benchmarks.gpu.plan import Plan, parts
 from benchmarks.gpu.sitting import Sitting, read
 from gpu_bench.settings import Setting
+from mirrorflow.results import Row
 
 __all__ = ["Timing", "grid", "measurements", "names", "sharing"]
 
@@ -84,8 +86,22 @@ def grid(sitting: Sitting, plan: Plan, chosen: Sequence[str]) -> None:
         if part.needs is not None and (needed is None or needed["status"] != "complete"):
             print(f"{part.name}: waits for {part.needs}", file=sys.stderr)
             continue
-        asked = {"commands": [list(words) for words in part.commands], "code": Setting.digest()}
+        asked: Row = {
+            "commands": [list(words) for words in part.commands],
+            "code": Setting.digest(),
+        }
+        if part.needs is not None:  # the commands hold its path alone
+            asked["tuned_sha256"] = _sha256(plan.tuned)
         sitting.stage(part.name, asked, partial(carry_out, part, plan, share, sitting.left))
+
+
+def _sha256(path: Path) -> str | None:
+    """Return what tells the content of a file from another; None if it can't be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:  # the stage refuses the file in its own words
+        return None
 
 
 def sharing(out: Path) -> Sharing:

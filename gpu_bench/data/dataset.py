@@ -125,7 +125,7 @@ class Dataset:
         size = round(fraction * total)
         if not 0 < size < total:
             raise InputError(
-                f"fraction must leave images on both sides, but {fraction:g} of {total} training "
+                f"validation fraction must leave images on both sides, but {fraction:g} of {total} training "
                 f"images holds out {size}."
             )
         held = stratified(self.train_labels.numpy(), size, ("split", self.name, seed))

@@ -118,7 +118,7 @@ class ImageFolders:
         size = round(fraction * len(self.train))
         if not 0 < size < len(self.train):
             raise InputError(
-                f"fraction must leave images on both sides, but {fraction:g} of "
+                f"validation fraction must leave images on both sides, but {fraction:g} of "
                 f"{len(self.train)} training images holds out {size}."
             )
         labels = np.array([label for _, label in self.train])

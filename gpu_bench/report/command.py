@@ -15,7 +15,7 @@ __all__ = ["Report", "main"]
 
 @dataclass(frozen=True)
 class Report:
-    """Compare result folders of any protocols, on one data set and model.
+    """Compare result folders of one-shot, iterative, cyclic and sculpt, on one data set and model.
 
     Prints accuracy at equal sparsity beside epochs and multiply-adds of training, and draws
     accuracy against each of the three.

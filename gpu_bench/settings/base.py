@@ -185,8 +185,7 @@ class Setting:
         """Return every run; raises InputError where a value breaks its rule."""
         from gpu_bench import methods
 
-        chosen = tuple(methods.METHODS) if self.methods == ("all",) else self.methods
-        used = {name: methods.options(name) for name in chosen}  # refuses unknown names
+        used = {name: methods.options(name) for name in self.chosen}  # refuses unknown names
         self.check()
         common = self._common()
         digest = self.digest()
@@ -195,7 +194,7 @@ class Setting:
         runs = []
         for seed in range(self.seeds):
             for variant in self.variants():
-                for name in dict.fromkeys(chosen):
+                for name in used:
                     for setting in self.settings(name):
                         own = _own(used[name], optional, {**given, **setting})
                         if own["lr"] is None:
@@ -251,6 +250,13 @@ class Setting:
         if value is None and name == "schedule":
             value = self.schedules.get(self.dataset)
         return USUAL[self.dataset][name] if value is None else value
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The methods by their names."""
+        from gpu_bench import methods
+
+        return tuple(methods.METHODS) if self.methods == ("all",) else self.methods
 
     @property
     def folder(self) -> Path:

@@ -13,7 +13,7 @@ from mirrorflow.results import Row
 
 __all__ = ["OneShot"]
 
-# what a tuned setting stands for
+# what a tuned setting stands for, beside the flags that the chosen methods' grids name
 STRENGTHS = ("lr", "alpha", "total", "l1", "l1_total", "mask_l1")
 
 
@@ -59,8 +59,11 @@ class OneShot(Setting):
 
     def _decided(self, by: str) -> None:
         """Raise InputError where a flag says what `by` is to say."""
-        for flag in STRENGTHS:
+        from gpu_bench import methods
+
+        tried = [flag for name in self.chosen for flag in methods.METHODS[name].grid[0]]
+        for flag in dict.fromkeys((*STRENGTHS, *tried)):
             value = getattr(self, flag)
-            if value is not None:
+            if value != getattr(type(self), flag):  # the class keeps the default
                 words = flag.replace("_", "-")
                 raise InputError(f"--{words} must be left out, {by} decides, but it is {value}.")

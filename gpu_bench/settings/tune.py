@@ -64,5 +64,5 @@ class Tune(OneShot):
         self._decided("tune")
         if self.validation == 0.0:
             raise InputError("--validation must lie in (0, 1) to tune, but it is 0.")
-        chosen = methods.METHODS if self.methods == ("all",) else self.methods
-        whole("--budget", self.budget, 1, min(len(methods.METHODS[name].grid) for name in chosen))
+        longest = min(len(methods.METHODS[name].grid) for name in self.chosen)
+        whole("--budget", self.budget, 1, longest)
