@@ -125,8 +125,8 @@ class Dataset:
         size = round(fraction * total)
         if not 0 < size < total:
             raise InputError(
-                f"validation fraction must leave images on both sides, but {fraction:g} of {total} training "
-                f"images holds out {size}."
+                f"validation fraction must leave images on both sides, but {fraction:g} of {total} "
+                f"training images holds out {size}."
             )
         held = stratified(self.train_labels.numpy(), size, ("split", self.name, seed))
         out, kept = torch.from_numpy(held), torch.from_numpy(~held)
