@@ -263,8 +263,12 @@ def test_a_value_given_twice_is_one_run(tmp_path):
 
 def test_force_leaves_no_old_row_beside_failures(tmp_path, monkeypatch, capsys):
     flags = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--seeds", "1"]
-    flags += ["--totals", "1", "--schedules", "constant", "--jobs", "1"]
+    flags += ["--totals", "1", "--schedules", "constant", "--jobs", "1", "--transition-betas"]
     assert run(tmp_path, *flags) == 0
+
+    # nothing is given up for workers that aren't there
+    assert run(tmp_path, *flags, "--force", "--scheduler", "dusk") == 2
+    assert len(list((tmp_path / "out" / "shards").glob("*.run"))) == 1
 
     def broken(specs):
         raise RuntimeError("broken on purpose")

@@ -56,10 +56,9 @@ def carry(
     """Compute every piece; yields each with its results, or why there are none, as it ends.
 
     A piece that raises three times, or is refused once, is cut into its items, each of which has
-    one attempt left. A
-    worker that dies takes down what it had; which piece was to blame is not known, so that all
-    that were under way are repeated at the end, one by one. None of this changes a result that
-    depends on its piece alone.
+    one attempt left. A worker that dies takes down what it had; which piece was to blame is not
+    known, so that all that were under way are repeated at the end, one by one. None of this
+    changes a result that depends on its piece alone.
 
     Parameters
     ----------

@@ -33,10 +33,7 @@ def execute(
     Each worker has one BLAS thread, so that the numbers depend neither on `jobs` nor on the
     study's scheduler. Ctrl-C leaves what is finished on disk and raises KeyboardInterrupt.
     """
-    if study.force:  # at once: who breaks this off goes on without it
-        for run in runs:
-            folder.forget(run)
-    todo = [run for run in runs if folder.read(run) is None]
+    todo = [run for run in runs if study.force or folder.read(run) is None]
     failures: list[tuple[Run, Failure]] = []
     bar = Progress(
         TextColumn("{task.description}"),
@@ -51,6 +48,9 @@ def execute(
     if study.scheduler is None:  # no more processes than there is work
         jobs = max(min(jobs, len(pieces)), 1)
     with bar, crew(jobs, study.scheduler) as workers:
+        if study.force:  # all at once, so that who breaks it off goes on without the flag
+            for run in runs:
+                folder.forget(run)
         task = bar.add_task("runs", total=len(runs), completed=len(runs) - len(todo))
         for batch, outcome in carry(functools.partial(_compute, type(study)), pieces, workers):
             if isinstance(outcome, Failure):
