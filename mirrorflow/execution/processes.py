@@ -60,7 +60,8 @@ class Processes(Crew):
 
 
 def _settle(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end when it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Leave the signals that go to a whole group to the parent, and end when it is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # a handler, because children would inherit that a signal is ignored
+        signal.signal(number, lambda *_: None)
     end_with(parent)
