@@ -17,6 +17,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
+from mirrorflow.rowwise import products
 
 __all__ = ["Basis", "Matrix", "RowSpace"]
 
@@ -43,6 +44,11 @@ def _dense(Z: Any) -> Array:
     return Z.toarray() if scipy.sparse.issparse(Z) else Z
 
 
+def _apply(x: Array, matrix: Any) -> Array:
+    """x @ matrix for one row x or many."""
+    return products(x, matrix) if x.ndim > 1 else x @ matrix
+
+
 def _left_factors(blocks: Iterator[Array], n: int) -> tuple[Array, Array]:
     """Left singular vectors and singular values of blocks of columns, each (n, …), side by side."""
     R: Array = np.empty((0, n))
@@ -56,7 +62,7 @@ def _left_factors(blocks: Iterator[Array], n: int) -> tuple[Array, Array]:
 class Basis:
     """V (r, d) with orthonormal rows: `matrix` itself, or `factor` @ `matrix`.
 
-    Vectors may be stacked: leading axes are kept.
+    Vectors may be stacked, one a row; what becomes of one does not depend on the others.
     """
 
     matrix: Matrix  # (r, d), or Z (n, d)
@@ -85,12 +91,12 @@ class Basis:
     def matvec(self, x: Array) -> Array:
         """Vx: (…, d) to (…, r)."""
         if self.factor is None:
-            return x @ self.matrix.T
-        return (self.matrix @ x.T).T @ self.factor.T
+            return _apply(x, self.matrix.T)
+        return _apply(_apply(x, self.matrix.T), self.factor.T)
 
     def rmatvec(self, kappa: Array) -> Array:
         """Vᵀκ: (…, r) to (…, d)."""
-        return (kappa if self.factor is None else kappa @ self.factor) @ self.matrix
+        return _apply(kappa if self.factor is None else _apply(kappa, self.factor), self.matrix)
 
     def gram(self, weights: Array) -> Array:
         """V diag(weights) Vᵀ, (r, r), for weights ≥ 0 of shape (d,)."""

@@ -13,7 +13,7 @@ apart in the Euclidean norm. All functions take L runs, one per row.
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,8 @@ from mirrorflow.factors import Factors
 from mirrorflow.limits.lanes import Grams
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
-from mirrorflow.schedules import Schedule
 
-__all__ = ["Clock", "Dual", "Masses"]
+__all__ = ["Dual", "Masses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,43 +101,15 @@ class Dual:
     def linearised(self, eta: Array, masses: Masses) -> tuple[Array, Array]:
         """η̇ and H, (L, r) and (L, r, r)."""
         p, q = self.parts(eta, masses)
-        # the table behind `Grams` is worth its making for many runs only
-        H = self._grams(p + q) if len(eta) > 1 else self.basis.gram(p[0] + q[0])[None]
+        H = self._grams(p + q)
         H *= self.sigma[:, None] * self.sigma
         return self._slope(p, q), H
+
+    def hessian(self, eta: Array, masses: Masses) -> Array:
+        """H of one run, (r, r), without the table that `linearised` makes for many."""
+        p, q = self.parts(eta, masses)
+        return self.basis.gram(p + q) * (self.sigma[:, None] * self.sigma)
 
     def _slope(self, p: Array, q: Array) -> Array:
         p -= q
         return self.target - self.sigma * self.basis.matvec(p)
-
-
-class Clock:
-    """A(t) of many runs, one call for each of their distinct schedules."""
-
-    def __init__(self, schedules: Sequence[Schedule]) -> None:
-        found: dict[object, int] = {}
-        self.schedules: list[Schedule] = []
-        self.plan = np.empty(len(schedules), dtype=np.intp)
-        for run, schedule in enumerate(schedules):
-            key = schedule if isinstance(schedule, Hashable) else id(schedule)
-            if key not in found:
-                found[key] = len(self.schedules)
-                self.schedules.append(schedule)
-            self.plan[run] = found[key]
-
-    def totals(self, plan: NDArray[np.intp], times: Array) -> Array:
-        """A at `times`, (L, k), of runs with the schedules `plan`, (L,)."""
-        result = np.empty_like(times)
-        for number in np.unique(plan):
-            rows = plan == number
-            chosen = times[rows]
-            result[rows] = self.schedules[number].total(chosen.ravel()).reshape(chosen.shape)
-        return result
-
-    def alphas(self, plan: NDArray[np.intp], times: Array) -> Array:
-        """α at `times`, both (L,)."""
-        result = np.empty_like(times)
-        for number in np.unique(plan):
-            rows = plan == number
-            result[rows] = self.schedules[number].alpha(times[rows])
-        return result

@@ -12,13 +12,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.checks import Array, InputError
+from mirrorflow.checks import Array
 from mirrorflow.factors import Factors
 from mirrorflow.flows.dual import Dual, Masses
-from mirrorflow.flows.ensemble import Path, integrate_runs
-from mirrorflow.flows.rosenbrock import Counts
+from mirrorflow.flows.dual_ensemble import integrate_runs
+from mirrorflow.flows.ensemble import Path
+from mirrorflow.flows.pace import Counts
 from mirrorflow.flows.single import continue_alone
-from mirrorflow.flows.trajectory import Flow, check_schedule, check_times, trajectory
+from mirrorflow.flows.trajectory import (
+    Flow,
+    check_runs,
+    check_schedule,
+    check_times,
+    trajectory,
+)
 from mirrorflow.limits.exact import Interpolator, check_pair, interpolator, lasso_limit
 from mirrorflow.limits.paths import interpolators
 from mirrorflow.problems import Regression
@@ -75,9 +82,12 @@ def gradient_flow(
     dual, masses, counts = Dual(problem), Masses.of([factors], factors.d), Counts()
     start = np.zeros(dual.r)
     states, failure = continue_alone(dual, masses, schedule, 0.0, start, finite, rtol, counts)
-    path = Path(0, states, masses, counts, failure)
-    limit = _limits(problem, [factors], [schedule])[0] if ask_limit and not failure else None
-    return _flow(problem, dual, factors, schedule, finite, path, limit)
+    limit = None
+    if ask_limit and not failure:
+        limit = _limit(problem, factors, schedule)
+    return _flow(
+        problem, dual, masses, factors, schedule, finite, Path(0, states, counts, failure), limit
+    )
 
 
 def gradient_flows(
@@ -91,9 +101,9 @@ def gradient_flows(
 
     Each run has a step size of its own, explicit (DOP853) or implicit (Rodas5P). A run whose
     penalty is over is finished by linear decay to its limit as soon as the error of that is
-    proven to be below rtol in the exponents (see `arrival`). The last few runs under way go on
-    one by one as in `gradient_flow`, which is faster for them: in another batch or order a run
-    is the same to within rtol, not to the bit.
+    proven to be below rtol in the exponents (see `arrival`). The path of a run is the same to
+    the bit in any company and order; that of `gradient_flow` is the same to within rtol. For
+    less than some ten runs `gradient_flow`, one by one, is faster.
 
     Parameters
     ----------
@@ -125,49 +135,24 @@ def gradient_flows(
     >>> [bool(flow.loss[-1] < 1e-15) for flow in flows]
     [True, True]
     """
-    runs = list(factors_list)
-    chosen = [schedules] * len(runs) if isinstance(schedules, Schedule) else list(schedules)
-    if len(chosen) != len(runs):
-        raise InputError(
-            f"schedules must be one or as many as factors_list ({len(runs)}), "
-            f"but there are {len(chosen)}."
-        )
-    for factors in runs:
-        check_pair(problem, factors)
-    for schedule in {id(schedule): schedule for schedule in chosen}.values():
-        check_schedule(schedule)
-    finite, endless, rtol = _times_of_each(times, len(runs), rtol)
-    dual = Dual(problem)
-    asked = [i for i in range(len(runs)) if endless[i]]
+    given = check_runs(problem, factors_list, schedules, times, rtol)
+    runs, chosen, finite = given.factors, given.schedules, given.times
+    dual, masses = Dual(problem), Masses.of(runs, problem.d)
+    asked = [i for i in range(len(runs)) if given.endless[i]]
     found = _limits(problem, [runs[i] for i in asked], [chosen[i] for i in asked])
     limits = dict(zip(asked, found, strict=True))
     flows: dict[int, Flow] = {}
-    for path in integrate_runs(dual, runs, chosen, finite, rtol):
-        i = path.run
+    for path in integrate_runs(dual, masses, chosen, finite, given.rtol):
+        i, own = path.run, masses.at(np.array([path.run]))
         limit = limits.pop(i, None)
-        flows[i] = _flow(problem, dual, runs[i], chosen[i], finite[i], path, limit)
+        flows[i] = _flow(problem, dual, own, runs[i], chosen[i], finite[i], path, limit)
     return [flows[i] for i in range(len(runs))]
-
-
-def _times_of_each(
-    times: ArrayLike | Sequence[ArrayLike], runs: int, rtol: float
-) -> tuple[list[Array], list[bool], float]:
-    """The finite times of each run, whether it is to reach its limit too, and rtol."""
-    if not isinstance(times, Sequence | np.ndarray) or not len(times) or np.ndim(times[0]) == 0:
-        finite, endless, rtol = check_times(times, rtol)  # type: ignore[arg-type]
-        return [finite] * runs, [endless] * runs, rtol
-    if len(times) != runs:
-        raise InputError(
-            f"times must be one array or as many as factors_list ({runs}), "
-            f"but there are {len(times)}."
-        )
-    checked = [check_times(some, rtol) for some in times]
-    return [finite for finite, _, _ in checked], [endless for _, endless, _ in checked], rtol
 
 
 def _flow(
     problem: Regression,
     dual: Dual,
+    masses: Masses,
     factors: Factors,
     schedule: Schedule,
     times: Array,
@@ -176,7 +161,7 @@ def _flow(
 ) -> Flow:
     """m and w along η and at the limit: ±√p ± √q with the signs of u₀ and v₀."""
     reached = times[: len(path.states)]
-    masses = path.masses.after(np.asarray(schedule.total(reached), float))
+    masses = masses.after(np.asarray(schedule.total(reached), float))
     bend = dual.bend(path.states)
     # half the exponents: p underflows long before its root does
     u, v = np.exp(0.5 * (masses.log_p + bend)), np.exp(0.5 * (masses.log_q - bend))
@@ -189,6 +174,12 @@ def _flow(
     return trajectory(problem, schedule, reached, m, w, path.counts, path.failure, limit)
 
 
+def _limit(problem: Regression, factors: Factors, schedule: Schedule) -> Interpolator:
+    if schedule.alpha_infinity > 0:
+        return lasso_limit(problem, factors, schedule.alpha_infinity)
+    return interpolator(problem, factors, schedule.total_infinity)
+
+
 def _limits(
     problem: Regression, runs: Sequence[Factors], schedules: Sequence[Schedule]
 ) -> list[Interpolator]:
@@ -197,13 +188,10 @@ def _limits(
     limits: dict[int, Interpolator] = {}
     for i, schedule in enumerate(schedules):
         if schedule.alpha_infinity > 0:
-            limits[i] = lasso_limit(problem, runs[i], schedule.alpha_infinity)
+            limits[i] = _limit(problem, runs[i], schedule)
         else:
             together.setdefault(float(schedule.total_infinity), []).append(i)
     for total, which in together.items():
-        if len(which) == 1:
-            limits[which[0]] = interpolator(problem, runs[which[0]], total)
-        else:
-            paths = interpolators(problem, [runs[i] for i in which], [total])
-            limits.update({i: path[0] for i, path in zip(which, paths, strict=True)})
+        paths = interpolators(problem, [runs[i] for i in which], [total])
+        limits.update({i: path[0] for i, path in zip(which, paths, strict=True)})
     return [limits[i] for i in range(len(runs))]

@@ -1,4 +1,4 @@
-"""Rodas5P: a linearly implicit integrator for stiff systems whose linear algebra is special.
+"""Rodas5P: a linearly implicit method for stiff systems whose linear algebra is special.
 
 The method of G. Steinebach, "Construction of Rosenbrock–Wanner method Rodas5P and numerical
 benchmarks within the Julia Differential Equations package", BIT Numerical Mathematics 63:27
@@ -8,21 +8,35 @@ Differential Equations II", eq. IV.7.25: stage i solves
 
     (I/(hγ) − J) kᵢ = f(t + cᵢh, y + Σⱼ aᵢⱼkⱼ) + Σⱼ (Cᵢⱼ/h) kⱼ + h dᵢ ∂f/∂t.
 
-The system supplies the solve, so that low-rank structure is used where it exists.
+The system supplies the solve, so that low-rank structure is used where it exists. Many runs step
+at once, each by its own h.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from mirrorflow.checks import Array
+from mirrorflow.rowwise import Stages
 
-__all__ = ["Counts", "StepLimit", "System", "integrate"]
+__all__ = ["NODES", "Start", "step"]
+
+
+class Start(Protocol):
+    """ẏ = f(t, y) of L runs, seen from the point (t, y) of each from which it is to step."""
+
+    def derivative(self, stage: int, y: Array) -> Array:
+        """f, (L, N), at the time of that stage."""
+
+    def drift(self) -> Array:
+        """∂f/∂t at the point, (L, N)."""
+
+    def solver(self, shift: Array) -> Callable[[Array], Array]:
+        """The map b ↦ (shift·I − ∂f/∂y)⁻¹ b at the point, for shifts (L,) and b (L, N)."""
+
 
 GAMMA = 0.21193756319429014
 A = (
@@ -91,106 +105,19 @@ A_ROWS = tuple(np.array(row) for row in A)
 C_ROWS = tuple(np.array(row) for row in C)
 
 
-class System(Protocol):
-    """ẏ = f(t, y) with the solve that a Rosenbrock step needs."""
+def step(start: Start, y: Array, slope: Array, h: Array) -> tuple[Array, Array]:
+    """y (L, N) after steps h (L,), and the difference to the embedded method.
 
-    def derivative(self, t: float, y: Array) -> Array:
-        """f(t, y)."""
-
-    def time_derivative(self, t: float, y: Array) -> Array:
-        """∂f/∂t."""
-
-    def solver(self, t: float, y: Array, shift: float) -> Callable[[Array], Array]:
-        """The map b ↦ (shift·I − ∂f/∂y)⁻¹ b, factored once."""
-
-    def error(self, increment: Array, y: Array) -> float:
-        """Size of a local error in units of the tolerance: a step is taken where it is ≤ 1."""
-
-
-class StepLimit(RuntimeError):
-    """The integrator gave up before the end; the message says where and why."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """Work done so far."""
-
-    steps: int = 0
-    rejected: int = 0
-    derivatives: int = 0
-    factorizations: int = 0
-
-
-def integrate(
-    system: System,
-    y: Array,
-    times: Array,
-    counts: Counts,
-    *,
-    max_steps: int = 100_000,
-) -> Iterator[Array]:
-    """Yield y at times[1], times[2], …, starting from y at times[0]; steps end on each time.
-
-    Raises
-    ------
-    StepLimit
-        If more than `max_steps` steps are needed or the step size underflows.
+    `start` holds the system at the times t + h·NODES; `slope` is f(t, y).
     """
-    t = float(times[0])
-    h = _first_step(system, t, y, float(times[-1]))
-    counts.derivatives += 1
-    previous, rejected = 1.0, False
-    for target in times[1:]:
-        target = float(target)
-        while t < target:
-            if counts.steps + counts.rejected >= max_steps:
-                raise StepLimit(f"more than {max_steps} steps were needed to pass t = {t:.6g}")
-            remaining = target - t
-            # stretch by a little, or halve, rather than leave a sliver of a step
-            last = h * 1.01 >= remaining
-            step = remaining if last else min(h, 0.5 * remaining) if h * 2 > remaining else h
-            if step <= 4 * math.ulp(t):
-                raise StepLimit(f"the step size fell to {step:.1e} at t = {t:.6g}")
-            new, increment = _step(system, t, y, step)
-            counts.derivatives += 8
-            counts.factorizations += 1
-            size = system.error(increment, y) if np.isfinite(new).all() else math.inf
-            # Gustafsson's predictive controller, as in Hairer and Wanner's RODAS
-            factor = 0.9 * size**-0.2 if size > 0 else 6.0
-            if size <= 1.0:
-                counts.steps += 1
-                factor *= min(1.0, (previous / size) ** 0.1) if size > 0 else 1.0
-                factor = min(max(factor, 0.2), 1.0 if rejected else 6.0)
-                t = target if last else t + step
-                y, previous, rejected = new, max(size, 1e-4), False
-                h = max(step * factor, h if last and step < h and factor >= 1.0 else 0.0)
-            else:
-                counts.rejected += 1
-                h, rejected = step * max(factor if math.isfinite(size) else 0.1, 0.1), True
-        yield y
-
-
-def _first_step(system: System, t: float, y: Array, end: float) -> float:
-    # a step over which the linear change stays small in units of a loose tolerance
-    rate = system.error(system.derivative(t, y), y)
-    return min(1e-2 * rate**-0.2, end - t) if rate > 0 else end - t
-
-
-def _step(system: System, t: float, y: Array, h: float) -> tuple[Array, Array]:
-    solve = system.solver(t, y, 1.0 / (h * GAMMA))
-    drift = system.time_derivative(t, y)
-    k = np.empty((8, *y.shape))
-    point = y
-    with np.errstate(over="ignore", invalid="ignore"):  # a wild trial step is rejected as such
-        for i in range(8):
-            if i < 6:
-                point = y + A_ROWS[i] @ k[:i] if i else y
-            else:
-                point = point + k[i - 1]
-            right = system.derivative(t + NODES[i] * h, point)
-            if i:
-                right = right + (C_ROWS[i] / h) @ k[:i]
-            if i < 5:
-                right = right + h * DERIVATIVE[i] * drift
-            k[i] = solve(right)
-        return point + k[7], k[7]
+    length, k = h[:, None], Stages(8, y.shape)
+    solve, drift = start.solver(1.0 / (GAMMA * h)), start.drift()
+    point, right = y, slope
+    for i in range(8):
+        if i > 0:
+            point = y + k.mix(A_ROWS[i]) if i < 6 else point + k[i - 1]
+            right = start.derivative(i, point) + k.mix(C_ROWS[i]) / length
+        if i < 5:
+            right = right + DERIVATIVE[i] * length * drift
+        k[i] = solve(right)
+    return point + k[7], k[7]

@@ -7,8 +7,7 @@ from scipy.integrate import LSODA
 
 from mirrorflow.checks import Array
 from mirrorflow.flows.dual import Dual, Masses
-from mirrorflow.flows.rosenbrock import Counts
-from mirrorflow.flows.trajectory import segments
+from mirrorflow.flows.pace import Counts
 from mirrorflow.schedules import Schedule
 
 __all__ = ["continue_alone"]
@@ -49,7 +48,7 @@ def continue_alone(
     """
     system, failure = _System(dual, masses, schedule), ""
     states: list[Array] = []
-    for start, asked, end in segments(outputs, schedule, t):
+    for start, asked, end in _segments(outputs, schedule, t):
         points, eta, failure = _lsoda(system, eta, start, asked, end, rtol, counts)
         states += points
         if failure:
@@ -57,12 +56,25 @@ def continue_alone(
     return np.array(states).reshape(len(states), dual.r), failure
 
 
+def _segments(times: Array, schedule: Schedule, since: float) -> list[tuple[float, Array, float]]:
+    """(start, times asked for in [start, end), end) between breakpoints; the last is closed."""
+    if times.size == 0:
+        return []
+    last = float(times[-1])
+    knots = [since, *(t for t in schedule.breakpoints if since < t < last)]
+    found = []
+    for start, end in zip(knots, [*knots[1:], last], strict=True):
+        inside = (times >= start) & ((times < end) | (end == last))
+        found.append((start, times[inside], end))
+    return found
+
+
 class _System:
     """η̇ and its Jacobian of one run, as LSODA wants them."""
 
     def __init__(self, dual: Dual, masses: Masses, schedule: Schedule) -> None:
-        self.dual, self.schedule, self.start = dual, schedule, masses
-        self.first = Masses(self.start.log_p[0], self.start.log_q[0])
+        self.dual, self.schedule = dual, schedule
+        self.first = Masses(masses.log_p[0], masses.log_q[0])
         self.total, self.masses = 0.0, self.first
 
     def derivative(self, t: float, eta: Array) -> Array:
@@ -75,9 +87,8 @@ class _System:
 
     def jacobian(self, t: float, eta: Array) -> Array:
         with np.errstate(over="ignore", invalid="ignore"):
-            masses = self.start.after(np.array([self.schedule.total(t)]))
-            _, H = self.dual.linearised(eta[None], masses)
-        return -np.where(np.isfinite(H[0]), H[0], HOPELESS)
+            H = self.dual.hessian(eta, self.first.after(np.asarray(self.schedule.total(t))))
+        return -np.where(np.isfinite(H), H, HOPELESS)
 
 
 def _lsoda(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
-from mirrorflow.flows.dual import Clock
+from mirrorflow.flows.clock import Clock
 
 __all__ = ["Stops"]
 
@@ -34,6 +34,8 @@ class Stops:
     is_output : (lines, S) array of bool
     last : (lines,) array
         The last output time; 0 where there is none.
+    ends : (lines, S) array
+        The breakpoint at or behind a stop; where there is none, the last output time.
     settled : (lines,) array
         First stop at which the penalty is over, or inf.
     """
@@ -58,9 +60,13 @@ class Stops:
         shape = (len(tables), max((table.size for table in tables), default=0) + 1)
         self.times: Array = np.full(shape, np.inf)
         self.is_output: NDArray[np.bool_] = np.zeros(shape, dtype=bool)
+        self.ends: Array = np.repeat(self.last[:, None], shape[1], axis=1)
         self.settled = np.full(len(tables), np.inf)
         for i, (table, schedule) in enumerate(zip(tables, schedules, strict=True)):
             self.times[i, : table.size] = table
             self.is_output[i, : table.size] = np.isin(table, self.outputs[i])
+            for knot in sorted(schedule.breakpoints, reverse=True):
+                if knot < self.last[i]:
+                    self.ends[i, : np.searchsorted(table, knot) + 1] = knot
             quiet = (float(t) for t in table if 4 * schedule.remaining(float(t)) <= 1e-2 * rtol)
             self.settled[i] = next(quiet, np.inf)

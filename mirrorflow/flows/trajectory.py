@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, ascending, number
-from mirrorflow.flows.rosenbrock import Counts
+from mirrorflow.factors import Factors
+from mirrorflow.flows.pace import Counts
+from mirrorflow.limits.exact import check_pair
 from mirrorflow.limits.optimality import Interpolator
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
@@ -67,19 +71,46 @@ def check_times(times: ArrayLike, rtol: float) -> tuple[Array, bool, float]:
     return given[:-1] if endless else given, endless, rtol
 
 
-def segments(
-    times: Array, schedule: Schedule, since: float = 0.0
-) -> list[tuple[float, Array, float]]:
-    """(start, times asked for in [start, end), end) between breakpoints; the last is closed."""
-    if times.size == 0:
-        return []
-    last = float(times[-1])
-    knots = [since, *(t for t in schedule.breakpoints if since < t < last)]
-    found = []
-    for start, end in zip(knots, [*knots[1:], last], strict=True):
-        inside = (times >= start) & ((times < end) | (end == last))
-        found.append((start, times[inside], end))
-    return found
+class Runs(NamedTuple):
+    """What is asked of many runs, one entry for each."""
+
+    factors: list[Factors]
+    schedules: list[Schedule]
+    times: list[Array]  # the finite ones
+    endless: list[bool]  # whether the limit is asked for too
+    rtol: float
+
+
+def check_runs(
+    problem: Regression,
+    factors_list: Sequence[Factors],
+    schedules: Sequence[Schedule] | Schedule,
+    times: ArrayLike | Sequence[ArrayLike],
+    rtol: float,
+) -> Runs:
+    """Each run with its schedule and times; refuse what doesn't fit together."""
+    runs = list(factors_list)
+    chosen = [schedules] * len(runs) if isinstance(schedules, Schedule) else list(schedules)
+    if len(chosen) != len(runs):
+        raise InputError(
+            f"schedules must be one or as many as factors_list ({len(runs)}), "
+            f"but there are {len(chosen)}."
+        )
+    for factors in runs:
+        check_pair(problem, factors)
+    for schedule in {id(schedule): schedule for schedule in chosen}.values():
+        check_schedule(schedule)
+    if not isinstance(times, Sequence | np.ndarray) or not len(times) or np.ndim(times[0]) == 0:
+        finite, endless, rtol = check_times(times, rtol)  # type: ignore[arg-type]
+        return Runs(runs, chosen, [finite] * len(runs), [endless] * len(runs), rtol)
+    if len(times) != len(runs):
+        raise InputError(
+            f"times must be one array or as many as factors_list ({len(runs)}), "
+            f"but there are {len(times)}."
+        )
+    checked = [check_times(some, rtol) for some in times]
+    rtol = number("rtol", rtol, *RTOL_RANGE)
+    return Runs(runs, chosen, [one[0] for one in checked], [one[1] for one in checked], rtol)
 
 
 def trajectory(

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from mirrorflow.checks import Array
 from mirrorflow.potentials import HyperbolicEntropy, signed_mass
 from mirrorflow.rowspace import Basis
+from mirrorflow.rowwise import Outer
 
 __all__ = ["Grams", "follow"]
 
 EPS = float(np.finfo(float).eps)
-TABLE = 2**23  # most entries (64 MB) of the table of outer products
 ROUGH, FINE = 1e-1, 1e-9  # largest last Newton step, in exponents: on the way, and at a total
 MOST_STEPS = 60  # Newton steps to one point of the path
 MOST_AT_START = 400  # to its first point
@@ -30,24 +30,17 @@ Mask = NDArray[np.bool_]
 
 
 class Grams:
-    """V diag(w) Vᵀ for many w: one product with a table of outer products where that fits."""
+    """V diag(w) Vᵀ for many w ≥ 0."""
 
     def __init__(self, basis: Basis) -> None:
-        self.basis, (self.r, d) = basis, basis.shape
-        self.table: Array | None = None
-        if basis.factor is None and d * self.r * (self.r + 1) // 2 <= TABLE:
-            rows, columns = np.tril_indices(self.r)
-            self.table = (basis.array[rows] * basis.array[columns]).T.copy()
-            place = np.empty((self.r, self.r), dtype=np.intp)
-            place[rows, columns] = place[columns, rows] = np.arange(rows.size)
-            self.place = place.ravel()
+        self.basis = basis
+        self.outer = None if basis.factor is not None else Outer.where_small(basis.array)
 
     def __call__(self, weights: Array) -> Array:
         """(L, r, r) for weights (L, d)."""
-        if self.table is None:
-            return np.array([self.basis.gram(w) for w in weights])
-        packed = weights @ self.table
-        return np.take(packed, self.place, axis=1).reshape(-1, self.r, self.r)
+        if self.outer is not None:
+            return self.outer(weights)
+        return np.array([self.basis.gram(w) for w in weights])
 
 
 def follow(
@@ -131,14 +124,15 @@ class _Paths:
         diagonal += (10 * noise * np.maximum(trace, 1e-300))[:, None]
         solved: Any = np.linalg.solve(H, np.stack([gradient, lag], axis=2))
         step, turn = solved[..., 0], solved[..., 1]
-        moved, slope = self.basis.rmatvec(step), np.sum(gradient * step, axis=1)
+        moved = self.basis.rmatvec(step)
+        slope, climb = np.sum(gradient * step, axis=1), np.sum(step * b, axis=1)
         reached = np.abs(moved).max(axis=1)
         lost = ~(np.isfinite(reached) & (slope >= 0))
         self.tangent[live] += turn
         far = np.flatnonzero((reached > 1.0) & ~lost)
         if far.size:
             step[far] *= self._lengths(
-                live[far], bend[far], moved[far], step[far] @ b, slope[far], reached[far]
+                live[far], bend[far], moved[far], climb[far], slope[far], reached[far]
             )[:, None]
         self.kappa[live] = kappa + step
         self.tries[live] += 1
@@ -156,7 +150,8 @@ class _Paths:
     ) -> Array:
         """How much of each Newton step to take: all if that ascends, else as much as surely does
         (see `entropic`)."""
-        start = np.sum(self._masses(lanes, bend), axis=(0, 2))
+        p, q = self._masses(lanes, bend)
+        start = p.sum(axis=1) + q.sum(axis=1)
         length, sure = np.ones(lanes.size), np.log1p(reached) / reached
         left = np.arange(lanes.size)
         while left.size:

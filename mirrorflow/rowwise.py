@@ -1,0 +1,86 @@
+"""Arithmetic on many runs at once in which no run depends, to the last bit, on the others.
+
+BLAS picks its kernels by the shape of a product, and they round differently. Here all products
+have the same shape, blocks of eight rows, whatever the number of runs. For matrices of the sizes
+that matter this is as fast as one large product.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from mirrorflow.checks import Array
+
+__all__ = ["Outer", "Stages", "inverses", "products"]
+
+BLOCK = 8  # rows of a product; also numbers in the widest vector register
+TABLE = 2**17  # most entries (1 MB) of a table of outer products: it must stay in the cache
+
+
+def products(rows: Array, matrix: Any) -> Array:
+    """rows @ matrix, (L, k) times (k, l), dense in blocks of rows, or sparse."""
+    if scipy.sparse.issparse(matrix):
+        return rows @ matrix  # one vector after the other
+    L, width = rows.shape
+    short = -L % BLOCK
+    if short:
+        rows = np.concatenate([rows, np.zeros((short, width))])
+    blocks = (L + short) // BLOCK
+    found = np.matmul(rows.reshape(blocks, BLOCK, width), matrix)
+    return found.reshape(L + short, matrix.shape[1])[:L]
+
+
+def inverses(matrices: Array) -> Array:
+    """The inverse of each of L matrices, (L, n, n); nan where there is none."""
+    try:
+        return np.asarray(np.linalg.inv(matrices), float)
+    except np.linalg.LinAlgError:
+        if len(matrices) == 1:
+            return np.full_like(matrices, np.nan)
+        return np.concatenate([inverses(one[None]) for one in matrices])
+
+
+class Stages:
+    """The stages k₀, k₁, … of a step of L runs, (L, N) each, and their linear combinations."""
+
+    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
+        self.shape, self.size = shape, shape[0] * shape[1]
+        # filled up to whole registers, so that all entries of a combination are computed alike
+        self.flat = np.zeros((count, self.size + -self.size % BLOCK))
+
+    def __setitem__(self, stage: int, values: Array) -> None:
+        self.flat[stage, : self.size] = values.ravel()
+
+    def __getitem__(self, stage: int) -> Array:
+        return self.flat[stage, : self.size].reshape(self.shape)
+
+    def mix(self, weights: Array) -> Array:
+        """Σ weightsᵢ kᵢ over the first stages."""
+        return (weights @ self.flat[: weights.size])[: self.size].reshape(self.shape)
+
+
+class Outer:
+    """M diag(w) Mᵀ for many w: one product with the table of the outer products of M's columns."""
+
+    def __init__(self, matrix: Array) -> None:
+        self.size = matrix.shape[0]
+        rows, columns = np.tril_indices(self.size)
+        self.table = (matrix[rows] * matrix[columns]).T.copy()
+        place = np.empty((self.size, self.size), dtype=np.intp)
+        place[rows, columns] = place[columns, rows] = np.arange(rows.size)
+        self.place = place.ravel()
+
+    @classmethod
+    def where_small(cls, matrix: Any) -> Outer | None:
+        """None where the table would be too large, or the matrix is sparse."""
+        n, d = matrix.shape
+        small = not scipy.sparse.issparse(matrix) and d * n * (n + 1) // 2 <= TABLE
+        return cls(matrix) if small else None
+
+    def __call__(self, weights: Array) -> Array:
+        """(L, n, n) for weights (L, d)."""
+        packed = products(weights, self.table)
+        return np.take(packed, self.place, axis=1).reshape(-1, self.size, self.size)
