@@ -7,7 +7,7 @@ from mirrorflow.certificates import Certificate
 from mirrorflow.checks import InputError
 from mirrorflow.descent import Descent, descend
 from mirrorflow.factors import Factors
-from mirrorflow.flows import Flow, direct_flow, gradient_flow, gradient_flows
+from mirrorflow.flows import Flow, direct_flow, direct_flows, gradient_flow, gradient_flows
 from mirrorflow.limits import Interpolator, interpolator, interpolators, lasso_limit
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import (
@@ -42,6 +42,7 @@ __all__ = [
     "diabetes",
     "digits_sensing",
     "direct_flow",
+    "direct_flows",
     "gaussian_recovery",
     "gradient_flow",
     "gradient_flows",

@@ -10,7 +10,7 @@ import scipy.sparse
 from scipy.integrate import solve_ivp
 
 import mirrorflow as mf
-from mirrorflow.flows import direct, direct_flows, dual_ensemble, ensemble
+from mirrorflow.flows import direct, dual_ensemble, ensemble
 from mirrorflow.flows.arrival import Tails, find_limits, finish_error, rest_error
 from mirrorflow.flows.clock import Clock
 from mirrorflow.flows.dual import Dual, Masses
@@ -78,7 +78,7 @@ def same(flow: mf.Flow, other: mf.Flow) -> bool:
     return all(np.array_equal(getattr(flow, name), getattr(other, name)) for name in names)
 
 
-@pytest.mark.parametrize("flows", [mf.gradient_flows, direct_flows])
+@pytest.mark.parametrize("flows", [mf.gradient_flows, mf.direct_flows])
 @pytest.mark.parametrize("problem", [(40, 100), (7, 23)], ids=str)
 def test_a_run_is_the_same_to_the_bit_in_any_company(flows, problem, monkeypatch):
     """Alone, in another order, in part, or three at a time; d = 23 is no multiple of anything."""
@@ -465,15 +465,15 @@ def test_many_referees_are_the_single_one(small):
     runs = [factors, *starts(6, problem.d)]
     times = [np.array([0.0, 0.7, 1.4, 5.0 + i]) for i in range(7)]
     for flow, start, schedule, asked in zip(
-        direct_flows(problem, runs, SCHEDULES, times), runs, SCHEDULES, times, strict=True
+        mf.direct_flows(problem, runs, SCHEDULES, times), runs, SCHEDULES, times, strict=True
     ):
         fine = mf.direct_flow(problem, start, schedule, asked, 1e-12)
         assert np.array_equal(flow.times, asked)
         assert distance(flow, fine) < 3e-7
         assert np.array_equal(flow.total, schedule.total(asked))
-    assert direct_flows(problem, [], mf.Constant(0.0), [1.0]) == []
+    assert mf.direct_flows(problem, [], mf.Constant(0.0), [1.0]) == []
     with pytest.raises(mf.InputError, match="times must be finite for direct_flow"):
-        direct_flows(problem, runs, SCHEDULES, [*times[:-1], [1.0, np.inf]])
+        mf.direct_flows(problem, runs, SCHEDULES, [*times[:-1], [1.0, np.inf]])
 
 
 def test_clock_asks_each_schedule_once():

@@ -232,3 +232,25 @@ def test_gradient_flows_refuses_mismatched_lists(small):
     problem, factors = small
     with pytest.raises(mf.InputError, match=r"schedules must be one or as many .* \(1\)"):
         mf.gradient_flows(problem, [factors], [mf.Constant(1.0)] * 2, [1.0])
+
+
+def test_a_jump_of_alpha_costs_nothing_but_a_new_start(small):
+    """Through a breakpoint: as many right-hand sides as for the two parts one after the other."""
+    problem, factors = small
+    whole = mf.direct_flow(problem, factors, mf.Constant(3.0, 0.5), [0.5, 3.0], 1e-10)
+    first = mf.direct_flow(problem, factors, mf.Constant(3.0), [0.5], 1e-10)
+    middle = mf.Factors(first.m[0], first.w[0])
+    second = mf.direct_flow(problem, middle, mf.Constant(0.0), [2.5], 1e-10)
+    parts = first.right_hand_sides + second.right_hand_sides
+    assert abs(whole.right_hand_sides - parts) <= 24  # two steps
+    assert np.array_equal(whole.m[0], first.m[0])
+    assert np.abs(whole.m[1] - second.m[0]).max() < 1e-12
+
+
+def test_the_referee_turns_implicit_where_stability_holds_it_down(recovery):
+    """To t = 1e4 explicit steps are at most 6/λ_max long, which makes some 10⁶ of them."""
+    problem, factors = recovery
+    flow = mf.direct_flow(problem, factors, mf.Constant(1.0, 2.0), [1e4])
+    assert flow.success
+    assert flow.factorizations > 20
+    assert flow.right_hand_sides < 3000

@@ -374,3 +374,21 @@ def test_bad_factors(small):
         mf.interpolators(problem, [factors, mf.Factors([1.0], [0.0])], [1.0])
     with pytest.raises(mf.InputError, match="problem must be a Regression and factors Factors"):
         mf.interpolators(problem, factors.m, [1.0])
+
+
+@pytest.mark.parametrize("shape", [(40, 100), (7, 23)], ids=str)
+def test_a_limit_is_the_same_to_the_bit_in_any_company(shape):
+    """Alone, in another order or in part; with and without balanced coordinates, all of them."""
+    problem = mf.gaussian_recovery(*shape, 2, 0)
+    runs = pilots(problem, 13)
+    m, w = runs[4].m.copy(), runs[4].w.copy()
+    m[0] = w[0]
+    runs[4] = mf.Factors(m, w)
+    totals = [0.0, 1.0, 4.0, 30.0, np.inf]
+    together = mf.interpolators(problem, runs, totals)
+    order = np.random.default_rng(1).permutation(13).tolist()
+    for chosen in (order, order[:5], [4], [12]):
+        found = mf.interpolators(problem, [runs[i] for i in chosen], totals)
+        for limit, other in zip(flat(found), flat(together[i] for i in chosen), strict=True):
+            for name in limit.__dataclass_fields__:
+                assert np.array_equal(getattr(limit, name), getattr(other, name)), name

@@ -128,24 +128,24 @@ def test_verdicts_come_from_the_referee(finished, monkeypatch):
     spec = {
         name: (None if pandas.isna(value) else value) for name, value in row.items() if name in SPEC
     }
-    right, _ = trials.compute(spec)
+    ((right, _),) = trials.compute([spec])
     assert right["path_difference_holds"]
 
     def wrong(original):
         def flow(*arguments):
-            run = original(*arguments)
-            return dataclasses.replace(run, m=1.05 * run.m, x=1.05 * run.x)
+            (run,) = original(*arguments)
+            return [dataclasses.replace(run, m=1.05 * run.m, x=1.05 * run.x)]
 
         return flow
 
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "gradient_flow", wrong(mf.gradient_flow))
-        seen, _ = trials.compute(spec)
+        patch.setattr(trials, "gradient_flows", wrong(mf.gradient_flows))
+        ((seen, _),) = trials.compute([spec])
     assert not seen["path_difference_holds"]
     assert {name: seen[name] for name in PATH} == {name: right[name] for name in PATH}
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "direct_flow", wrong(mf.direct_flow))
-        seen, _ = trials.compute(spec)
+        patch.setattr(trials, "direct_flows", wrong(mf.direct_flows))
+        ((seen, _),) = trials.compute([spec])
     assert not any(seen[f"{name}_holds"] for name in PATH | {"path_difference"})
 
 
@@ -242,7 +242,7 @@ def test_data_that_change_meanwhile_are_refused(tmp_path):
     trials.build_problem.cache_clear()
     trials._from_file.cache_clear()
     with pytest.raises(mf.InputError, match=r"own.npz must not change while the sweep runs"):
-        trials.compute(first.spec)
+        trials.compute([first.spec])
 
 
 def test_a_value_given_twice_is_one_run(tmp_path):
@@ -366,3 +366,26 @@ def test_help_explains_each_flag(capsys):
     for field in dataclasses.fields(theorem23.Theorem23):
         assert f"--{field.name.replace('_', '-')}" in text
     assert "flow time" in text
+
+
+def test_runs_of_a_problem_advance_together():
+    """In pieces of one problem each, as many as keep the workers busy; each run in one piece."""
+    runs = theorem23.Theorem23(jobs=2).runs()
+    pieces = theorem23.Theorem23(jobs=2).batches(runs)
+    assert [run for piece in pieces for run in piece] == runs
+    assert all(len({run.spec["problem"] for run in piece}) == 1 for piece in pieces)
+    assert {len(piece) for piece in pieces} <= {24, 25}
+    assert max(map(len, theorem23.Theorem23(jobs=16).batches(runs))) <= 10
+    assert [len(piece) for piece in theorem23.Theorem23(jobs=2).batches(runs[:9])] == [4, 5]
+
+
+def test_a_row_does_not_depend_on_the_others():
+    """To the bit, paths included, whatever the piece it was computed in."""
+    study = theorem23.Theorem23(problem="gaussian", n=8, d=21, k=2, seeds=3, totals=(0.0, 1.0, 6.0))
+    runs = [run.spec for run in study.runs()]
+    together = trials.compute(runs)
+    for chosen in ([0], [9, 1], list(range(2, 13)), [len(runs) - 1]):
+        for i, (row, paths) in zip(chosen, trials.compute([runs[i] for i in chosen]), strict=True):
+            steady = {k: v for k, v in row.items() if not k.endswith("_seconds")}
+            assert steady == {k: together[i][0][k] for k in steady}
+            assert all(np.array_equal(paths[name], together[i][1][name]) for name in paths)

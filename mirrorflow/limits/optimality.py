@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mirrorflow.checks import Array
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
+from mirrorflow.rowwise import products
 
 __all__ = ["Interpolator", "Points", "failed", "proven", "smooth_proofs"]
 
@@ -109,7 +110,8 @@ def smooth_proofs(
     # R = Σ xθ − ½√(x² + a²), and no product where θ = −∞ at x = 0
     values = np.where(x == 0, 0.0, x * np.where(x == 0, 0.0, gradient))
     values -= 0.5 * np.hypot(x, np.exp(potential.log_a))
-    dual = 0.5 * (points.kappa @ b - np.sum(points.p + points.q, axis=1))
+    linear = np.sum(points.kappa * b, axis=1)
+    dual = 0.5 * (linear - np.sum(points.p + points.q, axis=1))
     return stationarity, np.abs(values.reshape(theta.shape).sum(axis=1) - dual)
 
 
@@ -124,8 +126,8 @@ def proven(
     """Interpolators from points and their proofs; `fit` (n,) is what Zx should be, if not y."""
     space = problem.row_space
     fit = problem.y if fit is None else fit
-    dual = (points.kappa / space.s) @ space.U.T
-    residual = np.abs((problem.Z @ points.x.T).T - fit).max(axis=1)
+    dual = products(points.kappa / space.s, space.U.T)
+    residual = np.abs(products(points.x, problem.Z.T) - fit).max(axis=1)
     size = problem.magnitude(points.p + points.q).max(axis=1) + float(np.abs(fit).max())
     # where Z or the factors span too many decades, a face can be misjudged: that must be said
     sound = points.converged & (residual <= 1e-8 * size + TINY)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ __all__ = ["CLAIMS", "Theorem23"]
 
 LARGEST_TOTAL = 20.0  # beyond it (m, w) in double precision lose what Theorem 2.1 speaks of
 BETAS = (1e-6, 1e6)  # likewise
+FEWEST, MOST = 8, 32  # runs that advance together: fewer share too little, more are lost at a stop
 
 CLAIMS = {
     "invariant": "(m² − w²)·exp(4A) stays constant (Thm 2.1)",
@@ -191,9 +194,23 @@ class Theorem23(Study):
         names = list(rows) if self.problem == "all" else [self.problem]
         return [{**blank, "problem": name, **rows[name]} for name in names]
 
+    def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
+        """Runs of one problem advance together, few enough to keep all workers busy."""
+        same: dict[object, list[Run]] = {}
+        for run in runs:
+            same.setdefault(trials.problem_key(run.spec), []).append(run)
+        workers = self.jobs or os.cpu_count() or 1
+        size = min(max(len(runs) // (2 * workers), FEWEST), MOST)
+        cut: list[list[Run]] = []
+        for group in same.values():
+            pieces = -(-len(group) // size)
+            bounds = [len(group) * i // pieces for i in range(pieces + 1)]
+            cut += [group[a:b] for a, b in itertools.pairwise(bounds)]
+        return cut
+
     @staticmethod
     def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
-        return [trials.compute(spec) for spec in specs]
+        return trials.compute(specs)
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         """The worst trial of each claim is the one with the largest value/bound."""

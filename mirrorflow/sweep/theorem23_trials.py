@@ -6,8 +6,9 @@ import functools
 import hashlib
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from mirrorflow import certificates as certify
 from mirrorflow import references
 from mirrorflow.checks import Array, InputError
 from mirrorflow.factors import Factors
-from mirrorflow.flows import Flow, direct_flow, gradient_flow
-from mirrorflow.limits import Interpolator, interpolator
+from mirrorflow.flows import Flow, direct_flows, gradient_flows
+from mirrorflow.limits import Interpolator, interpolator, interpolators
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import (
     Regression,
@@ -102,27 +103,64 @@ def build_schedule(name: str, total: float, timescale: float, end: float) -> Sch
     return Harmonic.from_total(total, timescale, end)
 
 
-def compute(row: Row) -> tuple[Row, dict[str, Array]]:
-    """One run: the flow twice, its limit, their certificates, distances and paths."""
-    key = problem_key(row)
+class _Run(NamedTuple):
+    """One run before it starts, and its limit."""
+
+    row: Row
+    factors: Factors
+    limit: Interpolator
+    rate: float  # slowest rate at the limit
+    schedule: Schedule
+    times: Array
+
+
+def compute(rows: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
+    """Runs of one problem, whose limits and flows are computed together.
+
+    What becomes of a run does not depend on the others, to the last bit; its times are shares.
+    """
+    (key,) = {problem_key(row) for row in rows}
     problem = build_problem(key)
-    factors = start_factors(row, problem)
-    total, timescale, rtol = row["total"], row["timescale"], row["rtol"]
-    clock = _Clock()
-
-    limit = interpolator(problem, factors, total)
-    rate = certify.slowest_rate(problem, limit)
+    clock = _Clock(len(rows))
+    runs = _with_limits(problem, rows)
     clock.lap("limit_seconds")
-    end = row["t_end_asked"]
-    if end is None:
-        end = min(timescale + 40.0 / rate, LATEST) if rate > 0 else LATEST
-    schedule = build_schedule(row["schedule"], total, timescale, end)
-    times = np.concatenate([[0.0], np.geomspace(min(1e-3, end / 2), end, OUTPUT_TIMES - 1)])
-
-    dual = gradient_flow(problem, factors, schedule, times, rtol)
+    factors, schedules = [run.factors for run in runs], [run.schedule for run in runs]
+    times, rtol = [run.times for run in runs], rows[0]["rtol"]
+    dual = gradient_flows(problem, factors, schedules, times, rtol)
     clock.lap("dual_flow_seconds")
-    direct = direct_flow(problem, factors, schedule, times, rtol)
+    direct = direct_flows(problem, factors, schedules, times, rtol)
     clock.lap("direct_flow_seconds")
+    flows = zip(runs, dual, direct, strict=True)
+    return [_judge(problem, run, by_dual, itself, clock.laps) for run, by_dual, itself in flows]
+
+
+def _with_limits(problem: Regression, rows: Sequence[Row]) -> list[_Run]:
+    together: dict[float, list[int]] = {}
+    for i, row in enumerate(rows):
+        together.setdefault(row["total"], []).append(i)
+    factors = [start_factors(row, problem) for row in rows]
+    limits: dict[int, Interpolator] = {}
+    for total, which in together.items():
+        paths = interpolators(problem, [factors[i] for i in which], [total])
+        limits.update({i: path[0] for i, path in zip(which, paths, strict=True)})
+    return [_set_up(problem, row, factors[i], limits[i]) for i, row in enumerate(rows)]
+
+
+def _set_up(problem: Regression, row: Row, factors: Factors, limit: Interpolator) -> _Run:
+    rate, end = certify.slowest_rate(problem, limit), row["t_end_asked"]
+    if end is None:
+        end = min(row["timescale"] + 40.0 / rate, LATEST) if rate > 0 else LATEST
+    schedule = build_schedule(row["schedule"], row["total"], row["timescale"], end)
+    times = np.concatenate([[0.0], np.geomspace(min(1e-3, end / 2), end, OUTPUT_TIMES - 1)])
+    return _Run(row, factors, limit, rate, schedule, times)
+
+
+def _judge(
+    problem: Regression, run: _Run, dual: Flow, direct: Flow, laps: Row
+) -> tuple[Row, dict[str, Array]]:
+    """One run's certificates, distances and paths."""
+    row, factors, limit, rate, schedule, times = run
+    key, total, end, clock = problem_key(row), row["total"], float(times[-1]), _Clock(1)
     best, best_margin = _sparsest(key)
     potential = HyperbolicEntropy.of(factors, total)
     nearest = references.min_l2(problem, potential.minimizer)
@@ -156,7 +194,7 @@ def compute(row: Row) -> tuple[Row, dict[str, Array]]:
         "status": "completed" if ok else "failed",
         "message": f"{limit.status}: {limit.message}" if ok else f"{dual.message} {direct.message}",
         "limit_status": limit.status,
-        "referee_lost": referee_lost(factors, certify.invariant(factors, direct, rtol)),
+        "referee_lost": referee_lost(factors, certify.invariant(factors, direct, row["rtol"])),
         "limit_factorizations": limit.iterations,
         "dual_right_hand_sides": dual.right_hand_sides,
         "direct_steps": direct.steps,
@@ -169,6 +207,7 @@ def compute(row: Row) -> tuple[Row, dict[str, Array]]:
         "limit_to_min_l1": _distance(limit.x, best.x),
         "limit_to_min_l2": _distance(limit.x, nearest.x),
         "norm2_limit": float(np.linalg.norm(limit.x)),
+        **laps,
         **clock.laps,
     }
     for check in checks:
@@ -238,13 +277,14 @@ def _distance(x: Array, other: Array) -> float:
 
 
 class _Clock:
-    """Wall time between laps, in seconds."""
+    """Wall time between laps, in seconds, and in equal shares."""
 
-    def __init__(self) -> None:
+    def __init__(self, shares: int) -> None:
         self.laps: Row = {}
+        self.shares = shares
         self._since = time.perf_counter()
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.laps[name] = now - self._since
+        self.laps[name] = (now - self._since) / self.shares
         self._since = now
