@@ -24,7 +24,7 @@ from mirrorflow.schedules import Schedule
 __all__ = ["integrate_runs"]
 
 HEAVY = 1e6  # multiplications of a Hessian above which stiff runs are faster one by one, by LSODA
-LONG = 300  # steps after which that holds for any run
+LONG = 400  # steps after which that holds for any run
 
 
 @dataclass(slots=True)
