@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from scipy.linalg import lapack
 
 from mirrorflow.checks import Array
 
-__all__ = ["Outer", "Stages", "inverses", "products"]
+__all__ = ["Outer", "Stages", "inverses", "positive_inverses", "products"]
 
 BLOCK = 8  # rows of a product; also numbers in the widest vector register
 TABLE = 2**17  # most entries (1 MB) of a table of outer products: it must stay in the cache
@@ -41,6 +42,19 @@ def inverses(matrices: Array) -> Array:
         if len(matrices) == 1:
             return np.full_like(matrices, np.nan)
         return np.concatenate([inverses(one[None]) for one in matrices])
+
+
+def positive_inverses(matrices: Array) -> Array:
+    """The same for positive definite ones, in place of them and at half the cost."""
+    for matrix in matrices:
+        factor, lost = lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+        if not lost:
+            _, lost = lapack.dpotri(factor, lower=1, overwrite_c=1)
+        if lost:
+            matrix[:] = np.nan
+    rows, columns = np.tril_indices(matrices.shape[1], -1)
+    matrices[:, rows, columns] = matrices[:, columns, rows]
+    return matrices
 
 
 class Stages:

@@ -18,7 +18,7 @@ from mirrorflow.flows.dual import Dual, Masses
 from mirrorflow.flows.ensemble import Ensemble, Path
 from mirrorflow.flows.pace import Counts, Index, Paced
 from mirrorflow.flows.single import continue_alone
-from mirrorflow.rowwise import inverses
+from mirrorflow.rowwise import positive_inverses
 from mirrorflow.schedules import Schedule
 
 __all__ = ["integrate_runs"]
@@ -220,7 +220,7 @@ class _Start:
         _, H = self.dual.linearised(self.runs.state, self.masses.after(self.totals[:, 0]))
         r = self.dual.r
         H[:, range(r), range(r)] += shift[:, None]
-        inverse = inverses(H)
+        inverse = positive_inverses(H)
         return lambda b: np.matmul(inverse, b[:, :, None])[:, :, 0]
 
     def size(self, error: Array) -> Array:
