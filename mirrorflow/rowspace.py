@@ -89,13 +89,13 @@ class Basis:
         return self.factor @ _dense(part)
 
     def matvec(self, x: Array) -> Array:
-        """Vx: (…, d) to (…, r)."""
+        """Vx: (d,) to (r,), or (L, d) to (L, r)."""
         if self.factor is None:
             return _apply(x, self.matrix.T)
         return _apply(_apply(x, self.matrix.T), self.factor.T)
 
     def rmatvec(self, kappa: Array) -> Array:
-        """Vᵀκ: (…, r) to (…, d)."""
+        """Vᵀκ: (r,) to (d,), or (L, r) to (L, d)."""
         return _apply(kappa if self.factor is None else _apply(kappa, self.factor), self.matrix)
 
     def gram(self, weights: Array) -> Array:

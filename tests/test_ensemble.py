@@ -380,6 +380,55 @@ def test_failure_keeps_what_was_reached_and_spares_the_others(recovery, monkeypa
     assert done.times.size == 3
 
 
+@pytest.mark.parametrize("flows", [mf.gradient_flows, mf.direct_flows])
+@pytest.mark.parametrize(("scale", "size"), [(1.0, 1e160), (1e10, 1e145)])
+def test_a_run_that_overflows_spares_the_others(small, flows, scale, size):
+    """At once, without a warning: its right-hand side, or only its Hessian, is not finite."""
+    problem, factors = small
+    problem = mf.Regression(problem.Z * scale, problem.y)
+    huge = mf.Factors(factors.m * size, factors.w * size)
+    alone = flows(problem, [factors], mf.Constant(0.1), [0.0, 1e-20])[0]
+    lost, kept = flows(problem, [huge, factors], mf.Constant(0.1), [0.0, 1e-20])
+    assert same(kept, alone)
+    assert lost.status == "failed"
+    assert lost.times.tolist() == [0.0]
+
+
+class Own:
+    """A user's schedule: one number for all times, and no hash."""
+
+    total_infinity, alpha_infinity, breakpoints = np.inf, 0.1, [2.0, 1.0, -1.0, 1.0]
+    __hash__ = None
+
+    def alpha(self, t):
+        return 0.1
+
+    def total(self, t):
+        return 0.1 * np.asarray(t)
+
+    def slope(self, t):
+        return 0.0
+
+    def remaining(self, t):
+        return np.inf
+
+
+@pytest.mark.parametrize("flows", [mf.gradient_flows, mf.direct_flows])
+def test_schedules_of_the_users_own(small, flows):
+    problem, factors = small
+    own = flows(problem, [factors] * 2, [Own(), Own()], [0.5, 3.0])
+    plain = flows(problem, [factors], mf.Constant(0.1), [0.5, 3.0])[0]
+    assert max(distance(flow, plain) for flow in own) < 1e-7
+
+    class Single(Own):
+        def alpha(self, t):
+            return 0.1 if t < 1 else 0.0
+
+    message = "schedule.alpha must take an array of times, but that of .* does not"
+    with pytest.raises(mf.InputError, match=message):
+        flows(problem, [factors], Single(), [0.5, 3.0])
+
+
 def test_sparse_matrix():
     dense = mf.gaussian_recovery(8, 20, 2, 3)
     sparse = mf.Regression(scipy.sparse.csr_array(dense.Z), dense.y)

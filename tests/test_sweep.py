@@ -389,3 +389,18 @@ def test_a_row_does_not_depend_on_the_others():
             steady = {k: v for k, v in row.items() if not k.endswith("_seconds")}
             assert steady == {k: together[i][0][k] for k in steady}
             assert all(np.array_equal(paths[name], together[i][1][name]) for name in paths)
+
+
+def test_signs_that_must_stay_are_not_blamed_on_the_l1_bias(tmp_path):
+    """With balanced coordinates the limit of A → ∞ may have more than the minimum L1 norm."""
+    rng = np.random.default_rng(0)
+    m, w = rng.standard_normal((2, 11))
+    m[0] = w[0]
+    m[1] = w[1] = 0.0
+    problem = mf.gaussian_recovery(5, 11, 1, 3)
+    np.savez(tmp_path / "own.npz", Z=problem.Z, y=rng.standard_normal(5), m0=m, w0=w)
+    flags = ["--data", str(tmp_path / "own.npz"), "--totals", "0", "4", "--jobs", "1"]
+    assert cli.main([*flags, "--out", str(tmp_path / "out")]) == 0
+    frame = results.load(tmp_path / "out")
+    assert "l1_excess" not in frame or frame["l1_excess"].isna().all()
+    assert all(row[4] == "confirmed" for row in STUDY.verdicts(frame))

@@ -34,12 +34,15 @@ def slowest_rate(problem: Regression, limit: Interpolator) -> float:
     """λ_min((2/n) Z diag(√(x² + a²)) Zᵀ) on the range of Z, in 1/time.
 
     Once α = 0, x_t − x_∞ falls like e^{−rate·t} and the loss like e^{−2·rate·t}. Eigenvalues
-    below rounding of the largest come back as 0.
+    below rounding of the largest come back as 0, and so does what float64 can't hold.
     """
     space = problem.row_space
     if space.rank == 0:
         return 0.0
-    H = _weighted(problem, limit) * np.outer(space.s, space.s) * (2.0 / problem.n)
+    with np.errstate(over="ignore"):
+        H = _weighted(problem, limit) * np.outer(space.s, space.s) * (2.0 / problem.n)
+    if not np.isfinite(H).all():
+        return 0.0
     values = np.linalg.eigvalsh(H)
     return float(values[0]) if values[0] > 10 * space.rank * EPS * values[-1] else 0.0
 

@@ -53,6 +53,7 @@ class Tails:
     def at(cls, dual: Dual, limit: Array, masses: Masses) -> Tails:
         """Linearise at `limit` (L, r) and bound how far from there the minimum of φ can be."""
         slope, H = dual.linearised(limit, masses)
+        H[~np.isfinite(H).all(axis=(1, 2))] = 0.0  # its doubt is infinite then
         rates, modes = np.linalg.eigh(H)
         slowest = np.maximum(rates[:, 0] - 100 * EPS * rates[:, -1], 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,17 @@ from mirrorflow.checks import Array
 from mirrorflow.schedules import Schedule
 
 __all__ = ["Clock"]
+
+Index = NDArray[np.intp]
+
+
+def _identity(schedule: Schedule) -> Hashable:
+    """Equal schedules are one; those that can't say whether they are equal are not."""
+    try:
+        hash(schedule)
+    except TypeError:
+        return id(schedule)
+    return schedule  # type: ignore[return-value]
 
 
 class Clock:
@@ -21,31 +32,31 @@ class Clock:
         self.schedules: list[Schedule] = []
         self.plan = np.empty(len(schedules), dtype=np.intp)
         for run, schedule in enumerate(schedules):
-            key = schedule if isinstance(schedule, Hashable) else id(schedule)
+            key = _identity(schedule)
             if key not in found:
                 found[key] = len(self.schedules)
                 self.schedules.append(schedule)
             self.plan[run] = found[key]
 
-    def totals(self, plan: NDArray[np.intp], times: Array) -> Array:
+    def totals(self, plan: Index, times: Array) -> Array:
         """A at `times`, (L, k), of runs with the schedules `plan`, (L,)."""
-        result = np.empty_like(times)
-        for number in np.unique(plan):
-            rows = plan == number
-            chosen = times[rows]
-            result[rows] = self.schedules[number].total(chosen.ravel()).reshape(chosen.shape)
-        return result
+        return self._each(plan, times, lambda schedule, t: schedule.total(t))
 
-    def alphas(self, plan: NDArray[np.intp], times: Array) -> Array:
+    def alphas(self, plan: Index, times: Array) -> Array:
         """α at `times`, (L, k)."""
-        result = np.empty_like(times)
-        for number in np.unique(plan):
-            rows = plan == number
-            chosen = times[rows]
-            result[rows] = self.schedules[number].alpha(chosen.ravel()).reshape(chosen.shape)
-        return result
+        return self._each(plan, times, lambda schedule, t: schedule.alpha(t))
 
-    def slopes(self, plan: NDArray[np.intp], times: Array) -> Array:
+    def slopes(self, plan: Index, times: Array) -> Array:
         """dα/dt at `times`, both (L,)."""
         pairs = zip(plan, times, strict=True)
         return np.array([self.schedules[number].slope(float(t)) for number, t in pairs])
+
+    def _each(self, plan: Index, times: Array, value: Callable[[Schedule, Array], Array]) -> Array:
+        result = np.empty_like(times)
+        for number in np.unique(plan):
+            rows = plan == number
+            chosen = times[rows]
+            found = value(self.schedules[number], chosen.ravel())
+            # a schedule of the user's own may return one number for all
+            result[rows] = np.broadcast_to(found, chosen.size).reshape(chosen.shape)
+        return result

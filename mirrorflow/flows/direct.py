@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError
 from mirrorflow.factors import Factors
+from mirrorflow.flows.clock import Clock
 from mirrorflow.flows.ensemble import Ensemble
 from mirrorflow.flows.pace import Index, Paced
 from mirrorflow.flows.trajectory import Flow, Runs, check_runs, trajectory
@@ -105,8 +106,7 @@ class _Referee(Ensemble[Paced]):
         # α jumps at the end of a segment: within it, its value from the left counts
         ends = np.nextafter(self.stops.ends[runs.line, runs.stop], 0.0)
         alpha = self.clock.alphas(runs.plan, np.minimum(times, ends[:, None]))
-        change = self.clock.slopes(runs.plan, runs.t)
-        return _Start(self.field, runs, alpha, change, self.rtol)
+        return _Start(self.field, self.clock, runs, alpha, self.rtol)
 
     def begin(self, run: Index, plan: Index, line: Index) -> Paced:
         states = [np.concatenate([self.factors[i].m, self.factors[i].w]) for i in run]
@@ -147,19 +147,20 @@ class _Field:
 
 
 class _Start:
-    """The flow from where `runs` stand, for α (L, stages) and dα/dt (L,)."""
+    """The flow from where `runs` stand, for α (L, stages)."""
 
     def __init__(
-        self, field: _Field, runs: Paced, alpha: Array, change: Array, tolerance: float
+        self, field: _Field, clock: Clock, runs: Paced, alpha: Array, tolerance: float
     ) -> None:
-        self.field, self.state, self.slope = field, runs.state, runs.slope
-        self.alpha, self.change, self.tolerance = alpha, change, tolerance
+        self.field, self.clock, self.runs, self.state = field, clock, runs, runs.state
+        self.alpha, self.tolerance = alpha, tolerance
 
     def derivative(self, stage: int, state: Array) -> Array:
         return self.field.derivative(state, self.alpha[:, stage, None])
 
     def drift(self) -> Array:
-        return -2.0 * self.change[:, None] * self.state
+        change = self.clock.slopes(self.runs.plan, self.runs.t)[:, None]
+        return -2.0 * change * self.state
 
     def size(self, error: Array) -> Array:
         return _relative(error, self.state) / self.tolerance

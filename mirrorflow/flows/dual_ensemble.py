@@ -14,6 +14,7 @@ import numpy as np
 
 from mirrorflow.checks import Array
 from mirrorflow.flows.arrival import Tails, find_limits, finish_error, rest_error
+from mirrorflow.flows.clock import Clock
 from mirrorflow.flows.dual import Dual, Masses
 from mirrorflow.flows.ensemble import Ensemble, Path
 from mirrorflow.flows.pace import Counts, Index, Paced
@@ -87,8 +88,7 @@ class _DualEnsemble(Ensemble[_Runs]):
 
     def start(self, runs: _Runs, h: Array, nodes: Array) -> _Start:
         totals = self.clock.totals(runs.plan, runs.t[:, None] + h[:, None] * nodes)
-        alpha = self.clock.alphas(runs.plan, runs.t[:, None])
-        return _Start(self.dual, runs, totals, alpha, self.rtol)
+        return _Start(self.dual, self.clock, runs, totals, self.rtol)
 
     def begin(self, run: Index, plan: Index, line: Index) -> _Runs:
         L, masses, eta = run.size, self.masses.at(run), np.zeros((run.size, self.dual.r))
@@ -118,6 +118,7 @@ class _DualEnsemble(Ensemble[_Runs]):
             masses = self._final_masses(runs).at(quiet)
             _, H = self.dual.linearised(runs.state[quiet], masses)
             runs.factorizations[quiet] += 1
+            H[~np.isfinite(H).all(axis=(1, 2))] = 0.0  # overflown: that run will fail
             runs.rate[quiet] = np.maximum(np.linalg.eigvalsh(H)[:, 0], 0.0)
             runs.near[quiet] = 1.2 * self.enough / self.dual.reach * runs.rate[quiet]
             runs.far[quiet] = -np.log(self.rtol)
@@ -204,17 +205,18 @@ class _Start:
     """The dual system from where `runs` stand; an error is the largest one of an exponent."""
 
     def __init__(
-        self, dual: Dual, runs: _Runs, totals: Array, alpha: Array, tolerance: float
+        self, dual: Dual, clock: Clock, runs: _Runs, totals: Array, tolerance: float
     ) -> None:
-        self.dual, self.runs, self.masses = dual, runs, runs.masses
-        self.totals, self.alpha, self.tolerance = totals, alpha, tolerance
+        self.dual, self.clock, self.runs, self.masses = dual, clock, runs, runs.masses
+        self.totals, self.tolerance = totals, tolerance
 
     def derivative(self, stage: int, eta: Array) -> Array:
         return self.dual.derivative(eta, self.masses.after(self.totals[:, stage]))
 
     def drift(self) -> Array:
         # only A depends on time: ∂η̇/∂t = 4α σ ⊙ Vx
-        return 4.0 * self.alpha * (self.dual.target - self.runs.slope)
+        alpha = self.clock.alphas(self.runs.plan, self.runs.t[:, None])
+        return 4.0 * alpha * (self.dual.target - self.runs.slope)
 
     def solver(self, shift: Array) -> Callable[[Array], Array]:
         _, H = self.dual.linearised(self.runs.state, self.masses.after(self.totals[:, 0]))

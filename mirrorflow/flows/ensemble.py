@@ -29,6 +29,8 @@ ROOM = 2**26  # bytes for the arrays of the runs under way
 WIDEST = 512  # runs under way: more no longer save time
 STIFF = 6.0  # h times the fastest rate, near the end of DOP853's stable interval (−6.1, 0)
 PATIENCE = 3  # such steps in a row
+# a wild trial step is rejected, and a run that overflows where it starts fails by name
+QUIETLY = np.errstate(all="ignore")
 
 Runs = TypeVar("Runs", bound=Paced)
 
@@ -112,6 +114,7 @@ class Ensemble(ABC, Generic[Runs]):
             elif implicit.run.size:
                 implicit = self._round(implicit, self.implicit)
 
+    @QUIETLY
     def _load(self, numbers: range) -> Runs:
         run = np.array(numbers, dtype=np.intp)
         self.states.update({i: [] for i in numbers})
@@ -119,6 +122,7 @@ class Ensemble(ABC, Generic[Runs]):
         self._arrive(runs, np.arange(run.size))
         return runs.take(~runs.over)
 
+    @QUIETLY
     def _round(self, runs: Runs, method: Stepper) -> Runs:
         """One step of every run; those that go on."""
         landed = self._step(runs, method)
@@ -131,10 +135,9 @@ class Ensemble(ABC, Generic[Runs]):
         """One step of every run; whether it ended on a stop."""
         tried = runs.next_steps(self.stops)
         before = runs.t
-        with np.errstate(all="ignore"):  # a wild trial step is rejected
-            state, slope, error, reach = method.step(self, runs, tried.h)
+        state, slope, error, reach = method.step(self, runs, tried.h)
         error[~np.isfinite(slope).all(axis=1)] = np.nan
-        taken, _ = runs.judge(tried, error, method)
+        taken = runs.judge(tried, error, method)
 
         # held down by stability
         slow = (reach > STIFF) & (self.stops.last[runs.line] - before > 20 * tried.h)
@@ -166,6 +169,8 @@ class Ensemble(ABC, Generic[Runs]):
                 f"more than {MOST_CALLS} right-hand sides were needed to pass"
                 if long[lane]
                 else f"the step size fell to {runs.h[lane]:.1e} at"
+                if np.isfinite(runs.h[lane])
+                else "the right-hand side is not finite at"
             )
             self.leave(runs, lane, f"{reason} t = {runs.t[lane]:.6g}")
 

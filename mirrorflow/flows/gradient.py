@@ -1,7 +1,7 @@
 r"""Gradient flow of F_t(m, w) = f(m ⊙ w) + α_t(‖m‖² + ‖w‖²) in continuous time.
 
 Both functions integrate the dual system of `dual`: r ≤ n unknowns, whatever d, the rank and the
-consistency of Zx = y. One flow goes by LSODA, many by the batched integrator of `ensemble`.
+consistency of Zx = y. One flow goes by LSODA, many by the batched integrator of `dual_ensemble`.
 `direct_flow` integrates (m, w) as it stands and shares none of this: it is the referee.
 """
 

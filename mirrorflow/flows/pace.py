@@ -117,17 +117,10 @@ class Paced:
         h = np.where(last, left, np.where(2 * self.h > left, 0.5 * left, self.h))
         return Steps(h, stop, last)
 
-    def judge(self, tried: Steps, error: Array, method: Method) -> tuple[Mask, Array]:
-        """Move those runs whose error (in units of the tolerance) is at most 1, and choose h.
+    def judge(self, tried: Steps, error: Array, method: Method) -> Mask:
+        """Move those runs whose error (in units of the tolerance) is at most 1; which they are.
 
-        Gustafsson's predictive controller, as in Hairer and Wanner's RODAS.
-
-        Returns
-        -------
-        taken : (L,) array of bool
-        factor : (L,) array
-            The change of h that the error asks for; inf where a step shortened for a stop
-            speaks for a longer one.
+        The next h is that of Gustafsson's predictive controller, as in Hairer and Wanner's RODAS.
         """
         taken = error <= 1.0  # false for nan
         size = np.maximum(np.where(np.isfinite(error), error, 1e10), 1e-10)
@@ -144,8 +137,8 @@ class Paced:
         self.steps += taken
         self.derivatives += method.derivatives
         self.factorizations += method.factorizations
-        return taken, np.where(shortened, np.inf, factor)
+        return taken
 
     def stuck(self) -> Mask:
-        """Whether h has become too small to move t."""
-        return (self.h <= 4 * np.spacing(self.t)) & ~self.over
+        """Whether h has become too small to move t, or nan."""
+        return ~(self.h > 4 * np.spacing(self.t)) & ~self.over

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
 from mirrorflow.flows.clock import Clock
+from mirrorflow.schedules import Schedule
 
 __all__ = ["Stops"]
 
@@ -54,7 +55,7 @@ class Stops:
             self.line[run] = found[pair]
         self.last = np.array([times[-1] if times.size else 0.0 for times in self.outputs])
         tables = [
-            np.unique([0.0, *(t for t in schedule.breakpoints if t < last), *times])
+            np.unique([0.0, *_between(schedule, last), *times])
             for schedule, last, times in zip(schedules, self.last, self.outputs, strict=True)
         ]
         shape = (len(tables), max((table.size for table in tables), default=0) + 1)
@@ -65,8 +66,14 @@ class Stops:
         for i, (table, schedule) in enumerate(zip(tables, schedules, strict=True)):
             self.times[i, : table.size] = table
             self.is_output[i, : table.size] = np.isin(table, self.outputs[i])
-            for knot in sorted(schedule.breakpoints, reverse=True):
-                if knot < self.last[i]:
-                    self.ends[i, : np.searchsorted(table, knot) + 1] = knot
+            knots = _between(schedule, self.last[i])
+            self.ends[i, : table.size] = np.append(knots, self.last[i])[
+                np.searchsorted(knots, table)
+            ]
             quiet = (float(t) for t in table if 4 * schedule.remaining(float(t)) <= 1e-2 * rtol)
             self.settled[i] = next(quiet, np.inf)
+
+
+def _between(schedule: Schedule, last: float) -> list[float]:
+    """The breakpoints after 0 and before `last`, ascending."""
+    return sorted({float(t) for t in schedule.breakpoints if 0.0 < t < last})

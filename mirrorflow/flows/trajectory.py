@@ -71,6 +71,17 @@ def check_times(times: ArrayLike, rtol: float) -> tuple[Array, bool, float]:
     return given[:-1] if endless else given, endless, rtol
 
 
+def _check_array(schedule: Schedule, member: str) -> None:
+    """Refuse a schedule of the user's own that takes one time only."""
+    try:
+        np.broadcast_to(getattr(schedule, member)(np.array([0.0, 1.0])), 2)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"schedule.{member} must take an array of times, but that of {schedule!r} does not "
+            f"({error})."
+        ) from error
+
+
 class Runs(NamedTuple):
     """What is asked of many runs, one entry for each."""
 
@@ -100,6 +111,8 @@ def check_runs(
         check_pair(problem, factors)
     for schedule in {id(schedule): schedule for schedule in chosen}.values():
         check_schedule(schedule)
+        for member in ("alpha", "total"):
+            _check_array(schedule, member)
     if not isinstance(times, Sequence | np.ndarray) or not len(times) or np.ndim(times[0]) == 0:
         finite, endless, rtol = check_times(times, rtol)  # type: ignore[arg-type]
         return Runs(runs, chosen, [finite] * len(runs), [endless] * len(runs), rtol)
@@ -135,14 +148,16 @@ def trajectory(
     finite = times[np.isfinite(times)]
     total = np.full(times.size, float(schedule.total_infinity))
     total[: finite.size] = schedule.total(finite)
-    x = m * w
-    residual = (problem.Z @ x.T).T - problem.y
+    with np.errstate(over="ignore", invalid="ignore"):  # a run that failed may have begun too large
+        x = m * w
+        residual = (problem.Z @ x.T).T - problem.y
+        loss = 0.5 * np.einsum("ij,ij->i", residual, residual) / problem.n
     return Flow(
         times=times,
         x=x,
         m=m,
         w=w,
-        loss=0.5 * np.einsum("ij,ij->i", residual, residual) / problem.n,
+        loss=loss,
         total=total,
         status=status,
         message=message,

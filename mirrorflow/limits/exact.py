@@ -163,8 +163,11 @@ def _minimum_l1(reach: _Reach) -> Face:
     columns, potential = reach.signed, reach.potential
     if not columns.large or not np.isfinite(potential.log_a).all() or not reach.b.any():
         return minimum_l1_face(columns, reach.b)
-    # far along the path the masses name the support, and κ grows by 4 times the L1 dual
+    # far along a path the masses name the support, and κ grows by 4 times the L1 dual; the face
+    # is that of Z and b alone, so the path is one whose start, on the scale of b, is too
     basis, dual = reach.space.basis, None
+    size = float(np.linalg.norm(reach.b))
+    potential = HyperbolicEntropy.of(Factors.pilot(np.zeros(basis.shape[1]), size))
     for end in LATE:
         path, _, arrived = follow(Grams(basis), reach.b, potential, np.array([end / 2, end]))
         if not arrived.all():

@@ -172,11 +172,15 @@ def _judge(
     reached = limit.status in ("converged", "inconsistent")
     if entropic is not None and reached:
         checks.append(certify.agreement(limit, entropic, potential))
+    # balanced coordinates keep their signs: their minimum L1 norm may be another one
+    free = bool(np.isfinite(potential.log_a).all())
     # an asymptotic law: asked where the power is well below 1
-    asymptotic = certify.relative_scale(potential, best.x) ** best_margin < math.exp(-1.0)
+    asymptotic = free and (
+        certify.relative_scale(potential, best.x) ** best_margin < math.exp(-1.0)
+    )
     if asymptotic and reached:
         checks.append(certify.l1_excess(limit, potential, best, best_margin))
-    if row["schedule"] == "harmonic" and reached:
+    if row["schedule"] == "harmonic" and reached and free:
         endless = interpolator(problem, factors, math.inf)
         checks.append(certify.l1_excess(endless, None, best, best_margin))
     clock.lap("certificates_seconds")
