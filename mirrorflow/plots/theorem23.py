@@ -125,7 +125,7 @@ def transition(axes: Axes, frame: pandas.DataFrame) -> None:
     axes.set(xscale="log", yscale="log", xlabel="scale $a_∞ = ½ β\\, e^{-4A}$ (units of x)")
     axes.set_ylabel("distance of $x_T$, relative to $\\|x_∞\\|_2$")
     axes.invert_xaxis()
-    axes.legend(loc="center", bbox_to_anchor=(0.62, 0.42))
+    axes.legend(loc="center", bbox_to_anchor=(0.62, 0.52))
 
 
 def potentials(axes: Axes, totals: Sequence[float], beta: float) -> None:
