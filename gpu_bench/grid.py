@@ -122,18 +122,20 @@ def execute(
     disk and raises KeyboardInterrupt. `scheduler` is the address of a cluster, which must see the
     result folder and the data where this machine sees them.
     """
-    job.ranks.agree(" ".join([str(force), *(run.key for run in runs)]))
-    if force and job.ranks.first:  # at once: who breaks this off goes on without it
-        for run in runs:
-            folder.forget(run)
-            _checkpoints(job, run).clear()
-    job.ranks.barrier()
-    todo = [run for run in runs if folder.read(run) is None]
-    job.ranks.agree(" ".join(run.key for run in todo))
+    todo = [run for run in runs if force or folder.read(run) is None]
+    job.ranks.agree(" ".join([str(force), *(run.key for run in todo)]))
     failures: list[Failure] = []
-    with _Board(len(runs), len(runs) - len(todo), job.ranks.first) as board:
-        processes = max(min(processes, len(todo)), 1)
-        for run, outcome in _outcomes(job, todo, processes, scheduler, board):
+    processes = max(min(processes, len(todo)), 1)
+    with (
+        _Board(len(runs), len(runs) - len(todo), job.ranks.first) as board,
+        _Workers(job, processes, scheduler, board) as workers,
+    ):
+        if force and job.ranks.first:  # at once: who breaks this off goes on without it
+            for run in runs:
+                folder.forget(run)
+                _checkpoints(job, run).clear()
+        job.ranks.barrier()
+        for run, outcome in workers.outcomes(todo):
             board.finish(run.key)
             if isinstance(outcome, execution.Failure):
                 failures.append(Failure(run, outcome.message, outcome.refused))
@@ -154,24 +156,38 @@ def _checkpoints(job: Job, run: Run) -> Any:
 Result = tuple[Row, dict[str, Array]]
 
 
-def _outcomes(
-    job: Job, runs: Sequence[Run], processes: int, scheduler: str | None, board: _Board
-) -> Iterator[tuple[Run, Result | execution.Failure]]:
-    if job.ranks.size > 1:  # nothing can be repeated by one rank alone
+class _Workers(contextlib.ExitStack):
+    """Who computes: this process, each rank, or a crew that has answered once this is entered."""
+
+    def __init__(self, job: Job, processes: int, scheduler: str | None, board: _Board) -> None:
+        super().__init__()
+        self._job, self._board = job, board
+        self._processes, self._scheduler = processes, scheduler
+        self._crew: execution.Crew | None = None
+
+    def __enter__(self) -> _Workers:
+        super().__enter__()
+        if self._job.ranks.size > 1:  # nothing can be repeated by one rank alone
+            return self
+        self._compute = functools.partial(_compute_here, self._job, self._board.show)
+        if self._processes > 1 or self._scheduler is not None:
+            post = self.enter_context(_Post(self._board.show))
+            self._compute = functools.partial(_compute_and_post, self._job, post.address)
+        self._crew = self.enter_context(execution.crew(self._processes, self._scheduler))
+        return self
+
+    def outcomes(self, runs: Sequence[Run]) -> Iterator[tuple[Run, Result | execution.Failure]]:
+        """Each run as it ends, with its result or why there is none."""
+        if self._crew is not None:
+            pieces = [[run] for run in runs]
+            for (run,), outcome in execution.carry(self._compute, pieces, self._crew):
+                yield run, outcome if isinstance(outcome, execution.Failure) else outcome[0]
+            return
         for run in runs:
             try:
-                yield run, _compute(job, board.show, run)
+                yield run, _compute(self._job, self._board.show, run)
             except InputError as error:
                 yield run, execution.Failure(str(error), 1, True)
-        return
-    with contextlib.ExitStack() as stack:
-        compute = functools.partial(_compute_here, job, board.show)
-        if processes > 1 or scheduler is not None:
-            post = stack.enter_context(_Post(board.show))
-            compute = functools.partial(_compute_and_post, job, post.address)
-        workers = stack.enter_context(execution.crew(processes, scheduler))
-        for (run,), outcome in execution.carry(compute, [[run] for run in runs], workers):
-            yield run, outcome if isinstance(outcome, execution.Failure) else outcome[0]
 
 
 Event = tuple[str, str, int, dict[str, Any]]  # key, title, epochs, the epoch's record

@@ -326,6 +326,17 @@ def test_a_far_end_is_reached_at_once(recovery):
         assert np.abs(flow.x[0] - mf.interpolator(problem, run, 2.0).x).max() < 1e-11
 
 
+@pytest.mark.parametrize("flows", [mf.gradient_flows, mf.direct_flows])
+def test_outputs_close_together_cost_a_step_each(recovery, flows):
+    """A step cut short for an output leaves the size that was in use to the next one."""
+    problem, factors = recovery
+    times = np.linspace(0.1, 4.0, 14)
+    plain = flows(problem, [factors], mf.Constant(0.0), times)[0]
+    pairs = np.sort(np.concatenate([times, times + 1e-7]))
+    double = flows(problem, [factors], mf.Constant(0.0), pairs)[0]
+    assert double.steps <= plain.steps + 20
+
+
 def test_a_single_output_on_the_way_is_not_the_limit(recovery):
     """After most of the stiff phase, some 1e-6 before the limit: integrated, not jumped to."""
     problem, factors = recovery

@@ -188,6 +188,17 @@ def test_finished_runs_are_not_repeated(finished, frame, monkeypatch, capsys):
     assert_same_rows(forced.drop(columns=clock), before.drop(columns=clock))
 
 
+def test_force_gives_nothing_up_before_the_workers_answer(finished, capsys, monkeypatch):
+    on_dask = pytest.importorskip("mirrorflow.execution.on_dask")
+    monkeypatch.setattr(on_dask, "PATIENCE", 0.5)
+    kept = {file: file.read_bytes() for file in (finished / "shards").glob("*.run")}
+    flags = ["--methods", "dense", "--seeds", "1", "--force", "--scheduler", "tcp://127.0.0.1:9"]
+    assert main(finished, *flags) == 2
+    assert "tcp://127.0.0.1:9 does not answer" in capsys.readouterr().err
+    assert kept
+    assert all(file.read_bytes() == text for file, text in kept.items())
+
+
 def assert_same_rows(ours, theirs):
     """Equal to the last bit; a column that is empty in one of the two has no type there."""
     ours, theirs = (rows.dropna(axis=1, how="all") for rows in (ours, theirs))
