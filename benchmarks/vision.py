@@ -64,10 +64,10 @@ def measure(given: argparse.Namespace) -> list[Row]:
     else:
         modes = [Mode()]
     rows: list[Row] = []
-    for name in given.settings:
-        setting = make_setting(name, given, device)
+    # all before the first is measured: missing data are said at once
+    for setting in [make_setting(name, given, device) for name in given.settings]:
         for part in given.parts:
-            print(f"{name}, {part} …", file=sys.stderr, flush=True)
+            print(f"{setting.name}, {part} …", file=sys.stderr, flush=True)
             if part == "steps":
                 rows += vision_parts.steps(setting, modes[0], given.methods, given.repeats)
             elif part == "epochs":

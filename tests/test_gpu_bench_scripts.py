@@ -176,7 +176,7 @@ REFUSALS = {
     ("--workers", "-1"): "--workers must be at least 0",
     ("--methods", "magic"): "--methods must be among dense, pilot",
     ("--device", "tpu9"): "device",
-    ("--settings", "cifar10", "--data-root", "/nonexistent"): "cifar10 was not found",
+    ("--settings", "digits", "cifar10", "--data-root", "/none"): "cifar10 was not found",
 }
 
 
