@@ -1,8 +1,8 @@
 r"""Many runs of the dual system at once, up to their limits.
 
 Once its penalty is over, a run is finished by linear decay towards its limit as soon as the bound
-of `arrival` allows. A run that takes very many steps goes on alone, by LSODA, as does a stiff run
-whose Hessian is large: the others would only wait for it.
+of `arrival` allows. A run that takes many steps goes on alone, by LSODA, sooner where Hessians
+are large: the others would only wait for it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from mirrorflow.schedules import Schedule
 
 __all__ = ["integrate_runs"]
 
-HEAVY = 1e6  # multiplications of a Hessian above which stiff runs are faster one by one, by LSODA
-LONG = 400  # steps after which that holds for any run
+LONG = 400  # steps after which a run is faster by LSODA, however many others there are
+HEAVY = 1e6  # multiplications of a Hessian above which it is so after
+SOON = 100  # steps, and at once where a run is stiff
 
 
 @dataclass(slots=True)
@@ -144,7 +145,7 @@ class _DualEnsemble(Ensemble[_Runs]):
 
     def _part(self, runs: _Runs) -> None:
         """Let the runs for which all others would have to wait go on alone."""
-        slow = (runs.steps >= LONG) | (runs.stiff & self.heavy)
+        slow = (runs.steps >= (SOON if self.heavy else LONG)) | (runs.stiff & self.heavy)
         for lane in np.flatnonzero(slow & ~runs.over):
             outputs, t = self.stops.outputs[runs.line[lane]], float(runs.t[lane])
             counts = runs.counts(lane)
