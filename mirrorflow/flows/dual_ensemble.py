@@ -25,8 +25,8 @@ from mirrorflow.schedules import Schedule
 __all__ = ["integrate_runs"]
 
 LONG = 400  # steps after which a run is faster by LSODA, however many others there are
-HEAVY = 1e6  # multiplications of a Hessian above which it is so after
-SOON = 100  # steps, and at once where a run is stiff
+HEAVY = 1e6  # multiplications of a Hessian above which it is so sooner,
+SOON = 100  # after these steps, or once it is stiff
 
 
 @dataclass(slots=True)
@@ -123,8 +123,7 @@ class _DualEnsemble(Ensemble[_Runs]):
             runs.rate[quiet] = np.maximum(np.linalg.eigvalsh(H)[:, 0], 0.0)
             runs.near[quiet] = 1.2 * self.enough / self.dual.reach * runs.rate[quiet]
             runs.far[quiet] = -np.log(self.rtol)
-        with np.errstate(invalid="ignore"):
-            jump = runs.rate[at] * (ahead - runs.t[at]) > runs.far[at]
+        jump = runs.rate[at] * (ahead - runs.t[at]) > runs.far[at]
         runs.near[at[jump]] = np.inf
 
     def sort_out(self, runs: _Runs) -> _Runs:
