@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 Group = Literal["flows", "stiff", "limits", "l1", "growth", "large"]
-# whose changes make another measurement
-MEASURING = ("settings", "exact", "measure", "flow_entries", "limit_entries", "plan", "large")
-UNMEASURED = ("plots/", "sweep/", "descent/", "pilot/", "certificates", "references.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +161,8 @@ def measure_machine(book: Book, settings: Settings) -> None:
 
 def open_book(settings: Settings) -> Book:
     """The folder, and what all rows have in common: another machine or version is another run."""
-    import hashlib
-
-    import mirrorflow
     from mirrorflow.results import Folder, code_digest, environment
 
-    library = code_digest(Path(mirrorflow.__file__).parent, UNMEASURED)
-    here = Path(__file__).parent
-    text = library + code_digest(
-        here, [file.name for file in here.glob("*.py") if file.stem not in MEASURING]
-    )
     common = {
         "scale": "quick" if settings.quick else "full",
         "repetitions": settings.repetitions,
@@ -181,8 +170,9 @@ def open_book(settings: Settings) -> Book:
         "processor": environment()["processor"],
         "versions": ", ".join(f"{name} {version}" for name, version in versions()),
     }
-    folder = Folder(settings.out)
-    return Book(folder, common, hashlib.sha256(text.encode()).hexdigest(), [])
+    names = ("large", "machine", "measure", "plan")
+    digest = code_digest(*(f"benchmarks.{name}" for name in names))
+    return Book(Folder(settings.out), common, digest, [])
 
 
 def versions() -> Iterator[tuple[str, str]]:

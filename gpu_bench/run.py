@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import importlib.util
 import io
 import os
@@ -97,7 +96,7 @@ def run(setting: Setting) -> int:
     images = load_data(runs[0].spec, where)  # missing data: said at once
     size = runs[0].spec["batch_size"]
     images.batches(size, 0, ranks=ranks.size)  # refuses a batch that is larger than the data
-    protocol = importlib.import_module(f"gpu_bench.protocols.{setting.protocol.replace('-', '_')}")
+    protocol = setting.module()
     folder = Readings(setting.folder, protocol.COLUMNS)
     folder.units = UNITS
     command = command_line("gpu_bench.run")

@@ -141,7 +141,7 @@ def gone(pid: int, within: float = 5.0) -> None:
     raise AssertionError(f"process {pid} is still there after {within} s")
 
 
-@pytest.mark.parametrize("scheduler", ["127.0.0.1:8786", "http://127.0.0.1", "dusk"])
+@pytest.mark.parametrize("scheduler", ["127.0.0.1:8786", "http://127.0.0.1", "ray", "dusk"])
 def test_no_address(scheduler):
     with (
         pytest.raises(mf.InputError, match=r"--scheduler must be tcp://HOST:PORT .* it is '"),
@@ -161,10 +161,10 @@ def test_nobody_answers(monkeypatch):
 
 
 def test_package_that_is_missing(monkeypatch):
-    for package, address in (("distributed", "tcp://127.0.0.1:9"), ("ray", "ray")):
-        monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(mf.InputError, match=f"--scheduler {address} needs"), crew(1, address):
-            pass
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    address = "tcp://127.0.0.1:9"
+    with pytest.raises(mf.InputError, match=f"--scheduler {address} needs"), crew(1, address):
+        pass
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import collapse, total_decay, vision, vision_parts
+from benchmarks import collapse, total_decay, total_decay_runs, vision, vision_parts
 from benchmarks.plain_loop import PlainImages, PlainLoop, sgd, sgd_step
 from gpu_bench import data, masks, models
 from mirrorflow import results
@@ -249,7 +249,7 @@ def test_fresh_statistics_are_means_over_the_epoch():
     batches = digits.batches(128, 0)
     model = models.build("resnet20", digits.shape, digits.classes, 0)
     model.bn1.running_mean.fill_(7.0)
-    total_decay.fresh_statistics(model, batches)
+    total_decay_runs.fresh_statistics(model, batches)
     with torch.no_grad():
         seen = [model.conv1(images) for images, _ in batches.epoch(0)]
     mean = torch.stack([part.mean((0, 2, 3)) for part in seen]).mean(0)
@@ -276,7 +276,7 @@ def test_rows_of_the_study(studied):
         assert frame[name].between(0, 1).all()
         if name != "below_scale":
             np.testing.assert_allclose(whole, whole.round(), atol=1e-9)
-    grid = np.array([1.0, *(1.0 - np.array(masks.SPARSITIES)), 1.0 - total_decay.CUT])
+    grid = np.array([1.0, *(1.0 - np.array(masks.SPARSITIES)), 1.0 - total_decay_runs.CUT])
     assert all(np.isclose(grid, kept).any() for kept in frame["kept"])
     assert frame["effective_density"].between(0, 2 / math.pi).all()  # 2/π is a Gaussian's
     names = {path.name for path in studied[0].iterdir()}

@@ -27,7 +27,6 @@ from mirrorflow.results import (
     Folder,
     Run,
     atomic_write,
-    code_digest,
     command_line,
     load,
     load_paths,
@@ -88,30 +87,6 @@ def test_keys_do_not_change_between_versions():
     """Finished runs are found again by them."""
     text = json.dumps([{"a": 1, "b": "x"}, "d"])
     assert Run({"b": "x", "a": 1}, "d").key == hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def test_code_digest_sees_names_and_contents(tmp_path):
-    def digest(*leave_out: str) -> str:
-        return code_digest(tmp_path, leave_out)
-
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "a.py").write_text("1")
-    (tmp_path / "sub" / "b.py").write_text("2")
-    (tmp_path / "plots.py").write_text("3")
-    (tmp_path / "notes.txt").write_text("4")
-    first = digest("plots.py")
-    assert first == digest("plots.py")
-    assert first != digest()
-    (tmp_path / "plots.py").write_text("33")
-    (tmp_path / "notes.txt").write_text("44")
-    assert digest("plots.py") == first
-    (tmp_path / "sub" / "b.py").write_text("22")
-    assert (second := digest("plots.py")) != first
-    (tmp_path / "a.py").rename(tmp_path / "c.py")
-    assert digest("plots.py") not in (first, second)
-    (tmp_path / "sub" / "b.py").write_text("2")
-    (tmp_path / "c.py").rename(tmp_path / "a.py")
-    assert digest("plots.py") == first
 
 
 # ---- one run

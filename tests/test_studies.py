@@ -9,7 +9,7 @@ import pytest
 import mirrorflow as mf
 from mirrorflow import results
 from mirrorflow.sweep import __main__ as cli
-from mirrorflow.sweep import descents
+from mirrorflow.sweep import descent_trials, descents
 
 SMALL = ["--n", "10", "--d", "24", "--k", "2", "--seeds", "2", "--jobs", "1"]
 SMALL += ["--step-size", "1e-3", "--steps", "20000", "--per", "100", "--record", "20"]
@@ -48,7 +48,7 @@ def test_rows_are_a_plain_loop(regularization):
         (frame["regularizer"] == "factors") & (frame["shape"] == "harmonic") & (frame["seed"] == 1)
     ].iloc[0]
     problem = mf.gaussian_recovery(10, 24, 2, 0)
-    start = descents.start_factors(row.to_dict(), problem)
+    start = descent_trials.start_factors(row.to_dict(), problem)
     m, w = start.m.copy(), start.w.copy()
     for k in range(20000):
         alpha = row["alpha"] / (k // 100 + 1)
@@ -89,7 +89,7 @@ def test_limits_are_lasso_and_interpolator(regularization):
             x = mf.lasso(problem, row["alpha"] / 2).x
         else:
             x = mf.min_potential(
-                problem, descents.start_factors(row.to_dict(), problem), row["total"]
+                problem, descent_trials.start_factors(row.to_dict(), problem), row["total"]
             ).x
         distance = np.linalg.norm(x - problem.x_true)
         assert row["limit_distance"] == pytest.approx(distance, abs=1e-5)

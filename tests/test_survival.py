@@ -193,15 +193,6 @@ def test_dask_workers_one_of_which_is_killed(tmp_path, whole, cluster):
     same(tmp_path, whole)
 
 
-@pytest.mark.slow
-def test_ray(tmp_path, whole):
-    pytest.importorskip("ray")
-    process = start(tmp_path, 6, "--scheduler", "ray")
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    same(tmp_path, whole)
-
-
 @dataclass(frozen=True)
 class Idle(Study):
     """Runs of 50 ms, with the row and the paths of a real one."""

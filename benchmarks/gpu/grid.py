@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -79,7 +78,7 @@ def carry_out(part: Part, plan: Plan, sharing: Sharing, left: Callable[[], float
     started = time.perf_counter()
     settings = [_setting(part, words, plan) for words in part.commands]
     runs = [run for setting in settings for run in setting.runs()]
-    protocol = importlib.import_module(f"gpu_bench.protocols.{part.protocol.replace('-', '_')}")
+    protocol = settings[0].module()
     folder = Readings(settings[0].folder, protocol.COLUMNS)
     folder.units = UNITS
     job = Job(protocol.compute, command.place(settings[0]), Ranks.join(runs[0].spec["device"]))

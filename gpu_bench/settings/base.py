@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-import mirrorflow
 from mirrorflow.checks import InputError, number, whole
 from mirrorflow.results import Row, Run, code_digest
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Methods", "Setting", "check_sparsities", "described"]
 
-# what these hold changes no number of a row
-PRESENTATION = ("report/", "grid.py", "run.py", "settings/", "tuning.py")
 # What is usual for a data set: PAPER's settings for CIFAR and ImageNet (Jacobs & Burkholz 2025),
 # trials on a validation split for the small ones.
 USUAL: dict[str, dict[str, Any]] = {
@@ -172,8 +171,8 @@ class Setting:
     jobs: Annotated[int, described("cores / threads; on CUDA and under torchrun 1")] = 0
     """Runs at a time, each in a process of its own."""
     scheduler: str | None = None
-    """A running cluster instead: tcp://HOST:PORT of a Dask scheduler, ray://HOST:PORT, or ray. It
-    must see --out and the data where this machine does."""
+    """A running cluster instead: tcp://HOST:PORT of a Dask scheduler. It must see --out and
+    the data where this machine does."""
     workers: Annotated[int, described("cores − 1, shared by runs and ranks")] = 0
     """Processes that decode the images of imagenet, for each run and rank."""
     force: bool = False
@@ -351,11 +350,13 @@ class Setting:
         number("--mask-rate", self.mask_rate, 0.0)
         number("--temperature", self.temperature, 1.0)
 
-    @staticmethod
-    def digest() -> str:
-        """Hash of the code that computes numbers."""
-        here = code_digest(Path(__file__).parents[1], PRESENTATION)
-        return here + code_digest(Path(mirrorflow.__file__).parent / "pilot", ())
+    def digest(self) -> str:
+        """Hash of the code that computes numbers: the protocol's module and its imports."""
+        return code_digest(self.module().__name__)
+
+    def module(self) -> ModuleType:
+        """Return the protocol's module, with `compute` and the COLUMNS of its lists."""
+        return importlib.import_module(f"gpu_bench.protocols.{self.protocol.replace('-', '_')}")
 
 
 def _own(used: Row, optional: Iterable[str], values: Row) -> Row:

@@ -1,4 +1,4 @@
-"""Who computes: this process, processes beside it, a Dask cluster, a Ray cluster."""
+"""Executors: this process, processes beside it, a Dask cluster."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def crew(jobs: int, scheduler: str | None = None) -> Iterator[Crew]:
     jobs : int
         Processes on this machine, each with one BLAS thread; 1 computes in this process.
     scheduler : str, optional
-        Instead: address of a running cluster, tcp://HOST:PORT of a Dask scheduler, ray://HOST:PORT
-        of a Ray one, or "ray" for the Ray of this machine.
+        Instead: address of a running cluster, tcp://HOST:PORT of a Dask scheduler.
 
     Raises
     ------
@@ -48,16 +47,10 @@ def _made(jobs: int, scheduler: str | None) -> Crew:
         from mirrorflow.execution.processes import Processes
 
         return Processes(jobs)
-    scheme = urlsplit(scheduler).scheme
-    if scheduler == "ray" or scheme == "ray":
-        from mirrorflow.execution.on_ray import OnRay
-
-        return OnRay(scheduler)
-    if scheme in DASK:
+    if urlsplit(scheduler).scheme in DASK:
         from mirrorflow.execution.on_dask import OnDask
 
         return OnDask(scheduler)
     raise InputError(
-        f"--scheduler must be tcp://HOST:PORT of a Dask scheduler, ray://HOST:PORT or 'ray', "
-        f"but it is {scheduler!r}."
+        f"--scheduler must be tcp://HOST:PORT of a Dask scheduler, but it is {scheduler!r}."
     )

@@ -10,18 +10,19 @@ A folder holds
     .lock                    held by the command that writes
 
 Every file appears by an atomic rename, so that whatever is there is whole. KEY is a hash of the
-run's configuration and of the code that computes it: finished runs are found again, a changed
-configuration or a changed code is a new run.
+run's configuration and of the code that computes it (`closure`): finished runs are found again, a
+changed configuration or a changed code is a new run.
 
 Folders may come from strangers: nothing here unpickles, sizes are checked before memory is asked
 for, and what is damaged is refused by name.
 """
 
 from mirrorflow.results.atomic import atomic_write
+from mirrorflow.results.closure import code_digest
 from mirrorflow.results.environment import command_line, environment
 from mirrorflow.results.folder import Folder
 from mirrorflow.results.load import load, load_paths, read_manifest
-from mirrorflow.results.run import Row, Run, code_digest
+from mirrorflow.results.run import Row, Run
 from mirrorflow.results.table import split
 
 __all__ = [

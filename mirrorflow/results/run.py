@@ -1,15 +1,13 @@
-"""What a run is called: the hash of its configuration and of the code that computes it."""
+"""Name of a run: the hash of its configuration and of the code that computes it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-__all__ = ["Row", "Run", "code_digest"]
+__all__ = ["Row", "Run"]
 
 Row = dict[str, Any]  # of str, int, float, bool and None
 
@@ -33,16 +31,3 @@ class Run:
             name in row and (row[name] == value or (row[name] != row[name] and value != value))
             for name, value in self.spec.items()
         )
-
-
-def code_digest(folder: Path, leave_out: Iterable[str]) -> str:
-    """SHA-256 over the Python files in `folder` that compute numbers.
-
-    `leave_out` names files and folders ("plots/") that don't.
-    """
-    skip, digest = tuple(leave_out), hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        name = path.relative_to(folder).as_posix()
-        if not name.startswith(skip):
-            digest.update(name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,9 +21,10 @@ from mirrorflow.flows import gradient_flow
 from mirrorflow.limits import interpolator, lasso_limit
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression, random_stream
+from mirrorflow.results import Row
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
 
-__all__ = ["LOSSES", "trial"]
+__all__ = ["LOSSES", "compute", "trial"]
 
 LOSSES: dict[str, Loss] = {
     "squared": certify.SQUARED,
@@ -40,6 +41,18 @@ def trial(group: str, loss: str, number: int) -> Checks:
     """The certificates of one trial, by the claim's key."""
     # both losses see the same problems
     return _TRIALS[group](random_stream("claims", group, number), LOSSES[loss])
+
+
+def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
+    """A row for each specification: value, bound and whether it holds, by the claim's key."""
+    return [(_row(trial(spec["group"], spec["loss"], spec["trial"])), {}) for spec in specs]
+
+
+def _row(checks: Checks) -> Row:
+    row: Row = {}
+    for key, check in checks.items():
+        row |= {key: check.value, f"{key}_bound": check.bound, f"{key}_holds": check.holds}
+    return row
 
 
 def _problem(rng: Rng) -> Regression:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array, InputError, whole
-from mirrorflow.results import Row, Run, atomic_write
+from mirrorflow.results import Run, atomic_write
+from mirrorflow.sweep import claim_trials
 from mirrorflow.sweep.claim_list import CLAIMS, GROUPS, SECTIONS, Claim
 from mirrorflow.sweep.study import Study, Verdict
 
@@ -101,17 +102,7 @@ class Claims(Study):
     def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
         return [list(runs[i : i + BATCH]) for i in range(0, len(runs), BATCH)]
 
-    @staticmethod
-    def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
-        from mirrorflow.sweep.claim_trials import trial
-
-        finished: list[tuple[Row, dict[str, Array]]] = []
-        for spec in specs:
-            row: Row = {}
-            for key, check in trial(spec["group"], spec["loss"], spec["trial"]).items():
-                row |= {key: check.value, f"{key}_bound": check.bound, f"{key}_holds": check.holds}
-            finished.append((row, {}))
-        return finished
+    compute = staticmethod(claim_trials.compute)
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         """As on the page, but for the words: a terminal has less room."""

@@ -7,7 +7,6 @@ the strengths and the unit of k open, and A is what the theory counts.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from mirrorflow.checks import Array, InputError, number, whole
-from mirrorflow.descent import REGULARIZERS, descend
-from mirrorflow.factors import Factors
-from mirrorflow.flows import gradient_flow
-from mirrorflow.limits import interpolator, lasso_limit
-from mirrorflow.problems import Regression, gaussian_recovery, random_stream
+from mirrorflow.descent import REGULARIZERS
 from mirrorflow.results import Row, Run
-from mirrorflow.schedules import Constant, Piecewise, Schedule
-from mirrorflow.stepwise import SHAPES, Stepwise
+from mirrorflow.stepwise import SHAPES
+from mirrorflow.sweep import descent_trials as trials
 from mirrorflow.sweep.study import Study, Summary, Verdict
 
 if TYPE_CHECKING:
@@ -100,7 +95,7 @@ class Descents(Study):
 
     def runs(self) -> list[Run]:
         self._check()
-        self._problem()  # refuse bad sizes before the first run starts
+        trials.build_problem(self.n, self.d, self.k, self.data_seed, self.noise)  # checks sizes
         digest = self.digest()
         return [
             Run({**spec, **self._sampling(stream)}, digest)
@@ -135,9 +130,6 @@ class Descents(Study):
             for seed in range(self.seeds)
         ]
 
-    def _problem(self) -> Regression:
-        return _build(self.n, self.d, self.k, self.data_seed, self.noise)
-
     def _check(self) -> None:
         self.check_common()
         whole("--seeds", self.seeds, 1, 10_000)
@@ -160,9 +152,7 @@ class Descents(Study):
             cut += [same[i : i + BATCH] for i in range(0, len(same), BATCH)]
         return cut
 
-    @staticmethod
-    def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
-        return compute(specs)
+    compute = staticmethod(trials.compute)
 
     def remarks(self, frame: pandas.DataFrame) -> list[str]:
         diverged = frame["status"].eq("diverged")
@@ -361,98 +351,3 @@ class Sgd(Schedules):
         Descents._check(self)
         whole("--batch", self.batch, 1, self.n)
         whole("--sgd-seeds", self.sgd_seeds, 1, 1000)
-
-
-@functools.lru_cache(maxsize=4)
-def _build(n: int, d: int, k: int, seed: int, noise: float) -> Regression:
-    return gaussian_recovery(n, d, k, seed, noise)
-
-
-def start_factors(spec: Row, problem: Regression) -> Factors:
-    """m₀, w₀ of a run: both kinds of start share x₀."""
-    x0 = random_stream("descents", "x0", spec["seed"]).standard_normal(problem.d)
-    x0 *= problem.d**-0.25
-    return Factors.balanced(x0) if spec["start"] == "balanced" else Factors.pilot(x0, spec["beta"])
-
-
-def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
-    """All specifications of a batch at once; they share problem, step size and regulariser."""
-    first = specs[0]
-    problem = _build(first["n"], first["d"], first["k"], first["data_seed"], first["noise"])
-    starts = [start_factors(spec, problem) for spec in specs]
-    schedules = [
-        Stepwise.from_total(s["shape"], s["total"], s["steps"], s["step_size"], per=s["per"])
-        for s in specs
-    ]
-    run = descend(
-        problem,
-        starts,
-        schedules,
-        first["step_size"],
-        first["steps"],
-        batch_size=first["batch_size"],
-        seed=[_stream(spec) for spec in specs],
-        regularizer=first["regularizer"],
-        record=first["record"],
-        loss=first["loss"],
-        l1=first["l1"],
-    )
-    assert run.distance is not None  # the generator knows x*
-    results = []
-    for i, (spec, start, schedule) in enumerate(zip(specs, starts, schedules, strict=True)):
-        diverged = run.status[i] == "diverged"
-        row: Row = {
-            "alpha": schedule.strength,
-            "total_spent": float(run.total[i, -1]),
-            "status": run.status[i],
-            "message": run.message[i],
-            "diverged_at": int(run.diverged_at[i]) if diverged else None,
-            "distance_end": float(run.distance[i, -1]),
-            "distance_least": float(run.distance[i].min()),
-            "loss_end": float(run.loss[i, -1]),
-            "flow_distance": None,
-            "flow_difference": None,
-            "limit_distance": None,
-            "limit_status": None,
-        }
-        if spec["with_flow"]:
-            row |= _exact(problem, start, schedule, spec, run.x[i, -1])
-        paths = {"steps": run.steps, "distance": run.distance[i], "total": run.total[i]}
-        results.append((row, paths))
-    return results
-
-
-def _stream(spec: Row) -> int:
-    # every (initialisation, minibatch seed) has minibatches of its own; schedules share them
-    return 0 if spec["sgd_seed"] is None else spec["seed"] * 100_003 + spec["sgd_seed"]
-
-
-def _exact(problem: Regression, start: Factors, schedule: Stepwise, spec: Row, x_end: Array) -> Row:
-    """Exact flow under the same α, at the budget's time and at its limit.
-
-    Gradient descent on c·f with penalty α is a scheme for the flow of f with penalty α/c in
-    time c·ηk; c = 2 for the paper's mean-squared error.
-    """
-    assert problem.x_true is not None
-    scale = 2.0 if spec["loss"] == "mse" else 1.0
-    end = scale * spec["step_size"] * spec["steps"]
-    flow = gradient_flow(problem, start, _continuous(schedule, spec, scale, end), [end])
-    if schedule.shape == "constant" and schedule.strength > 0:
-        limit = lasso_limit(problem, start, schedule.strength / scale)
-    else:
-        limit = interpolator(problem, start, spec["total"])
-    size = float(np.abs(flow.x[-1]).max())
-    return {
-        "flow_distance": float(np.linalg.norm(flow.x[-1] - problem.x_true)),
-        "flow_difference": float(np.abs(flow.x[-1] - x_end).max()) / size,
-        "limit_distance": float(np.linalg.norm(limit.x - problem.x_true)),
-        "limit_status": limit.status,
-    }
-
-
-def _continuous(schedule: Stepwise, spec: Row, scale: float, end: float) -> Schedule:
-    """α of the steps as a piecewise constant function of flow time."""
-    if schedule.shape == "constant":
-        return Constant(schedule.strength / scale)
-    starts = np.arange(0, spec["steps"], spec["per"])
-    return Piecewise(starts * spec["step_size"] * scale, schedule.alpha(starts + 1) / scale)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import tyro
 
-import mirrorflow
 from mirrorflow.checks import Array, InputError, whole
 from mirrorflow.results import Row, Run, code_digest
 
@@ -18,19 +17,6 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Study", "Summary", "Verdict"]
-
-# what these hold changes no number of a row
-PRESENTATION = (
-    "execution/",
-    "plots/",
-    "report/",
-    "results/",
-    "sweep/__main__.py",
-    "sweep/claim_list.py",
-    "sweep/runner.py",
-    "sweep/study.py",
-    "sweep/table.py",
-)
 
 
 class Verdict(NamedTuple):
@@ -61,7 +47,7 @@ class Study(ABC):
     jobs: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: number of cores)")] = 0
     """Processes on this machine."""
     scheduler: str | None = None
-    """A running cluster instead: tcp://HOST:PORT of a Dask scheduler, ray://HOST:PORT, or ray."""
+    """A running cluster instead: tcp://HOST:PORT of a Dask scheduler."""
     force: bool = False
     """Repeat finished runs."""
 
@@ -81,7 +67,11 @@ class Study(ABC):
     @staticmethod
     @abstractmethod
     def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
-        """Row and paths of each specification of one batch."""
+        """Row and paths of each specification of one batch.
+
+        A function of a module that imports what computes and nothing that only shows: a change
+        of any module in its import closure makes every run a new one.
+        """
 
     @abstractmethod
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
@@ -105,7 +95,7 @@ class Study(ABC):
         if self.out == Path():
             raise InputError("--out must name a folder of its own, but it is empty.")
 
-    @staticmethod
-    def digest() -> str:
-        """Hash of the code that computes numbers."""
-        return code_digest(Path(mirrorflow.__file__).parent, PRESENTATION)
+    @classmethod
+    def digest(cls) -> str:
+        """Hash of the code that computes numbers: the module of `compute` and its imports."""
+        return code_digest(cls.compute.__module__)

@@ -208,9 +208,7 @@ class Theorem23(Study):
             cut += [group[a:b] for a, b in itertools.pairwise(bounds)]
         return cut
 
-    @staticmethod
-    def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
-        return trials.compute(specs)
+    compute = staticmethod(trials.compute)
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         """The worst trial of each claim is the one with the largest value/bound."""

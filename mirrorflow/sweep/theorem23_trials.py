@@ -114,18 +114,18 @@ class _Run(NamedTuple):
     times: Array
 
 
-def compute(rows: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
+def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
     """Runs of one problem, whose limits and flows are computed together.
 
     What becomes of a run does not depend on the others, to the last bit; its times are shares.
     """
-    (key,) = {problem_key(row) for row in rows}
+    (key,) = {problem_key(row) for row in specs}
     problem = build_problem(key)
-    clock = _Clock(len(rows))
-    runs = _with_limits(problem, rows)
+    clock = _Clock(len(specs))
+    runs = _with_limits(problem, specs)
     clock.lap("limit_seconds")
     factors, schedules = [run.factors for run in runs], [run.schedule for run in runs]
-    times, rtol = [run.times for run in runs], rows[0]["rtol"]
+    times, rtol = [run.times for run in runs], specs[0]["rtol"]
     dual = gradient_flows(problem, factors, schedules, times, rtol)
     clock.lap("dual_flow_seconds")
     direct = direct_flows(problem, factors, schedules, times, rtol)

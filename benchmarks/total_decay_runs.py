@@ -1,0 +1,96 @@
+"""One run of the benchmark of the total decay: a network trained by pilot or spred, and cut."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from gpu_bench import data, masks, methods, models
+from gpu_bench.rates import learning_rates
+from gpu_bench.train import Trainer
+
+if TYPE_CHECKING:
+    from mirrorflow.results import Row
+
+__all__ = ["compute", "fresh_statistics"]
+
+BATCH_SIZE, MOMENTUM, BETA = 128, 0.9, 1.0
+CUT = 0.95  # the sparsity whose accuracy is shown
+LOSS = 0.01  # accuracy that a cut may cost and still be free
+
+
+def compute(spec: Row) -> Row:
+    """Train one network and cut it; accuracies are shares of the 360 test images.
+
+    Returns
+    -------
+    dict
+        `alpha`; `rate_sum` Σ η/(1 − momentum); `total_spent`, A as the trainer added it up;
+        `uncut_running`, accuracy with the running statistics of batch norm, as
+        `python -m gpu_bench.run` reads it, `cut_running` at sparsity 95 %; `uncut`, `cut`: the
+        same with statistics of the final weights (`fresh_statistics`); `kept`, the least share
+        of weights that costs at most a point of `uncut`; `below_scale`, share with
+        |x| < a = ½βe^{−4A} (pilot; spred has β = 0); `effective_density` ‖x‖₁²/(N‖x‖₂²).
+    """
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    digits = data.load("digits")
+    batches = digits.batches(BATCH_SIZE, spec["seed"])
+    epochs = spec["epochs"]
+    rates = learning_rates(spec["lr"], "cosine", epochs, len(batches), epochs / 30)
+    method = methods.build(
+        spec["method"], {"total": spec["total"], "beta": BETA, "controller": False}
+    )
+    model = models.build("resnet20", digits.shape, digits.classes, spec["seed"])
+    trainer = Trainer(model, method, rates, epochs, MOMENTUM)
+    history = trainer.train(batches)
+    trainer.fold()
+    trained = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def accuracy(sparsity: float = 0.0) -> float:
+        weights = {name: weight.detach() for name, weight in masks.prunable(model).items()}
+        masks.apply(model, masks.magnitude(weights, sparsity))
+        return float(trainer.accuracy(batches.evaluation()))
+
+    row: Row = {
+        "status": history.status,
+        "alpha": method.alpha,
+        "rate_sum": float(rates.sum()) / (1.0 - MOMENTUM),
+        "total_spent": history.epochs[-1].total,
+        "train_accuracy": history.epochs[-1].accuracy,
+        "uncut_running": accuracy(),
+        "cut_running": accuracy(CUT),
+    }
+    model.load_state_dict(trained)
+    fresh_statistics(model, batches)
+    x = torch.cat([weight.detach().flatten() for weight in masks.prunable(model).values()])
+    scale = 0.5 * BETA * math.exp(-4.0 * spec["total"])
+    pilot = spec["method"] == "pilot"
+    row["effective_density"] = float(x.abs().sum().square() / (len(x) * x.square().sum()))
+    row["below_scale"] = float((x.abs() < scale).double().mean()) if pilot else None
+    row["uncut"] = accuracy()
+    # a larger cut contains every smaller one, so nothing has to be put back between them
+    cuts = {sparsity: accuracy(sparsity) for sparsity in masks.SPARSITIES if sparsity < CUT}
+    row["cut"] = cuts[CUT] = accuracy(CUT)
+    cuts |= {sparsity: accuracy(sparsity) for sparsity in masks.SPARSITIES if sparsity > CUT}
+    free = itertools.takewhile(lambda item: item[1] >= row["uncut"] - LOSS - 1e-9, cuts.items())
+    row["kept"] = 1.0 - max((sparsity for sparsity, _ in free), default=0.0)
+    row["wall_seconds"] = time.perf_counter() - started
+    return row
+
+
+@torch.no_grad()
+def fresh_statistics(model: nn.Module, batches: Any) -> None:
+    """Set batch norm's running statistics to the mean over one epoch at the present weights."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the plain mean over all batches
+    model.train()
+    for images, _ in batches.epoch(0):
+        model(images)
