@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -60,6 +60,7 @@ class Setting:
     steps: int
     device: torch.device
     clock: Clock
+    dtype: torch.dtype = torch.float32  # of weights and images; a mode may ask for bfloat16
 
     def now(self) -> float:
         """Return the clock's seconds, once the device has finished."""
@@ -77,11 +78,11 @@ class Setting:
         """Return ResNet-20 with the weights of seed 0."""
         layout = torch.channels_last if mode.channels_last else torch.contiguous_format
         model = models.build("resnet20", self.dataset.shape, self.dataset.classes, seed=0)
-        return model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        return model.to(self.device, self.dtype, memory_format=layout)  # type: ignore[call-overload]
 
     def batches(self, mode: Mode = PLAIN) -> data.Batches:
         """Return the batches on the device."""
-        dtype = torch.bfloat16 if mode.half else torch.float32
+        dtype = torch.bfloat16 if mode.half else self.dtype
         return self.dataset.batches(
             self.batch_size, 0, device=self.device, dtype=dtype, channels_last=mode.channels_last
         )
@@ -144,8 +145,10 @@ def updates(setting: Setting, repeats: int) -> list[Row]:
 def difference(setting: Setting, count: int = 5) -> float:
     """How far the two ways to update m ⊙ w come apart in `count` steps from the same start.
 
-    The largest difference of a weight over the largest change of a weight.
+    The largest difference of a weight over the largest change of a weight, in float64: float32's
+    roundings grow by 1e4 in five steps, more or less on different kernels.
     """
+    setting = replace(setting, dtype=torch.float64)
     trainer, (product, advance) = setting.trainer("spred"), _product_step(setting)
     start, ours = _weights(trainer.model), setting.step(trainer)
     for _ in range(count):

@@ -271,7 +271,8 @@ def load(path: str | PathLike[str], model: nn.Module | None = None) -> dict[str,
     Raises
     ------
     InputError
-        If the file is missing, damaged, holds something else, or does not fit `model`.
+        If the file is missing, damaged, holds something else, keeps no weight at all, or does not
+        fit `model`. A layer without weights is no fault: a shortcut may lead past it.
     """
     path = Path(path)
     try:
@@ -295,13 +296,18 @@ def load(path: str | PathLike[str], model: nn.Module | None = None) -> dict[str,
             said = f"{name!r:.80} in {path}"
             raise InputError(f"{said} must be a dense tensor of zeros and ones, but it is none.")
     weights = None if model is None else prunable(model)
-    check_masks(masks, weights)
+    try:
+        check_masks(masks, weights)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     claimed = sum(mask.numel() for mask in masks.values())
     if claimed > MAX_BYTES:  # they may share their bytes
         raise InputError(f"{path} claims masks of {claimed} entries, more than {MAX_BYTES}.")
     if weights is not None and weights.keys() - masks.keys():
         lost = sorted(weights.keys() - masks.keys())
         raise InputError(f"{path} must hold a mask for every weight, but {lost[0]} has none.")
+    if not any(bool(mask.any()) for mask in masks.values()):
+        raise InputError(f"{path} must keep at least one weight, but its masks keep none.")
     return {name: mask.clone() for name, mask in masks.items()}
 
 

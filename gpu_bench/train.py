@@ -207,7 +207,8 @@ class Trainer:
         """Run the epochs that are left; `evaluate` gives the accuracy after each as a 0-d tensor.
 
         `tell` hears of each epoch when the trainer stands between it and the next: the state
-        may be saved then. A loss that is not finite stops the run with status "diverged".
+        may be saved then. A loss or a norm ‖x‖₁ that is not finite stops the run with status
+        "diverged".
         """
         history = self.history
         while history.status == "completed" and len(history.epochs) < self.epochs:
@@ -218,8 +219,8 @@ class Trainer:
             else:
                 history.status = "diverged"
                 history.message = (
-                    f"the loss is {record.loss} in epoch {record.number}; lower --lr, --alpha or "
-                    f"--total."
+                    f"the loss is {record.loss} and ‖x‖₁ is {record.norm} in epoch "
+                    f"{record.number}; lower --lr, --alpha or --total."
                 )
             if tell is not None:
                 tell(record)

@@ -78,6 +78,11 @@ def trained(kind, tmp_path, checkpoints=None, stop_after=None, **changes):
     return cycles.run(experiment, course, checkpoints, tell), numbers
 
 
+def records_of(outcome, cycle):
+    """The epochs of a cycle."""
+    return outcome.epochs[QUICK["epochs"] * cycle : QUICK["epochs"] * (cycle + 1)]
+
+
 # --- a training under a mask ---------------------------------------------------------------
 
 
@@ -260,6 +265,50 @@ def test_every_cycle_has_the_full_schedule(tmp_path):
     assert len(set(alphas)) == 1
 
 
+def test_a_cycle_says_what_its_epochs_were(tmp_path, monkeypatch):
+    """Its losses and α are those of its first and last epoch, its norms those of its weights.
+
+    With a threshold above every norm, so that α falls after every epoch and no two are alike.
+    """
+    falling = {"threshold_fraction": 10.0, "delta": 1.5}
+    experiment = experiment_of(Iterative, tmp_path, methods=("pilot",), cycles=3, **falling)
+    starts, make = [], experiment.trainer
+
+    def spied(*arguments, **options):
+        trainer = make(*arguments, **options)
+        starts.append(float(trainer.x.values.abs().double().sum()))
+        return trainer
+
+    monkeypatch.setattr(experiment, "trainer", spied)
+    outcome = cycles.run(experiment, iterative.course(experiment))
+    for number, cycle in enumerate(outcome.cycles):
+        first, *_, last = records_of(outcome, number)
+        assert cycle.norm_initial == pytest.approx(starts[number], rel=1e-5)
+        assert cycle.norm_final == last.norm
+        assert (cycle.train_loss, cycle.train_accuracy) == (last.loss, last.accuracy)
+        assert (cycle.alpha_first, cycle.alpha_last) == (first.alpha, last.alpha)
+        assert (cycle.accuracy, cycle.total) == (last.test_accuracy, last.total)
+        told = [cycle.train_accuracy, cycle.accuracy, first.alpha, last.alpha]
+        told += [cycle.norm_initial, first.norm, last.norm]
+        assert len(set(told)) == len(told)  # none can stand for another
+
+
+@pytest.mark.parametrize(("name", "options"), [("continuous", {}), ("pilot", {"delta": 1.5})])
+def test_what_moves_between_epochs_moves_alike_in_every_cycle(name, options, tmp_path):
+    """A temperature and a controller count the epochs of their cycle."""
+    seen = []
+    for stop in range(1, 3):
+        outcome, _ = trained(Iterative, tmp_path, methods=(name,), cycles=stop, **options)
+        seen.append(outcome.trainer.method.readings())
+    assert seen[0] == seen[1]
+    if name == "continuous":
+        assert seen[1]["tau"] == pytest.approx(200.0)
+    else:  # up, up, down of T = 3: k ≤ T/2 in the first epoch alone
+        rises = [np.array([e.alpha for e in records_of(outcome, c)]) for c in range(2)]
+        np.testing.assert_array_equal(rises[0], rises[1])
+        assert len(set(rises[0])) == 2
+
+
 def test_weights_alone_are_carried(tmp_path, monkeypatch):
     """The method starts anew from x: m² − w² = β again, A from 0."""
     experiment = experiment_of(
@@ -389,6 +438,20 @@ def _foreign(path):
     (path.parent / "other" / "000009.npz").rename(path)
 
 
+def _of_another_run(path):
+    """The very same arrays under another run's name, as after a change of a flag."""
+    run = Checkpoints(path.parent.parent, "run")
+    ((_, arrays), *_) = run.read()
+    Checkpoints(path.parent, "other").save(5, arrays)
+    (path.parent / "other" / path.name).replace(path)
+
+
+def _nameless(path):
+    run = Checkpoints(path.parent.parent, "run")
+    ((_, arrays), *_) = run.read()
+    np.savez(path, **arrays)
+
+
 def _of_another_model(path):
     Checkpoints(path.parent.parent, "run").save(int(path.stem), {"origin": np.zeros(3)})
 
@@ -397,7 +460,10 @@ def _empty(path):
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [_torn, _flipped, _foreign, _of_another_model, _empty])
+DAMAGES = [_torn, _flipped, _foreign, _of_another_run, _nameless, _of_another_model, _empty]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_bad_checkpoint_is_passed_over(damage, tmp_path, capsys):
     """With a sentence; the one before it is used, and the end is the same."""
     whole, _ = trained(Iterative, tmp_path, methods=("pilot",), cycles=2)
@@ -411,25 +477,67 @@ def test_a_bad_checkpoint_is_passed_over(damage, tmp_path, capsys):
     same(again, whole)
 
 
-def test_without_a_good_checkpoint_a_run_starts_anew(tmp_path, capsys):
+def _with(name, change):
+    """Damage: an entry of the checkpoint is another."""
+
+    def damage(path):
+        run = Checkpoints(path.parent.parent, "run")
+        arrays = next(arrays for found, arrays in run.read() if found == path)
+        run.save(int(path.stem), {**arrays, name: change(arrays[name])})
+
+    return damage
+
+
+LATE = {  # what is looked at last: all that came before it fitted
+    "torn": _torn,
+    "velocity": _with("trainer_velocity_1", lambda array: array[:-1]),
+    "epochs": _with("trainer_epochs", lambda array: array[:, :-1]),
+    "dtype": _with("trainer_velocity_0", lambda array: array.astype(np.float64)),
+}
+
+
+@pytest.mark.parametrize("damage", LATE)
+def test_without_a_good_checkpoint_a_run_starts_anew(damage, tmp_path, capsys):
+    """With nothing of what was read before the refusal."""
     whole, numbers = trained(Iterative, tmp_path, methods=("pilot",), cycles=2)
     checkpoints = _broken_off(tmp_path)
-    for path in checkpoints.folder.iterdir():
-        _torn(path)
+    for path in sorted(checkpoints.folder.iterdir()):
+        LATE[damage](path)
     again, rest = trained(Iterative, tmp_path, checkpoints, methods=("pilot",), cycles=2)
     assert capsys.readouterr().err.count("passed over") == 2
     assert rest == numbers
     same(again, whole)
 
 
-def test_nothing_is_restored_from_a_checkpoint_that_fits_in_part(tmp_path):
+def test_a_diverged_run_diverges_again_after_a_stop(tmp_path):
+    """What is not a number is never gone on from: the last checkpoint is of finite weights."""
+    changes = {"methods": ("dense",), "cycles": 2, "lr": 1e30}
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
+    whole, numbers = trained(Iterative, tmp_path, checkpoints, **changes)
+    assert whole.status == "diverged"
+    again, repeated = trained(Iterative, tmp_path, checkpoints, **changes)
+    assert (again.status, again.message) == (whole.status, whole.message)
+    assert repeated == numbers[-1:]
+    assert len(again.epochs) == len(whole.epochs)
+
+
+@pytest.mark.parametrize(
+    ("entry", "change"),
+    [
+        ("velocity_1", lambda array: array[:-1]),
+        ("velocity_1", lambda array: array.astype(np.float64)),
+        ("parameter_0", lambda array: array.astype(np.float16)),
+        ("buffer_2", lambda array: array.astype(np.int32)),
+    ],
+)
+def test_nothing_is_restored_from_a_checkpoint_that_fits_in_part(entry, change, tmp_path):
     experiment = experiment_of(Iterative, tmp_path, methods=("pilot",))
     trainer = experiment.trainer()
     state = trainer.state()
     before = trainer.weights()
     state["rest"] = state["rest"] + 1
-    state["velocity_1"] = state["velocity_1"][:-1]
-    with pytest.raises(InputError, match="velocity_1 of the checkpoint must be float32"):
+    state[entry] = change(state[entry])
+    with pytest.raises(InputError, match=f"{entry} of the checkpoint must be (float32|int64)"):
         trainer.restore(state)
     assert torch.equal(trainer.rest.values, before.rest)
 
@@ -437,15 +545,47 @@ def test_nothing_is_restored_from_a_checkpoint_that_fits_in_part(tmp_path):
 # --- masks from files ---------------------------------------------------------------------------
 
 
-def test_a_mask_file_is_trained(tmp_path):
-    experiment = experiment_of(Cyclic, tmp_path)
-    mask = masks.magnitude(masks.prunable(experiment.model), 0.6)
-    masks.save(tmp_path / "mask.pt", mask)
-    setting = Cyclic(**QUICK, methods=("dense",), mask_file=tmp_path / "mask.pt")
+def with_mask(mask, tmp_path, name="dense"):
+    """Train under a mask that is read from a file."""
+    torch.save(mask, tmp_path / "mask.pt")
+    setting = Cyclic(**QUICK, methods=(name,), mask_file=tmp_path / "mask.pt", cycles=1)
     place = Place(tmp_path, mask_file=str(tmp_path / "mask.pt"))
     experiment = Experiment(setting.runs()[0].spec, place, Ranks())
-    outcome = cycles.run(experiment, cyclic.course(experiment))
+    return cycles.run(experiment, cyclic.course(experiment)), experiment
+
+
+def test_a_mask_file_is_trained(tmp_path):
+    mask = masks.magnitude(masks.prunable(experiment_of(Cyclic, tmp_path).model), 0.6)
+    outcome, experiment = with_mask(mask, tmp_path)
     assert torch.equal(outcome.masks[0], experiment.layout.flatten(mask))
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_a_layer_without_weights_is_trained_around(name, tmp_path):
+    """Here nothing leads past it: the biases alone learn, and every number is finite."""
+    weights = masks.prunable(experiment_of(Cyclic, tmp_path).model)
+    mask = {k: torch.full(w.shape, k != "4.weight") for k, w in weights.items()}
+    outcome, experiment = with_mask(mask, tmp_path, name)
+    assert outcome.status == "completed"
+    state = experiment.model.state_dict()
+    assert not bool(state["4.weight"].any())
+    assert all(bool(torch.isfinite(value).all()) for value in state.values())
+    assert math.isfinite(outcome.cycles[0].accuracy)
+
+
+def test_a_mask_that_keeps_all_is_no_mask(tmp_path):
+    weights = masks.prunable(experiment_of(Cyclic, tmp_path).model)
+    ones = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in weights.items()}
+    outcome, _ = with_mask(ones, tmp_path)
+    assert outcome.trainer.mask is None
+    plain = experiment_of(Cyclic, tmp_path, methods=("dense",)).trainer()
+    plain.train(outcome_batches(tmp_path))
+    for one, two in zip(outcome.trainer.parameters, plain.parameters, strict=True):
+        assert torch.equal(one, two)
+
+
+def outcome_batches(tmp_path):
+    return experiment_of(Cyclic, tmp_path, methods=("dense",)).batches
 
 
 def test_a_mask_file_of_another_model_is_refused(tmp_path):

@@ -357,8 +357,8 @@ def test_epochs_are_keyed_by_seed_and_number() -> None:
     list(batches.epoch(0))
     assert torch.equal(content(batches, 1), first)
     assert torch.equal(before, torch.get_rng_state())
-    assert not torch.equal(content(batches, 2), first)
-    assert not torch.equal(content(data.Batches(dataset, 10, seed=1), 1), first)
+    every = [content(data.Batches(dataset, 10, seed), k) for seed in range(4) for k in range(4)]
+    assert len({images.numpy().tobytes() for images in every}) == 16  # none is another's
 
 
 def windows_of(image: Tensor) -> dict[tuple[int, int, bool], bytes]:

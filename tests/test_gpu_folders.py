@@ -76,6 +76,51 @@ def test_nested_folders_and_other_files(few: Path) -> None:
     assert load(few).train[before:] == ((str(inner / "x.JPG"), 1),)
 
 
+HIDDEN = (
+    ".ipynb_checkpoints",
+    "class01/.ipynb_checkpoints",
+    "class01/more/.thumbnails/large",
+    "__MACOSX",
+    "__MACOSX/class00",
+    "class00/__MACOSX",
+    "class01/@eaDir/x.jpg",
+    "$RECYCLE.BIN/S-1-5",
+)
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_hidden_folders_are_no_classes_and_hold_no_images(few: Path, hidden: str) -> None:
+    """In one part or in both: neither counts as a class that only one of them has."""
+    before = load(few)
+    for part in ("train", "val"):
+        place = few / part / hidden
+        place.mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(place / "0-checkpoint.png")
+        after = load(few)
+        assert (after.classes, after.train, after.test) == (2, before.train, before.test)
+
+
+@pytest.mark.parametrize("name", ["._0.jpg", ".hidden.png", "Thumbs.db", ".DS_Store", "._a.jpeg"])
+def test_hidden_files_are_no_images(few: Path, name: str) -> None:
+    before = load(few)
+    for place in ("train", "train/class00", "train/class01", "val", "val/class01"):
+        (few / place / name).write_bytes(b"\0\5\26\7 not a picture")
+    assert load(few).train == before.train
+    assert load(few).test == before.test
+    only = few / "train" / "class02"
+    for part in ("train", "val"):
+        (few / part / "class02").mkdir()
+        (few / part / "class02" / name).write_bytes(b"")
+    with pytest.raises(InputError, match=f"{only} must hold images"):
+        load(few)
+
+
+def test_data_below_a_hidden_folder_are_found(few: Path) -> None:
+    root = few / ".cache" / "photos"
+    make_images(root, classes=2, train=2, val=2)
+    assert len(load(root).train) == 4
+
+
 def test_unfit_folders_are_refused(few: Path) -> None:
     (few / "train" / "empty").mkdir()
     (few / "val" / "empty").mkdir()
@@ -261,10 +306,101 @@ def test_kinds_of_files(tmp_path: Path) -> None:
         square = decode.read(str(tmp_path / name), SIZE, None).astype(int)
         expected = square if expected is None else expected
         assert np.abs(square - expected).max() < 8, name
+    first = decode.read(str(tmp_path / "a.png"), SIZE, None).astype(int)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # orientation: to be turned by 90°, which is not done
+    image.save(tmp_path / "turned.jpg", exif=turned, quality=98)
+    image.save(tmp_path / "several.png", save_all=True, append_images=[image.rotate(180)])
+    image.save(tmp_path / "several.webp", save_all=True, append_images=[image.rotate(180)])
+    image.save(tmp_path / "several.tif", save_all=True, append_images=[image.rotate(180)])
+    for name in ("turned.jpg", "several.png", "several.webp", "several.tif"):
+        square = decode.read(str(tmp_path / name), SIZE, None).astype(int)
+        assert np.abs(square - first).max() < 12, name
+    few = image.quantize(256)
+    few.save(tmp_path / "opaque.png")
+    few.save(tmp_path / "clear.png", transparency=bytes(range(256)))  # alpha is ignored
+    squares = [decode.read(str(tmp_path / f"{n}.png"), SIZE, None) for n in ("opaque", "clear")]
+    assert np.array_equal(*squares)
+    assert np.abs(squares[0].astype(int) - first).mean() < 12
     image.convert("L").save(tmp_path / "d.jpg")
     grey = decode.read(str(tmp_path / "d.jpg"), SIZE, None)
     assert (grey == grey[..., :1]).all()
     assert np.ptp(grey) > 50
+
+
+def ramp(width: int = 256) -> np.ndarray:
+    """From black at the left to white at the right, (64, width) floats in [0, 1]."""
+    return np.tile(np.linspace(0.0, 1.0, width), (64, 1))
+
+
+def grey(kind: str, folder: Path) -> Path:
+    """The ramp as a file of one kind of grey levels."""
+    name, _, suffix = kind.rpartition(".")
+    path, levels = folder / kind, (ramp() * 65535).round().astype(np.uint16)
+    if kind in ("16.png", "16.tif", "16.pgm"):
+        Image.fromarray(levels).save(path)
+    elif kind == "16 big.tif":
+        Image.fromarray(levels.astype(">u2")).save(path)
+    elif kind == "16 white first.tif":
+        Image.fromarray(65535 - levels).save(path, tiffinfo={262: 0})
+    elif kind == "12.tif":
+        path.write_bytes(tiff((ramp() * 4095).round().astype(int), 12))
+    elif kind == "12.pgm":
+        head = b"P5 256 64 4095\n"
+        path.write_bytes(head + (ramp() * 4095).round().astype(">u2").tobytes())
+    elif suffix == "ppm":
+        colours = np.repeat(levels.astype(">u2")[..., None], 3, 2)
+        path.write_bytes(b"P6 256 64 65535\n" + colours.tobytes())
+    else:
+        image = Image.fromarray((ramp() * 255).round().astype(np.uint8))
+        image.convert({"8": "L", "8 alpha": "LA"}[name]).save(path)
+    return path
+
+
+def tiff(levels: np.ndarray, bits: int, kind: int = 1) -> bytes:
+    """One strip of grey levels of any number of bits, packed; black is 0; kind 2 is signed."""
+    height, width = levels.shape
+    flat = (levels[..., None] >> np.arange(bits)[::-1]) & 1
+    strip = np.packbits(flat.reshape(height, -1), axis=1).tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8 + 2 + 12 * 10 + 4}
+    tags |= {277: 1, 278: height, 279: len(strip), 339: kind}
+    entries = b"".join(struct.pack("<HHII", key, 4, 1, tags[key]) for key in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + strip
+
+
+GREYS = ("8.png", "8 alpha.png", "16.png", "16.tif", "16.pgm", "16 big.tif", "16 white first.tif")
+GREYS += ("12.tif", "12.pgm", "colours.ppm")
+
+
+@pytest.mark.parametrize("kind", GREYS)
+@pytest.mark.parametrize("augment", [False, True])
+def test_grey_levels_of_any_depth_are_one_ramp(kind: str, augment: bool, tmp_path: Path) -> None:
+    """As from 8 bits, to a level: each depth rounds, then the filter does."""
+    stream = np.random.default_rng(5) if augment else None
+    expected = decode.read(str(grey("8.png", tmp_path)), SIZE, stream).astype(int)
+    stream = np.random.default_rng(5) if augment else None
+    found = decode.read(str(grey(kind, tmp_path)), SIZE, stream).astype(int)
+    assert np.abs(found - expected).max() <= 1
+    assert np.ptp(expected[0, :, 0]) > 30
+    assert (found == found[..., :1]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.int32])
+def test_grey_levels_without_a_known_white_are_refused(dtype: type, tmp_path: Path) -> None:
+    path = tmp_path / "ramp.tif"
+    if dtype is np.int16:
+        path.write_bytes(tiff((ramp() * 32767).astype(dtype).byteswap(), 16, kind=2))
+    else:
+        Image.fromarray((ramp() * 30000).astype(dtype)).save(path)
+    with pytest.raises(decode.Unreadable, match=r"ramp\.tif is not a readable .* no known white"):
+        decode.read(str(path), SIZE, None)
+
+
+def test_black_and_white_has_no_grey_between(tmp_path: Path) -> None:
+    Image.fromarray(np.tile(np.arange(64) > 31, (64, 1))).save(tmp_path / "1.png")
+    square = decode.read(str(tmp_path / "1.png"), 16, None)
+    assert set(np.unique(square[:, [0, -1]])) == {0, 255}
+    assert square[0, 0].tolist() == [0, 0, 0]
 
 
 # Batches
@@ -307,7 +443,10 @@ def test_epochs_are_keyed_by_seed_and_number(made: Path) -> None:
     list(batches.evaluation())
     assert same(joined(batches.epoch(1)), (first, labels))
     assert not torch.equal(joined(batches.epoch(2))[0], first)
-    assert not torch.equal(joined(folders.batches(30, seed=1, workers=0).epoch(1))[0], first)
+    others = [folders.batches(200, seed, workers=0) for seed in range(3)]
+    keyed = [joined(other.epoch(k)) for other in others for k in range(3)]
+    assert len({images.numpy().tobytes() for images, _ in keyed}) == 9  # none is another's
+    assert len({labels.numpy().tobytes() for _, labels in keyed}) == 9  # nor its order
 
 
 def test_windows_and_flips_are_drawn_anew_for_every_image_and_epoch(tmp_path: Path) -> None:
@@ -318,11 +457,10 @@ def test_windows_and_flips_are_drawn_anew_for_every_image_and_epoch(tmp_path: Pa
             image = np.array(places(48, 48))
             image[..., 2] = 100 * label + i  # which of the images it is
             Image.fromarray(image).save(folder / f"{i:02d}.png")
-    batches = load(tmp_path).batches(200, seed=0, workers=0)
     mean, std = (torch.tensor(m).view(3, 1, 1) for m in (data.folders.MEAN, data.folders.STD))
     seen = []
-    for k in (0, 1):
-        images, labels = joined(batches.epoch(k))
+    for seed, k in ((0, 0), (0, 1), (1, 0)):
+        images, labels = joined(load(tmp_path).batches(200, seed, workers=0).epoch(k))
         pixels = ((images * std + mean) * 255).round().int()
         number = pixels[:, 2, 0, 0]
         assert torch.equal(number // 100, labels.int())
@@ -333,7 +471,7 @@ def test_windows_and_flips_are_drawn_anew_for_every_image_and_epoch(tmp_path: Pa
         assert (pixels[:, 1, 0, 16] < pixels[:, 1, -1, 16]).all()  # never upside down
         seen.append(pixels[number.argsort(), :2])
     # a few large windows of so small images coincide
-    assert len({image.numpy().tobytes() for epoch in seen for image in epoch}) > 390
+    assert len({image.numpy().tobytes() for epoch in seen for image in epoch}) > 580
 
 
 @pytest.mark.parametrize("workers", [0, 2])

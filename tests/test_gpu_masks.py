@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
 from pathlib import Path
 
@@ -94,6 +95,14 @@ def test_many_zeros_and_ties_keep_the_earlier() -> None:
     assert found["w1"].tolist() == [True, False, False, False, False]
     ties = masks.magnitude(weights_of([1.0, -1.0, 2.0, 1.0]), 0.5)
     assert ties["w0"].tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("total", range(1, 12))
+def test_halves_are_cut(total: int) -> None:
+    """⌊N/2 + ½⌋ of N: rounding to even would cut one less of 1, 5, 9, …"""
+    found = masks.magnitude(weights_of([float(i + 1) for i in range(total)]), 0.5)["w0"]
+    cut = min((total + 1) // 2, total - 1)
+    assert found.tolist() == [False] * cut + [True] * (total - cut)
 
 
 def test_one_weight_always_stays() -> None:
@@ -234,6 +243,20 @@ def test_files(model: nn.Module, tmp_path: Path) -> None:
     masks.save(path, {key: found[key] for key in list(found)[:-1]})
     with pytest.raises(InputError, match=r"mask for every weight, but fc\.weight"):
         masks.load(path, model)
+
+
+def test_a_failed_write_keeps_the_old_masks(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "masks.pt"
+    masks.save(path, {"w": torch.tensor([True, False])})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"masks\.pt can't be written \(No space left"):
+        masks.save(path, {"w": torch.tensor([False, True])})
+    assert masks.load(path)["w"].tolist() == [True, False]
+    assert [file.name for file in tmp_path.iterdir()] == ["masks.pt"]
 
 
 class Trap:

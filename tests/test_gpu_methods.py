@@ -13,6 +13,7 @@ from mirrorflow.checks import InputError
 
 SIZES = (40, 7, 53)
 NAMES = list(METHODS)
+EPS = torch.finfo(torch.float64).eps
 
 
 def weights(seed=0, scale=0.3):
@@ -61,32 +62,58 @@ def test_gradient_of_other_powers():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_penalties_are_the_gradients_of_what_they_say(name):
-    """Decay and further penalty together, on top of a gradient that is there already."""
+@pytest.mark.parametrize("rate", [1.0, 7.0])
+def test_penalties_are_the_gradients_of_what_they_say(name, rate):
+    """On top of a gradient that is there already; s learns `mask_rate` times as fast, so both
+    parts of its gradient count so often."""
     terms = {
         "lasso": lambda x: 0.7 * x.abs().sum(),
         "mask-l1": lambda m, w: 0.7 * m.abs().sum(),
         "continuous": lambda theta, s: 0.7 * torch.sigmoid(s).sum(),
     }
     term = terms.get(name, lambda *_: torch.zeros((), dtype=torch.float64))
-    method, parameters = begun(name, l1=0.7, mask_l1=0.7, mask_rate=1.0)
+    method, parameters = begun(name, l1=0.7, mask_l1=0.7, mask_rate=rate)
     leaves = tuple(p.detach().clone().requires_grad_() for p in moved(method, parameters))
     value = term(*leaves) + sum(0.0 * leaf.sum() for leaf in leaves)
     expected = torch.autograd.grad(value, leaves)
     found = tuple(torch.ones_like(leaf) for leaf in leaves)
     method.penalize(tuple(leaf.detach() for leaf in leaves), found)
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, 1.0 + theirs, rtol=1e-12, atol=1e-14)
+    rates = (1.0, rate) if name == "continuous" else (1.0,) * len(leaves)
+    for ours, theirs, times in zip(found, expected, rates, strict=True):
+        torch.testing.assert_close(ours, times * (1.0 + theirs), rtol=1e-12, atol=1e-14)
+
+
+DECAYS = {"str": (0.02, 1.5 / 50.0), "mask-l1": (0.02, 0.02), "continuous": (0.02, 0.0)}
+DECAYS |= dict.fromkeys(("dense", "lasso", "powerprop"), (0.02,))
+DECAYS |= dict.fromkeys(("spred", "pilot"), (0.06, 0.06))  # 2α
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_starts_at_the_weights_it_is_given(name):
-    method, parameters = begun(name)
+def test_decays_are_those_of_the_docstrings(name):
+    """One for each parameter."""
+    method, _ = begun(name, weight_decay=0.02, str_total=1.5, alpha_initial=0.03)
+    assert [float(decay) for decay in method.decays()] == pytest.approx(DECAYS[name], abs=1e-15)
+
+
+STARTS = [(name, {}) for name in NAMES] + [
+    ("powerprop", {"kappa": 1.3}),
+    ("powerprop", {"kappa": 3.5}),
+    ("continuous", {"mask_start": -0.7}),
+    ("continuous", {"mask_start": 0.7}),
+    ("pilot", {"beta": 0.01}),
+    ("pilot", {"init": "balanced"}),
+    ("mask-l1", {"beta": 5.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), STARTS)
+def test_starts_at_the_weights_it_is_given(name, options):
+    method, parameters = begun(name, **options)
     x = weights()
     # STR's thresholds are σ(s₀) at the start, σ(−8) = 3.4e-4
-    tolerance = 3.4e-4 if name == "str" else 1e-15
+    tolerance = 3.4e-4 if name == "str" else 1e-15 + 4 * EPS * float(x.abs().max())
     assert float((method.weight(*parameters) - x).abs().max()) <= tolerance
-    assert len(parameters) == len(method.letters) == len(method.decays())
+    assert len(parameters) == len(method.decays())
 
 
 def test_starts_of_the_products():
@@ -178,9 +205,11 @@ def test_continuous_hardens_geometrically_and_ends_hard():
         taus.append(method.readings()["tau"])
     assert taus == pytest.approx([200.0 ** (k / 4) for k in range(5)])
     s = torch.linspace(-1.0, 1.0, theta.numel(), dtype=torch.float64)
+    s[50] = 0.0  # undecided: as many as s > 0 asks, it is cut
     scale = 1.0 + math.exp(0.2)  # 1/σ(−0.2)
     hard = method.fold(theta, s)
     torch.testing.assert_close(hard, torch.where(s > 0, scale * theta, 0.0))
+    assert float(hard[50]) == 0.0
     # far from s = 0 the trained network is already the folded one
     far = s.abs() > 0.2
     torch.testing.assert_close(method.weight(theta, s)[far], hard[far], rtol=1e-9, atol=1e-9)

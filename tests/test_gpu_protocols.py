@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -180,6 +181,40 @@ def test_bad_input_is_one_sentence(words, tmp_path, capsys):
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+UNFIT = {
+    "none kept": (
+        lambda w: torch.zeros(w.shape, dtype=torch.bool),
+        "must keep at least one weight",
+    ),
+    "numbers": (lambda w: torch.ones(w.shape), "masks must be boolean tensors"),
+    "NaN": (lambda w: torch.full(w.shape, math.nan), "masks must be boolean tensors"),
+    "bytes": (lambda w: torch.ones(w.shape, dtype=torch.uint8), "masks must be boolean tensors"),
+    "another shape": (lambda w: torch.ones(w.shape[1:], dtype=torch.bool), "weight's shape"),
+    "lists": (lambda w: [True, False], "masks must be boolean tensors"),
+}
+
+
+@pytest.mark.parametrize("kind", [*UNFIT, "a layer missing", "a strange layer"])
+def test_an_unfit_mask_file_is_refused_before_training(kind, tmp_path, capsys):
+    file = tmp_path / "mask.pt"
+    make, words = UNFIT.get(kind, (lambda w: torch.ones(w.shape, dtype=torch.bool), ""))
+    weights = masks.prunable(models.build("resnet20", (1, 8, 8), 10, 0))
+    content = {name: make(weight) for name, weight in weights.items()}
+    if kind == "a layer missing":
+        words = "must hold a mask for every weight, but conv1.weight has none"
+        del content["conv1.weight"]
+    elif kind == "a strange layer":
+        words = "masks must be named like the model's weights"
+        content["strange"] = torch.ones(3, dtype=torch.bool)
+    torch.save(content, file)
+    words_given = ["cyclic", *QUICK, "--method", "dense", "--cycles", "1", "--mask-file", str(file)]
+    assert run.main([*words_given, "--out", str(tmp_path / "out")]) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert error.startswith(f"error: {file}")
+    assert words in error
+    assert not list((tmp_path / "out").glob("checkpoints/*/*"))
 
 
 # --- kills ------------------------------------------------------------------------------------

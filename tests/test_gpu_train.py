@@ -108,16 +108,27 @@ def test_plain_weights_are_torchs_sgd(name, l1):
     assert_same(ours, theirs)
 
 
-@pytest.mark.parametrize(("name", "init"), [("pilot", "pilot"), ("spred", "balanced")])
-def test_products_are_mirrorflows_parametrization_under_torchs_sgd(name, init):
+PRODUCTS = {
+    "pilot": ("pilot", {"alpha_initial": 0.02, "delta": 1.5, "beta": 0.7}),
+    "spred": ("balanced", {"alpha_initial": 0.02}),
+    "mask-l1": ("pilot", {"weight_decay": 0.04, "l1": 0.01, "beta": 0.7}),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_are_mirrorflows_parametrization_under_torchs_sgd(name):
     """x a plain parameter with chain-rule updates = autograd through m ⊙ w."""
-    options = {"alpha_initial": 0.02}
-    if name == "pilot":
-        options |= {"delta": 1.5, "beta": 0.7}
+    init, options = PRODUCTS[name]
     ours, _, history = trained(name, **options)
     alphas = [epoch.alpha for epoch in history.epochs]
     theirs = pilot.reparametrize(network(), beta=0.7, init=init)
-    by_torch(theirs, pilot.parameter_groups(theirs, 3e-3, 0.02), alphas)
+    masks = [m for _, m, _ in pilot.named_factors(theirs)]
+    by_torch(
+        theirs,
+        pilot.parameter_groups(theirs, 3e-3, 0.02),
+        None if name == "mask-l1" else alphas,
+        lambda: options.get("l1", 0.0) * sum(m.abs().sum() for m in masks),
+    )
     assert_same(ours, pilot.fold(theirs))
     assert (len(set(alphas)) > 1) == (name == "pilot")
 
@@ -187,6 +198,19 @@ def test_a_loss_that_is_not_a_number_stops_the_run():
     assert history.status == "diverged"
     assert "lower --lr" in history.message
     assert len(history.epochs) == 1
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_weights_that_are_no_numbers_stop_the_run(name):
+    """Also where the last step of an epoch spoils them and every loss before it was finite."""
+    rates = np.zeros(2 * STEPS)
+    rates[STEPS - 1] = math.inf
+    trainer = Trainer(network(), methods.build(name, {}), rates + 1e-300, 2)
+    history = trainer.train(Fixed())
+    assert history.status == "diverged"
+    assert [math.isfinite(epoch.loss) for epoch in history.epochs] == [True]
+    assert not math.isfinite(history.epochs[0].norm)
+    assert "‖x‖₁" in history.message
 
 
 @pytest.mark.parametrize("name", list(methods.METHODS))

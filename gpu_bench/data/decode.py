@@ -19,6 +19,8 @@ TRIES = 10
 # Told apart by content, not by name. All of Pillow's would include some that start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 
+BITS, PHOTOMETRIC = 258, 262  # TIFF: bits of a level; 0 where its level 0 is white
+
 
 class Unreadable(Exception):
     """A file is not an image that can be used; the message says which and why."""
@@ -29,8 +31,9 @@ def read(path: str, size: int, stream: np.random.Generator | None) -> NDArray[np
 
     The window is resized by a triangle filter (bilinear, widened where it shrinks the image). A
     JPEG file is decoded at 1/2, 1/4 or 1/8 of its size where the window then still has size×size
-    pixels. Grey images, palettes and CMYK are converted to RGB; an alpha channel and the EXIF
-    orientation are ignored, as in torchvision's loader.
+    pixels. Grey images of 1 to 16 bits, palettes and CMYK are converted to RGB; an alpha channel
+    and the EXIF orientation are ignored, as in torchvision's loader; of several frames the first
+    is taken.
 
     Parameters
     ----------
@@ -43,12 +46,14 @@ def read(path: str, size: int, stream: np.random.Generator | None) -> NDArray[np
     Raises
     ------
     Unreadable
-        If the file is missing, damaged or of another kind, or has more pixels than
-        `PIL.Image.MAX_IMAGE_PIXELS` (9·10⁷: a few bytes can claim to be gigabytes). Damage that
-        leaves a JPEG's length intact can't be told from a picture.
+        If the file is missing, damaged or of another kind, has grey levels without a known white
+        (floats, signed or 32-bit numbers), or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`
+        (9·10⁷: a few bytes can claim to be gigabytes). Damage that leaves a JPEG's length intact
+        can't be told from a picture.
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that alpha is ignored
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
                 if stream is None:
@@ -107,5 +112,22 @@ def _resized(image: Image.Image, box: Box, size: int) -> Image.Image:
     if drafted is not None:
         scale = drafted[1][2] / width
         box = left * scale, upper * scale, right * scale, lower * scale
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    grey = image if image.mode[0] not in "IF" else _eight_bits(image)
+    rgb = grey if grey.mode == "RGB" else grey.convert("RGB")
     return rgb.resize((size, size), Image.Resampling.BILINEAR, box)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale the 12 or 16 bits of a grey image to 8; Pillow's `convert` cuts off what is above 255.
+
+    Raises
+    ------
+    ValueError
+        If the levels are floats, signed or of 32 bits: their black and white are not known.
+    """
+    # older versions of Pillow open a PNG of 16 bits as "I"
+    if image.mode[:4] != "I;16" and (image.mode, image.format) not in (("I", "PNG"), ("I", "PPM")):
+        raise ValueError(f"its grey levels, of Pillow's mode {image.mode}, have no known white")
+    tags = getattr(image, "tag_v2", {})  # of TIFF
+    levels = np.linspace(0, 255, 2 ** tags.get(BITS, (16,))[0]).round().astype(np.uint8)
+    return Image.fromarray(levels[:: -1 if tags.get(PHOTOMETRIC) == 0 else 1][np.asarray(image)])

@@ -21,6 +21,8 @@ __all__ = ["ImageFolders"]
 # The usual constants of ImageNet's training images; computing them would read every file.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+# Folders that systems leave behind, beside those with a dot: macOS, Synology, Windows, ext4.
+LEFT_BEHIND = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 Sample = tuple[str, int]  # path and label
 
 
@@ -32,7 +34,9 @@ class ImageFolders:
     ----------
     name : str
     train, test : tuple of (path, label)
-        Labels number the class folders in alphabetical order; so are the files ordered.
+        Labels number the class folders in alphabetical order; so are the files ordered. Hidden
+        folders and files are left out at every depth: names that begin with a dot
+        (.ipynb_checkpoints, ._x.jpg) and `LEFT_BEHIND`.
     classes : int ≥ 2
     shape : (3, s, s)
         Of one image as the model sees it.
@@ -135,7 +139,12 @@ class ImageFolders:
 
 
 def _class_names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(name for name in names if not _hidden(name))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name in LEFT_BEHIND
 
 
 def _samples(folder: Path, classes: list[str]) -> tuple[Sample, ...]:
@@ -144,8 +153,10 @@ def _samples(folder: Path, classes: list[str]) -> tuple[Sample, ...]:
     for label, name in enumerate(classes):
         before = len(samples)
         for place, _, files in sorted(os.walk(folder / name, followlinks=True)):
+            if any(map(_hidden, Path(place).relative_to(folder).parts)):
+                continue
             images = (file for file in sorted(files) if file.lower().endswith(SUFFIXES))
-            samples += [(os.path.join(place, file), label) for file in images]
+            samples += [(os.path.join(place, file), label) for file in images if not _hidden(file)]
         if len(samples) == before:
             raise InputError(
                 f"{folder / name} must hold images ({', '.join(SUFFIXES)}), but it has none."

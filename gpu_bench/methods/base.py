@@ -93,7 +93,6 @@ class Method(ABC):
         number of settings, so that each is tuned with the same budget.
     """
 
-    letters: ClassVar[tuple[str, ...]] = ("x",)
     learning_rate: ClassVar[float] = 0.1
     grid: ClassVar[Grid]
 

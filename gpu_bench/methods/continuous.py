@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,7 +38,6 @@ class Continuous(Method):
         τ of the last epoch, ≥ 1.
     """
 
-    letters: ClassVar[tuple[str, ...]] = ("theta", "s")
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), mask_l1_total=(5e-3, 1e-2, 2e-3))
 
     weight_decay: float = 1e-4
@@ -52,7 +52,7 @@ class Continuous(Method):
         self._l1 = self.mask_l1_total / plan.rate_sum if self.mask_l1 is None else self.mask_l1
         self._tau = Strength(1.0)
         self._tau.to(x)
-        self._scale = 1.0 / float(torch.sigmoid(torch.tensor(self.mask_start)))
+        self._scale = 1.0 + math.exp(-self.mask_start)  # 1/σ(s₀)
 
     def start(self, x: Tensor) -> Parameters:
         return x.clone(), torch.full_like(x, self.mask_start)

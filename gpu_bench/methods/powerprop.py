@@ -20,7 +20,6 @@ class Powerprop(Method):
     κ = 2 is assumed where the PILoT paper prints exponent 1, the identity.
     """
 
-    letters: ClassVar[tuple[str, ...]] = ("theta",)
     # small weights move κ|x|^{(κ−1)/κ} ≪ 1 times slower than in the plain network
     learning_rate: ClassVar[float] = 0.5
     grid: ClassVar[Grid] = around(lr=(0.5, 0.25, 1.0), weight_decay=(1e-4, 3e-4, 1e-3))

@@ -14,7 +14,6 @@ __all__ = ["Product"]
 class Product(Method):
     """x = m ⊙ w:  ∂m = w ⊙ ∂x,  ∂w = m ⊙ ∂x."""
 
-    letters: ClassVar[tuple[str, ...]] = ("m", "w")
     learning_rate: ClassVar[float] = 0.2
 
     def weight(self, *parameters: Tensor) -> Tensor:

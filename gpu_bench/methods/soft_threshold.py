@@ -31,7 +31,6 @@ class SoftThreshold(Method):
         decay of s times rate_sum.
     """
 
-    letters: ClassVar[tuple[str, ...]] = ("theta", "s")
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), str_total=(3.0, 4.0, 2.0))
 
     weight_decay: float = 1e-4
