@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import stat
 import struct
+import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -15,12 +18,21 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from mirrorflow.checks import InputError
+from mirrorflow.checks import InputError, column_names
 
-__all__ = ["MAX_BYTES", "file_size", "read_arrays", "read_table"]
+__all__ = ["MAX_BYTES", "file_size", "naming", "read_arrays", "read_table"]
 
 DESCRIPTOR = 24  # bytes behind a member that was written as a stream, at the most
 MAX_BYTES = 8 * 2**30  # of all arrays; a larger claim is refused before memory is asked for
+
+
+@contextlib.contextmanager
+def naming(path: str | PathLike[str]) -> Iterator[None]:
+    """Put the file's name before what is said of its contents."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def file_size(path: Path) -> int:
@@ -41,32 +53,42 @@ def read_arrays(
     path: str | PathLike[str],
     required: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
+    text: tuple[str, ...] = (),
     *,
     every: bool = False,
 ) -> dict[str, np.ndarray]:
     """Read the named arrays of an NPZ file, or every one; of other members only the names.
 
+    An array `a` is the member `a.npy`, or `a`, as other programs than NumPy call it. Those in
+    `text` are optional and hold text (NumPy's `str_`), all others real numbers.
+
     Raises
     ------
     InputError
-        If the file can't be opened, is damaged, lacks a required name, or holds objects.
+        If the file can't be opened, is damaged, lacks a required name or has it twice, or holds
+        objects.
     """
     path = Path(path)
     try:
         file_size(path)
         with zipfile.ZipFile(path) as archive, path.open("rb") as stream:
             _check_gapless(archive, stream)
-            members = set(archive.namelist())
-            missing = [name for name in required if f"{name}.npy" not in members]
+            members: dict[str, list[str]] = {}
+            for member in archive.namelist():
+                members.setdefault(member.removesuffix(".npy"), []).append(member)
+            missing = [name for name in required if name not in members]
             if missing:
-                held = ", ".join(sorted(m.removesuffix(".npy") for m in members)) or "nothing"
+                held = ", ".join(sorted(members)) or "nothing"
                 raise InputError(
                     f"{path} must hold {' and '.join(required)}, but {' and '.join(missing)} "
                     f"is missing (it holds {held[:200]})."
                 )
-            names = [n for n in (*required, *optional) if f"{n}.npy" in members]
+            names = [n for n in (*required, *optional, *text) if n in members]
             if every:
-                names = [n.removesuffix(".npy") for n in sorted(members) if n.endswith(".npy")]
+                names = sorted(name for name, found in members.items() if f"{name}.npy" in found)
+            twice = [name for name in names if len(members[name]) > 1]
+            if twice:
+                raise InputError(f"{path} must hold {twice[0][:200]} once, but holds it twice.")
             for info in archive.infolist():
                 if info.filename.removesuffix(".npy") not in names:
                     # compares its name with the directory's, where a flipped bit would hide it
@@ -74,7 +96,8 @@ def read_arrays(
             arrays: dict[str, np.ndarray] = {}
             for name in names:
                 left = MAX_BYTES - sum(array.nbytes for array in arrays.values())
-                arrays[name] = _member(archive, name, path, left)
+                info, kinds = archive.getinfo(members[name][0]), "U" if name in text else "fiub"
+                arrays[name] = _member(archive, info, name[:200], kinds, path, left)
             return arrays
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
@@ -100,9 +123,10 @@ def _check_gapless(archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
         raise zipfile.BadZipFile("its directory is damaged")
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path, left: int) -> np.ndarray:
-    """One array of at most `left` bytes."""
-    info, name = archive.getinfo(f"{name}.npy"), name[:200]
+def _member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, kinds: str, path: Path, left: int
+) -> np.ndarray:
+    """One array of at most `left` bytes, whose dtype is one of `kinds`."""
     with archive.open(info) as stream:
         try:
             shape, fortran, dtype = _header(stream)
@@ -111,8 +135,9 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path, left: int) -> np.nd
             raise
         except Exception as error:
             raise InputError(f"{name} in {path} is damaged ({str(error)[:200]}).") from None
-        if dtype.kind not in "fiub":
-            raise InputError(f"{name} in {path} must hold real numbers, but its dtype is {dtype}.")
+        if dtype.kind not in kinds:
+            what = "text" if kinds == "U" else "real numbers"
+            raise InputError(f"{name} in {path} must hold {what}, but its dtype is {dtype}.")
         if size > left or size > info.file_size:
             raise InputError(
                 f"{name} in {path} claims shape {shape} ({size} bytes), "
@@ -124,6 +149,8 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path, left: int) -> np.nd
             raise InputError(f"{name} in {path} holds more than its shape {shape}.")
     if len(data) != size:
         raise InputError(f"{name} in {path} is cut short: {len(data)} of {size} bytes.")
+    if kinds == "U" and (np.frombuffer(data, f"{dtype.str[0]}u4") > sys.maxunicode).any():
+        raise InputError(f"{name} in {path} holds letters that there are not.")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
@@ -131,7 +158,7 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = npy.read_magic(stream)
     if version == (1, 0):
         shape, fortran, dtype = npy.read_array_header_1_0(stream)
-    elif version == (2, 0):
+    elif version in ((2, 0), (3, 0)):  # 3 differs in names of fields, which are refused anyway
         shape, fortran, dtype = npy.read_array_header_2_0(stream)
     else:
         raise ValueError(f"unknown version {version} of the npy format")
@@ -141,13 +168,18 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return shape, fortran, dtype
 
 
-def read_table(path: str | PathLike[str], target: str) -> tuple[np.ndarray, np.ndarray]:
+def read_table(
+    path: str | PathLike[str], target: str
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Read a CSV with a header: column `target` is y, every other column a feature, in order.
+
+    Returns the features, y and the names of the features.
 
     Raises
     ------
     InputError
-        If there is no such column, a row is short or long, or an entry is not a number.
+        If a column has no name or that of another, none is `target`, a row is short or long, or
+        an entry is not a finite number.
     """
     path = Path(path)
     try:
@@ -166,29 +198,40 @@ def read_table(path: str | PathLike[str], target: str) -> tuple[np.ndarray, np.n
         raise
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} is not a readable CSV file ({error}).") from None
-    names = [name.strip() for name in rows[0]] if rows else []
-    if names.count(target) != 1 or len(names) < 2 or len(rows) < 2:
+    header = [name.strip() for name in rows[0]] if rows else []
+    if target not in header or len(header) < 2 or len(rows) < 2:
+        said = repr([name[:40] for name in header[:8]])[:-1] + (", …]" if header[8:] else "]")
+        for mark in ";\t|":
+            if len(header) == 1 and mark in header[0]:
+                said += f"; separate fields by commas instead of {mark!r}"
         raise InputError(
             f"{path} must start with a header that names one column {target!r} and at least one "
-            f"feature, followed by rows; its header is {[name[:40] for name in names[:8]]!r}."
+            f"feature, followed by rows; its header is {said}."
         )
     for line, row in zip(lines, rows, strict=True):  # all, before a table is asked for
-        if len(row) != len(names):
-            raise InputError(
-                f"{path} row {line} has {len(row)} entries, but the header has {len(names)}."
-            )
+        if len(row) != len(header):
+            said = f"{path} row {line} has {len(row)} entries, but the header has {len(header)}"
+            if len(row) == len(header) + 1:
+                said += "; names of rows are left out by R's write.csv(row.names = FALSE)"
+            raise InputError(f"{said}.")
     if path.read_bytes().count(b'"') % 2:
         raise InputError(f"{path} is not a readable CSV file (it ends within quotes).")
+    with naming(path):
+        names = column_names("the header", header)
     table = np.empty((len(rows) - 1, len(names)))
     for i, row in enumerate(rows[1:]):
         for j, entry in enumerate(row):
             try:
                 # Python reads 1_000 as a number; nothing else that writes CSV does
-                table[i, j] = float(entry.replace("_", "?"))
+                table[i, j] = number = float(entry.replace("_", "?"))
             except ValueError:
+                number = math.nan
+            if not math.isfinite(number):
+                rule = "a number" if math.isnan(number) else "finite"
+                point = " (write a decimal point, no comma)" if "," in entry else ""
                 raise InputError(
-                    f"{path} row {lines[i + 1]}, column {names[j][:40]!r} must be a number, "
-                    f"but it is {entry[:40]!r}."
-                ) from None
+                    f"{path} row {lines[i + 1]}, column {names[j][:40]!r} must be {rule}, "
+                    f"but it is {entry[:40]!r}{point}."
+                )
     at = names.index(target)
-    return np.delete(table, at, axis=1), table[:, at]
+    return np.delete(table, at, axis=1), table[:, at], names[:at] + names[at + 1 :]

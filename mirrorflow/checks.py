@@ -7,15 +7,19 @@ float64 arrays; nothing deeper validates again.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["InputError"]
 
 Array = NDArray[np.float64]
 SHORTEST = 1e-50  # of positive times, in flow time
+FLOAT_MAX = float(np.finfo(float).max)
 
 
 class InputError(ValueError):
@@ -40,32 +44,86 @@ def _shown(letter: str) -> str:
     return " " if letter.isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
-def real_array(name: str, value: ArrayLike, ndim: int, largest: float = np.inf) -> Array:
-    """Return `value` as a read-only, finite float64 array with `ndim` axes, none empty."""
-    try:
-        given = np.asarray(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{name} must be a rectangular array of real numbers ({error}).") from None
+def real_array(name: str, value: ArrayLike, ndim: int, largest: float = FLOAT_MAX) -> Array:
+    """Return `value` as a read-only, finite float64 array with `ndim` axes, none empty.
+
+    Where a vector is wanted an (n, 1) column is one, of a DataFrame too.
+    """
+    given = _given(name, value, ndim)
     if given.dtype.kind not in "fiub":
         raise InputError(f"{name} must hold real numbers, but its dtype is {given.dtype}.")
     if given.ndim != ndim:
-        raise InputError(f"{name} must have {ndim} axes, but its shape is {given.shape}.")
+        axes = "1 axis" if ndim == 1 else f"{ndim} axes"
+        raise InputError(f"{name} must have {axes}, but its shape is {given.shape}.")
     if given.size == 0:
         raise InputError(f"{name} must not be empty, but its shape is {given.shape}.")
     with np.errstate(over="ignore"):  # of longer floats; what is too large is infinite then
         array = np.array(given, dtype=np.float64, order="C")
-    if not np.isfinite(array).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        place = ", ".join(map(str, where))
-        raise InputError(f"{name} must be finite, but {name}[{place}] is {array[where]}.")
-    if max(array.max(), -array.min()) > largest:  # |array| would be a copy
-        where = tuple(int(i) for i in np.argwhere(np.abs(array) > largest)[0])
-        place = ", ".join(map(str, where))
-        raise InputError(
-            f"{name} must be at most {largest:g} in size, but {name}[{place}] is {array[where]:g}."
-        )
+    if not max(array.max(), -array.min()) <= largest:  # nan neither; |array| would be a copy
+        at = tuple(np.argwhere(~(np.abs(array) <= largest))[0].tolist())
+        rule = f"at most {largest:g} in size" if np.isfinite(array[at]) else "finite"
+        raise InputError(f"{name} must be {rule}, but {_place(name, value, at)} is {array[at]:g}.")
     array.flags.writeable = False
     return array
+
+
+def _given(name: str, value: Any, ndim: int) -> np.ndarray:
+    """Return `value` as an array of any dtype; refuse what NumPy would take for something else."""
+    if scipy.sparse.issparse(value):
+        raise InputError(f"{name} must be dense, but it is sparse; give {name}.toarray().")
+    if "bfloat16" in str(getattr(value, "dtype", "")):
+        raise InputError(f"{name} must not be bfloat16, which NumPy lacks; convert it to float32.")
+    parts = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
+        raise InputError(
+            f"{name} must not have masked entries, for which no number stands; leave their rows "
+            "out, or fill them."
+        )
+    if callable(getattr(value, "detach", None)):  # of torch: the values without the gradient
+        value = value.detach()
+    try:
+        given = np.asarray(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(f"{name} must be a rectangular array of real numbers ({error}).") from None
+    if given.dtype == object:  # numbers, perhaps: a DataFrame whose columns differ in dtype
+        for at, entry in np.ndenumerate(given):
+            if not isinstance(entry, Real | np.bool_):
+                said = f"its dtype is object and {_place(name, value, at)} is {shown(entry)}"
+                raise InputError(f"{name} must hold real numbers, but {said}.")
+        try:
+            given = given.astype(np.float64)
+        except OverflowError as error:
+            raise InputError(f"{name} must hold numbers of float64 ({error}).") from None
+    return given[:, 0] if ndim == 1 and given.ndim == 2 and given.shape[1] == 1 else given
+
+
+def _place(name: str, value: Any, at: tuple[int, ...]) -> str:
+    """Where an entry stands: by its labels where pandas has some, else by its indices."""
+    if not at or not hasattr(value, "iloc"):
+        return f"{name}[{', '.join(map(str, at))}]" if at else "it"
+    row = f"row {str(value.index[at[0]])[:40]}"
+    columns = getattr(value, "columns", None)
+    return row if columns is None else f"{row}, column {str(columns[(*at, 0)[1]])[:40]!r}"
+
+
+def column_names(of: str, names: Iterable[Any]) -> tuple[str, ...]:
+    """Return the names of a table's columns, each there and each once; `of` names the table.
+
+    A column without a name is an index that a program has written, and no feature.
+    """
+    found: dict[str, int] = {}
+    for j, given in enumerate(names, 1):
+        name = str(given).strip()
+        if not name or name.startswith("Unnamed: "):  # pandas' name for one that has none
+            raise InputError(
+                f"{of} must have a name for each column, but column {j} has none ({name!r}); name "
+                "it, or if it only numbers the rows leave it out (pandas: to_csv(index=False), "
+                "read_csv(index_col=0); R: write.csv(row.names = FALSE))."
+            )
+        if found.setdefault(name, j) != j:
+            twice = f"columns {found[name]} and {j} are both {name[:40]!r}"
+            raise InputError(f"{of} must name each column once, but {twice}; rename one.")
+    return tuple(found)
 
 
 def shown(value: Any) -> str:
@@ -81,7 +139,8 @@ def vector(name: str, value: ArrayLike, size: int, of: str) -> Array:
     """Return `value` as a checked vector with `size` entries; `of` says where `size` is from."""
     array = real_array(name, value, 1)
     if array.size != size:
-        raise InputError(f"{name} must have {size} entries ({of}), but it has {array.size}.")
+        entries = "1 entry" if size == 1 else f"{size} entries"
+        raise InputError(f"{name} must have {entries} ({of}), but it has {array.size}.")
     return array
 
 
@@ -101,6 +160,8 @@ def number(
 ) -> float:
     """Return `value` as a float in [low, high] ((low, high] where `open_low`)."""
     try:
+        if isinstance(value, str | bytes):  # float() would read it
+            raise TypeError
         result = float(value)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} must be a number, but it is {shown(value)}.") from None
@@ -126,10 +187,7 @@ def whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
 
 def ascending(name: str, value: ArrayLike, *, infinite_end: bool = False) -> Array:
     """Return times: non-negative, strictly ascending, finite (the last may be inf if allowed)."""
-    try:
-        given = np.asarray(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{name} must be a list of numbers ({error}).") from None
+    given = _given(name, value, 1)
     if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "fiu":
         raise InputError(f"{name} must be a non-empty list of numbers, but it is {shown(value)}.")
     with np.errstate(over="ignore"):

@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.archives import read_arrays
+from mirrorflow.archives import naming, read_arrays
 from mirrorflow.checks import Array, InputError, number, real_array, vector
+from mirrorflow.display import Displayed
 
 __all__ = ["Factors"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Factors:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Factors(Displayed):
     """Mask m and weight w, both (d,), any real numbers: x = m ⊙ w.
 
     Signs are free (m < 0, |w| > |m|), balanced coordinates |m_i| = |w_i| ≠ 0 keep the sign of
@@ -35,6 +37,11 @@ class Factors:
         m = real_array("m", self.m, 1)
         object.__setattr__(self, "m", m)
         object.__setattr__(self, "w", vector("w", self.w, m.size, "as many as m"))
+
+    def _facts(self) -> dict[str, Any]:
+        balanced = int(np.sum(np.abs(self.m) == np.abs(self.w)))
+        with np.errstate(over="ignore"):
+            return {"d": self.d, "balanced": balanced, "largest_x": float(np.abs(self.x).max())}
 
     @classmethod
     def pilot(cls, x: ArrayLike, beta: float = 1.0) -> Factors:
@@ -75,7 +82,8 @@ class Factors:
             return None
         if len(arrays) == 1:
             raise InputError(f"m0 and w0 come together, but {path} holds only {min(arrays)}.")
-        return cls(arrays["m0"], arrays["w0"])
+        with naming(path):
+            return cls(arrays["m0"], arrays["w0"])
 
     @property
     def d(self) -> int:

@@ -8,11 +8,13 @@ p̄ = ½u₀²e^{−4A} and q̄ = ½v₀²e^{−4A} the potential is, up to a co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import kl_div
 
 from mirrorflow.checks import Array, InputError, number, real_array, vector
+from mirrorflow.display import Displayed
 from mirrorflow.factors import Factors
 
 __all__ = ["HyperbolicEntropy", "signed_mass"]
@@ -37,8 +39,8 @@ def signed_mass(p: Array, q: Array, bent: Array) -> Array:
     return np.copysign(np.maximum(p, q) * -np.expm1(-2.0 * np.abs(bent)), bent)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HyperbolicEntropy:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class HyperbolicEntropy(Displayed):
     r"""R_a(x) = ½ Σ [x arcsinh(x/a) − √(x² + a²) − xc], Theorem 2.1 (ICLR) / 3.1 (arXiv v1).
 
     Parameters
@@ -65,6 +67,10 @@ class HyperbolicEntropy:
     log_p: Array
     log_q: Array
     c: Array
+
+    def _facts(self) -> dict[str, Any]:
+        low, high = self.log_a.min(), self.log_a.max()
+        return {"d": self.c.size, "log_a_min": float(low), "log_a_max": float(high)}
 
     @classmethod
     def of(cls, factors: Factors, total: float = 0.0) -> HyperbolicEntropy:

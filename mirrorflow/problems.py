@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -11,10 +14,21 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+import scipy.sparse.linalg
 from numpy.typing import ArrayLike
 
-from mirrorflow.archives import read_arrays, read_table
-from mirrorflow.checks import Array, InputError, number, real_array, vector, whole
+from mirrorflow.archives import naming, read_arrays, read_table
+from mirrorflow.checks import (
+    Array,
+    InputError,
+    column_names,
+    number,
+    real_array,
+    shown,
+    vector,
+    whole,
+)
+from mirrorflow.display import Displayed
 from mirrorflow.rowspace import Matrix, RowSpace
 
 __all__ = [
@@ -31,25 +45,32 @@ LARGEST = 1e150  # squares still fit into float64
 BLOCK = 2**18  # entries of |Z| at a time
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Regression:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Regression(Displayed):
     """Linear regression with f(x) = 1/(2n) ‖Zx − y‖².
 
     Parameters
     ----------
-    Z : (n, d) array or scipy.sparse matrix
+    Z : (n, d) array, DataFrame or scipy.sparse matrix
         n samples of d features. n ≥ d is allowed with a warning: a unique least-squares
-        solution leaves nothing to select. A sparse Z is stored by rows (CSR). An array is
-        copied, unless it is float64, C-contiguous, the owner of its memory and read-only
-        (`Z.flags.writeable = False`): then nobody can change it, and it is used as it is.
+        solution leaves nothing to select. A sparse Z is stored by rows (CSR), duplicate entries
+        added up. An array is copied, unless it is float64, C-contiguous, the owner of its memory
+        and read-only (`Z.flags.writeable = False`): then nobody can change it, and it is used
+        as it is.
     y : (n,) array
+        Or an (n, 1) column.
     x_true : (d,) array, optional
         The vector that generated y, where there is one.
+    name : str
+        What the problem is called.
+    names : d strings, optional
+        The features' names; by default those of a DataFrame's columns, if they are text.
 
     Raises
     ------
     InputError
-        If shapes don't fit or an entry is not finite.
+        If shapes don't fit, an entry is no finite number (masked ones are none), a feature has
+        no name or that of another.
 
     Examples
     --------
@@ -61,9 +82,11 @@ class Regression:
     y: Array
     x_true: Array | None = None
     name: str = "custom"
+    names: tuple[str, ...] | None = None
     _row_space: list[RowSpace] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "names", _names(self.names, self.Z))
         Z = _matrix(self.Z)
         object.__setattr__(self, "Z", Z)
         y = real_array("y", self.y, 1, LARGEST)
@@ -71,12 +94,26 @@ class Regression:
         if self.x_true is not None:
             x_true = vector("x_true", self.x_true, Z.shape[1], "one for each column of Z")
             object.__setattr__(self, "x_true", x_true)
+        if self.names is not None and len(self.names) != self.d:
+            raise InputError(
+                f"names must have {self.d} entries (one for each column of Z), but it has "
+                f"{len(self.names)}."
+            )
         if self.n >= self.d:
             warnings.warn(
-                f"Z has n = {self.n} samples for d = {self.d} features: with n ≥ d the "
-                "solution is usually unique and nothing is left to select.",
+                f"Z has n = {self.n} samples for d = {self.d} features: with n ≥ d and full "
+                "column rank there is one least-squares solution, and the implicit bias has "
+                "nothing to select; it shapes the path only.",
                 stacklevel=3,
             )
+
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {"name": self.name, "n": self.n, "d": self.d}
+        if scipy.sparse.issparse(self.Z):
+            facts["stored_entries"] = self.Z.nnz  # type: ignore[union-attr]
+        if self.x_true is not None:
+            facts["nonzeros_of_x_true"] = int(np.count_nonzero(self.x_true))
+        return facts | ({} if self.names is None else {"features": ", ".join(self.names)})
 
     @property
     def n(self) -> int:
@@ -105,12 +142,44 @@ class Regression:
 
     def with_targets(self, y: ArrayLike) -> Regression:
         """The same Z (and its factorization) with other targets y, shape (n,)."""
-        y = vector("y", y, self.n, "one for each row of Z")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            other = Regression(self.Z, y, None, self.name)
+        y = vector("y", real_array("y", y, 1, LARGEST), self.n, "one for each row of Z")
         with np.errstate(over="ignore"):
-            other._row_space.append(_moderate(self.row_space.towards(y)))
+            space = _moderate(self.row_space.towards(y))
+        return self._changed(y=y, x_true=None, _row_space=[space])
+
+    def scales(self) -> Array:
+        """Root mean square of each column of Z, shape (d,), in units of Z."""
+        norm = scipy.sparse.linalg.norm if scipy.sparse.issparse(self.Z) else np.linalg.norm
+        return norm(self.Z, axis=0) / math.sqrt(self.n)
+
+    def standardized(self) -> Regression:
+        """The same regression with y and columns centred, and columns of unit root mean square.
+
+        Z_ij ← (Z_ij − z̄_j)/s_j, y_i ← y_i − ȳ, x_true_j ← s_j x_true_j, with the means z̄ and ȳ
+        over the n samples and s_j = √(1/n Σ_i (Z_ij − z̄_j)²). So x is in units of y, and the
+        intercept of the former regression is ȳ − Σ_j z̄_j x_j/s_j. A constant column becomes 0.
+
+        Raises
+        ------
+        InputError
+            If Z is sparse: centring would fill it.
+        """
+        if scipy.sparse.issparse(self.Z):
+            raise InputError("Z must be dense to be standardized, but it is sparse.")
+        Z = np.where(np.ptp(self.Z, axis=0) > 0, self.Z - self.Z.mean(axis=0), 0.0)
+        centred = self._changed(Z=Z, y=self.y - self.y.mean(), _row_space=[])
+        scales = centred.scales()
+        scales[scales == 0] = 1.0
+        truth = None if self.x_true is None else real_array("x_true", scales * self.x_true, 1)
+        Z /= scales
+        Z.flags.writeable = centred.y.flags.writeable = False
+        return centred._changed(x_true=truth)
+
+    def _changed(self, **values: Any) -> Regression:
+        """A copy with other values, all of them checked; nothing is said of n ≥ d again."""
+        other = copy.copy(self)
+        for name, value in values.items():
+            object.__setattr__(other, name, value)
         return other
 
     def loss(self, x: Array) -> float:
@@ -153,16 +222,34 @@ def _matrix(Z: Any) -> Matrix:
     return real_array("Z", Z, 2, LARGEST)
 
 
+def _names(names: Iterable[str] | None, Z: Any) -> tuple[str, ...] | None:
+    """The names given, or those of a DataFrame's columns where all are text."""
+    if names is not None:
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise InputError(f"names must be a sequence of strings, but it is {shown(names)}.")
+        return column_names("names", names)
+    columns = getattr(Z, "columns", None)
+    if columns is None or not all(isinstance(name, str) for name in columns):
+        return None
+    return column_names("Z", columns)
+
+
 def _sparse(Z: Any) -> Matrix:
+    """Z by rows, a copy whatever can be written to: duplicate entries are added up in place."""
     if Z.dtype.kind not in "fiub":
         raise InputError(f"Z must hold real numbers, but its dtype is {Z.dtype}.")
     if Z.ndim != 2:
         raise InputError(f"Z must have 2 axes, but its shape is {Z.shape}.")
     if 0 in Z.shape:
         raise InputError(f"Z must not be empty, but its shape is {Z.shape}.")
-    if Z.format == "csr" and isinstance(Z, scipy.sparse.sparray) and not Z.data.flags.writeable:
-        return Z  # made here, for another problem
-    rows = scipy.sparse.csr_array(Z, dtype=np.float64, copy=True)
+    try:
+        copied = Z.astype(np.float64, copy=True)  # before anything is added up in 8 bits
+        if hasattr(copied, "check_format"):
+            copied.check_format(full_check=True)  # indices beyond the shape are not looked for
+        rows = scipy.sparse.csr_array(copied)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Z must be a sparse matrix in good order ({error}).") from None
+    rows.has_canonical_format = False  # whoever made Z may have claimed it
     rows.sum_duplicates()
     outside = ~(np.abs(rows.data) <= LARGEST)
     if outside.any():
@@ -256,20 +343,28 @@ def digits_sensing(index: int, n: int, seed: int) -> Regression:
     return Regression(Z, Z @ x_true, x_true, "digits")
 
 
-def load(path: str | PathLike[str]) -> Regression:
-    """Read a problem from a file: NPZ with Z, y (and x_true), or CSV with a column y.
+def load(path: str | PathLike[str], target: str | None = None) -> Regression:
+    """Read a problem from a file: NPZ with Z, y (x_true, names), or CSV with a header.
 
-    In a CSV every column but `y` is a feature. m0 and w0 of an NPZ: `Factors.load`.
+    In a CSV the column `target` (default "y") is y, every other column a feature. `names` of an
+    NPZ, a text array with d entries, and the header of a CSV give the features' names. m0 and w0
+    of an NPZ: `Factors.load`.
 
     Raises
     ------
     InputError
         If the file is missing, damaged, holds objects, or lacks Z or y.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".npz":
-        arrays = read_arrays(path, ("Z", "y"), ("x_true",))
-        return Regression(arrays["Z"], arrays["y"], arrays.get("x_true"), Path(path).stem)
+    suffix, stem = Path(path).suffix.lower(), Path(path).stem
+    if suffix not in (".npz", ".csv"):
+        raise InputError(f"a data file must end in .npz or .csv, but it is {str(path)!r}.")
     if suffix == ".csv":
-        return Regression(*read_table(path, "y"), None, Path(path).stem)
-    raise InputError(f"a data file must end in .npz or .csv, but it is {str(path)!r}.")
+        Z, y, names = read_table(path, "y" if target is None else target)
+        with naming(path):
+            return Regression(Z, y, None, stem, names)
+    if target is not None:
+        raise InputError(f"target must name a column of a CSV file, but {path} is an NPZ file.")
+    held = read_arrays(path, ("Z", "y"), ("x_true",), ("names",))
+    labels = tuple(held["names"].ravel().tolist()) if "names" in held else None
+    with naming(path):
+        return Regression(held["Z"], held["y"], held.get("x_true"), stem, labels)

@@ -16,6 +16,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, number, vector
+from mirrorflow.display import Displayed
 from mirrorflow.factors import Factors
 from mirrorflow.problems import Regression
 
@@ -29,8 +30,8 @@ TIGHT = {"tol_gap_abs": 1e-13, "tol_gap_rel": 1e-13, "tol_feas": 1e-13, "max_ite
 CONIC = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11, "max_iter": 200}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reference:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Reference(Displayed):
     """A cvxpy solution: x (d,), the objective's value, cvxpy's status and a sentence about it."""
 
     x: Array
@@ -42,6 +43,9 @@ class Reference:
     def success(self) -> bool:
         """Whether the solver vouches for x, if only at reduced accuracy."""
         return self.status in ("optimal", "optimal_inaccurate")
+
+    def _facts(self) -> dict[str, Any]:
+        return {"d": self.x.size, "status": self.status, "value": self.value}
 
 
 def min_l1(problem: Regression) -> Reference:

@@ -299,7 +299,7 @@ class Geometric:
         return self.total_infinity * math.exp(-self._rate * t)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Piecewise:
     """α(t) = alphas[i] on [times[i], times[i+1]), the last value forever.
 
@@ -329,6 +329,11 @@ class Piecewise:
         object.__setattr__(self, "alphas", tuple(values.tolist()))
         with np.errstate(over="ignore"):
             _bounded("the integral of alphas", self._totals[-1] + self.alphas[-1] * LATEST)
+
+    def __repr__(self) -> str:
+        if len(self.times) <= 6:
+            return f"Piecewise({list(self.times)}, {list(self.alphas)})"
+        return f"Piecewise({len(self.times)} pieces, total_infinity={self.total_infinity!r})"
 
     @classmethod
     def from_total(cls, total: float, times: ArrayLike, weights: ArrayLike) -> Piecewise:

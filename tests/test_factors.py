@@ -141,8 +141,8 @@ def test_factors_own_read_only_float64_copies():
     [
         (lambda: Factors([], []), r"m must not be empty, but its shape is \(0,\)"),
         (lambda: Factors(1.0, 1.0), r"m must have 1 ax[ei]s, but its shape is \(\)"),
-        (lambda: Factors([[1.0]], [1.0]), r"m must have 1 ax[ei]s, but its shape is \(1, 1\)"),
-        (lambda: Factors([1.0], [[1.0]]), r"w must have 1 ax[ei]s, but its shape is \(1, 1\)"),
+        (lambda: Factors([[1.0, 2]], [1.0]), r"m must have 1 axis, but its shape is \(1, 2\)"),
+        (lambda: Factors([1.0], [[1.0, 2]]), r"w must have 1 axis, but its shape is \(1, 2\)"),
         (lambda: Factors([1.0, 2.0], [1.0]), r"w must have 2 entries \(as many as m\).* has 1"),
         (lambda: Factors([math.nan], [1.0]), r"m must be finite, but m\[.*0.*\] is nan"),
         (lambda: Factors([1.0], [math.inf]), r"w must be finite, but w\[.*0.*\] is inf"),
@@ -157,7 +157,7 @@ def test_factors_own_read_only_float64_copies():
         (lambda: Factors.pilot([1.0], math.nan), r"beta must be .* but it is nan"),
         (lambda: Factors.pilot([1.0], math.inf), r"beta must be a finite number.* is inf"),
         (lambda: Factors.balanced([math.inf]), r"x must be finite, but x\[.*0.*\] is inf"),
-        (lambda: Factors.balanced([[1.0]]), r"x must have 1 ax[ei]s, but its shape is \(1, 1\)"),
+        (lambda: Factors.balanced([[1.0, 2]]), r"x must have 1 axis, but its shape is \(1, 2\)"),
     ],
 )
 def test_errors_name_argument_value_and_rule(make, rule):
@@ -184,10 +184,10 @@ def test_factors_from_a_file_that_does_not_fit(tmp_path):
     with pytest.raises(InputError, match=r"m0 and w0 come together, but .* holds only w0"):
         Factors.load(path)
     np.savez(path, m0=np.ones(3), w0=np.ones(2))
-    with pytest.raises(InputError, match=r"w must have 3 entries .* has 2"):
+    with pytest.raises(InputError, match=r"start\.npz: w must have 3 entries .* has 2"):
         Factors.load(path)
     np.savez(path, m0=[1.0, np.nan], w0=np.ones(2))
-    with pytest.raises(InputError, match=r"m must be finite.* is nan"):
+    with pytest.raises(InputError, match=r"start\.npz: m must be finite.* is nan"):
         Factors.load(path)
     with pytest.raises(InputError, match=r"absent\.npz does not exist"):
         Factors.load(tmp_path / "absent.npz")

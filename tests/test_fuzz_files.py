@@ -78,10 +78,13 @@ def members(draw: Any) -> bytes:
     fortran = draw(st.sampled_from(["False", "True", "1", "None"]))
     data = struct.pack("<2d", 2.0, -3.0)[: draw(st.sampled_from([0, 7, 8, 16]))]
     extra = draw(st.sampled_from([b"", b"", bytes(8), bytes(100_000)]))
-    return npy_text(draw(descr), fortran, draw(shape), data + extra, draw(st.sampled_from([1, 2])))
+    return npy_text(
+        draw(descr), fortran, draw(shape), data + extra, draw(st.sampled_from([1, 2, 3]))
+    )
 
 
 NAMES = ("Z.npy", "y.npy", "x_true.npy", "m0.npy", "w0.npy")
+LABELS = "a", "β", "", " a", "Unnamed: 0", "x" * 50, "a\nb", "\x1b[2J", "\U0010ffff"
 STRANGE = ("../Z.npy", "/y.npy", "Z", "Z.npy/", "a\nb\x1b[2J.npy", ".npy", "C:\\Z.npy", "ü.npy")
 
 
@@ -97,7 +100,13 @@ def archives(draw: Any) -> bytes:
         if together or draw(st.integers(0, 3)) == 0:
             # a file made to be right must often be, or nothing is tried behind the first check
             kind = draw(st.sampled_from(["array"] * 8 + ["member", "object"]))
-            contents.append((name, _member(draw(arrays(shape)) if kind == "array" else kind, draw)))
+            written = name if draw(st.integers(0, 4)) else name.removesuffix(".npy")
+            member = _member(draw(arrays(shape)) if kind == "array" else kind, draw)
+            contents.append((written, member))
+    if draw(st.integers(0, 2)) == 0:
+        labels = draw(st.lists(st.sampled_from(LABELS), min_size=d, max_size=d, unique=True))
+        kind = draw(st.sampled_from(["array"] * 8 + ["member", "object"]))
+        contents.append(("names.npy", _member(np.array(labels) if kind == "array" else kind, draw)))
     if draw(st.integers(0, 3)) == 0:
         contents.append((draw(st.sampled_from(NAMES + STRANGE)), draw(members())))
     with zipfile.ZipFile(stream, "w", packing) as out, warnings.catch_warnings():
@@ -120,15 +129,15 @@ damaged = st.builds(lambda content, change: change(content), archives(), some_da
 
 
 def read_by_numpy(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Those of the members that there are, in double precision; the last of each name counts."""
+    """Those of the members that there are, numbers in double precision."""
     found = {}
-    with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+    with np.load(path, allow_pickle=False) as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in names:
-            if f"{name}.npy" in archive.namelist():
-                stream = io.BytesIO(archive.read(f"{name}.npy"))
-                array = np.lib.format.read_array(stream, allow_pickle=False)
-                found[name] = np.asarray(array, np.float64)
+            if name in archive.files:
+                found[name] = archive[name]
+                if found[name].dtype.kind != "U":
+                    found[name] = np.asarray(found[name], np.float64)
     return found
 
 
@@ -143,12 +152,15 @@ def test_archives_load_as_numpy_reads_them(content: bytes, folder: Path) -> str:
         return refused(error)
     finally:
         assert not CANARY
-    expected = read_by_numpy(path, "Z", "y", "x_true")
+    expected = read_by_numpy(path, "Z", "y", "x_true", "names")
     assert np.array_equal(problem.Z, expected["Z"])
-    assert np.array_equal(problem.y, expected["y"])
+    assert np.array_equal(problem.y, expected["y"].ravel())  # a column is a vector
+    labels = [label.strip() for label in expected["names"].ravel()] if "names" in expected else None
+    assert (None if problem.names is None else list(problem.names)) == labels
+    assert repr(problem).isprintable()
     assert (problem.x_true is None) == ("x_true" not in expected)
     if problem.x_true is not None:
-        assert np.array_equal(problem.x_true, expected["x_true"])
+        assert np.array_equal(problem.x_true, expected["x_true"].ravel())
     assert np.isfinite(problem.Z).all()
     assert np.isfinite(problem.y).all()
     assert problem.Z.shape == (problem.y.size, problem.d)
@@ -169,8 +181,8 @@ def test_factors_load_as_numpy_reads_them(content: bytes, folder: Path) -> str:
     if factors is None:
         return "none"
     expected = read_by_numpy(path, "m0", "w0")
-    assert np.array_equal(factors.m, expected["m0"])
-    assert np.array_equal(factors.w, expected["w0"])
+    assert np.array_equal(factors.m, expected["m0"].ravel())
+    assert np.array_equal(factors.w, expected["w0"].ravel())
     assert np.isfinite(factors.m).all()
     return "right"
 
@@ -221,7 +233,22 @@ ENTRIES = " 1 ", "+1", ".5", "1.", '"2"', "1e150", "-1e150", "1e-400", "0x1p3", 
 ENTRIES += "", "nan", "inf", "-Infinity", "1_0", "1,5", "1;5", "'1'", "1\x00", '"', '"1', "\ufeff1"
 ENTRIES += "１", "1\n2", "#1", "1 2", "--1", "9" * 400, "x" * 200_000
 usual = st.floats(-1e3, 1e3).map(repr)
-headers = st.sampled_from(["a,b,y", "a,y,b", " y ,a,b", '"a","b","y"', "a,b", "y,y,a", "", "a;b;y"])
+headers = st.sampled_from(
+    [
+        "a,b,y",
+        "a,y,b",
+        " y ,a,b",
+        '"a","b","y"',
+        "a,b",
+        "y,y,a",
+        "",
+        "a;b;y",
+        ",a,y",
+        "y,a,",
+        "a,a,y",
+        "Unnamed: 0,a,y",
+    ]
+)
 
 
 @st.composite
@@ -257,6 +284,8 @@ def test_tables_load_as_pandas_reads_them(content: bytes, folder: Path) -> str:
     at = names.index("y")
     assert np.array_equal(problem.y, values[:, at])
     assert np.array_equal(problem.Z, np.delete(values, at, axis=1))
+    assert list(problem.names) == names[:at] + names[at + 1 :]
+    assert all(problem.names)
     assert np.isfinite(values).all()
     return "right"
 

@@ -315,7 +315,7 @@ def by_hand_late(schedule: Schedule, t: float) -> float:
         (lambda: Geometric(1.0, 1.5), r"decay must be below 1, but it is 1\.5"),
         (lambda: Geometric.from_total(math.nan, 0.5), r"total must be .* but it is nan"),
         (lambda: Piecewise([], []), r"times must be a non-empty list of numbers, but it is \[\]"),
-        (lambda: Piecewise([[0.0]], [1.0]), r"times must be a non-empty list of numbers"),
+        (lambda: Piecewise([[0.0, 1.0]], [1.0]), r"times must be a non-empty list of numbers"),
         (lambda: Piecewise(["0"], [1.0]), r"times must be a non-empty list of numbers"),
         (lambda: Piecewise([[0.0, 1.0], [2.0]], [1.0, 2.0]), r"times must be "),
         (lambda: Piecewise([0.5, 1.0], [1, 0]), r"times must start at 0, but times\[0\] is 0\.5"),

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from mirrorflow.checks import Array
+from mirrorflow.display import Displayed
 from mirrorflow.problems import Regression
 
 __all__ = [
@@ -31,7 +32,7 @@ SMALLEST = 1e-140  # factors below it add nothing to x = m ⊙ w
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Displayed):
     """One claim on one case: a number, the bound it must keep, and whether it does.
 
     Attributes
@@ -51,6 +52,9 @@ class Certificate:
     def of(cls, name: str, value: float, bound: float) -> Certificate:
         """Compare: nan holds nowhere."""
         return cls(name, float(value), float(bound), bool(value <= bound))
+
+    def _facts(self) -> dict[str, Any]:
+        return {"name": self.name, **{n: getattr(self, n) for n in ("value", "bound", "holds")}}
 
 
 class Trajectory(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from mirrorflow.checks import Array
 from mirrorflow.descent.groups import Group
 from mirrorflow.descent.steps import LARGEST
+from mirrorflow.display import Displayed
 from mirrorflow.factors import Factors
 from mirrorflow.problems import Regression
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Descent:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Descent(Displayed):
     """The recorded rows of B runs.
 
     Attributes
@@ -59,6 +61,17 @@ class Descent:
     def success(self) -> bool:
         """Whether every run was completed."""
         return bool((self.diverged_at < 0).all())
+
+    def _facts(self) -> dict[str, Any]:
+        runs, rows, d = self.x.shape
+        return {
+            "runs": runs,
+            "d": d,
+            "steps": int(self.steps[-1]),
+            "recorded": rows,
+            "diverged": self.status.count("diverged"),
+            "largest_loss_end": float(self.loss[:, -1].max()),
+        }
 
     @property
     def valid(self) -> NDArray[np.bool_]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, ascending, number
+from mirrorflow.display import Displayed
 from mirrorflow.factors import Factors
 from mirrorflow.flows.pace import Counts
 from mirrorflow.limits.exact import check_pair
@@ -22,8 +24,8 @@ __all__ = ["RTOL_RANGE", "Flow"]
 RTOL_RANGE = (1e-13, 1e-2)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Flow:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Flow(Displayed):
     """A trajectory at the times asked for, with the work it took.
 
     Attributes
@@ -55,6 +57,16 @@ class Flow:
     def success(self) -> bool:
         """Whether every time asked for was reached."""
         return self.status != "failed" and self.status != "not_converged"
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "times": self.times.size,
+            "d": self.x.shape[1],
+            "t_end": float(self.times.max(initial=0.0)),
+            "status": self.status,
+            "loss_end": float(self.loss[-1]) if self.loss.size else math.nan,
+            "steps": self.steps,
+        }
 
 
 def check_schedule(schedule: Schedule) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
+from mirrorflow.display import Displayed
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
 from mirrorflow.rowwise import products
@@ -30,8 +32,8 @@ MESSAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Interpolator:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Interpolator(Displayed):
     """A limit point with what proves it.
 
     Attributes
@@ -74,6 +76,16 @@ class Interpolator:
     def success(self) -> bool:
         """Whether x is the point that `status` describes."""
         return self.status != "not_converged"
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "n": self.dual.size,
+            "d": self.x.size,
+            "status": self.status,
+            "residual": self.constraint_residual,
+            "stationarity": self.stationarity_residual,
+            "gap": self.gap,
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,50 @@
+"""Displays of problems and results: one line for `repr`, a table for notebooks."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+__all__ = ["Displayed"]
+
+LONGEST = 40  # characters of a value
+
+
+class Displayed:
+    """An object that shows its facts (what, sizes, status, worst residual), not its arrays.
+
+    A subclass gives `_facts`, and, as a dataclass, `repr=False`.
+    """
+
+    __slots__ = ()
+
+    def _facts(self) -> dict[str, Any]:
+        """Names and values, in the order in which they are shown."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={_short(value)}" for name, value in self._facts().items())
+        return f"{type(self).__name__}({facts})"
+
+    def _repr_html_(self) -> str:
+        facts, message = self._facts(), getattr(self, "message", None)
+        if isinstance(message, str):
+            facts["message"] = message
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{_cell(value)}</td></tr>"
+            for name, value in facts.items()
+        )
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+
+
+def _short(value: Any) -> str:
+    """A value in a few characters: numbers to three digits."""
+    text = f"{value:.3g}" if isinstance(value, float) else repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _cell(value: Any) -> str:
+    """A value as HTML: text in full, true and false as ✓ and ✗."""
+    if isinstance(value, bool):
+        return "✓" if value else "✗"
+    return escape(value if isinstance(value, str) else _short(value))
