@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 import os
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirrorflow.checks import InputError, refused_file
+from mirrorflow.extras import TABLES, require
 
 if TYPE_CHECKING:
     from gpu_bench.experiment import Place
@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words.pop(0) if words and not words[0].startswith("-") else "one-shot"
     try:
+        require("python -m gpu_bench.run", "torch", *TABLES)
         if name == "report":
             from gpu_bench.report import command
 
@@ -75,8 +76,8 @@ def run(setting: Setting) -> int:
     """Compute what is missing, write the results, print the table, draw the figures."""
     if setting.deterministic:  # cuBLAS reads it once, before its first call
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if setting.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise InputError("--tensorboard needs the package tensorboard; pip install tensorboard.")
+    if setting.tensorboard:
+        require("--tensorboard", "tensorboard")
     runs = list({run.key: run for run in setting.runs()}.values())  # a value given twice is one
 
     from gpu_bench.experiment import load_data

@@ -1,7 +1,14 @@
-"""Check the theory of implicit bias for x = m ⊙ w: flows, potentials, limits, certificates.
+"""Diagonal linear networks x = m ⊙ w: gradient flows, potentials, limits, certificates.
 
-Nothing here loads torch, cvxpy, matplotlib, pandas or scikit-learn until it is used.
+numpy, scipy and threadpoolctl are enough. torch, cvxpy, matplotlib, pandas and scikit-learn are
+loaded where they are used; one that is missing is named there with the extra that installs it.
+`commuting`, `pilot`, `plots` and `results` are loaded when they are first asked for.
 """
+
+import importlib
+import importlib.util
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from mirrorflow.certificates import Certificate
 from mirrorflow.checks import InputError
@@ -20,6 +27,15 @@ from mirrorflow.problems import (
 from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
 from mirrorflow.stepwise import Stepwise
+
+if TYPE_CHECKING:
+    from mirrorflow import certificates as certificates
+    from mirrorflow import commuting as commuting
+    from mirrorflow import pilot as pilot
+    from mirrorflow import plots as plots
+    from mirrorflow import results as results
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Certificate",
@@ -55,3 +71,18 @@ __all__ = [
     "min_l2",
     "min_potential",
 ]
+
+# loaded when first asked for, and what they can't do without
+_LAZY = {"commuting": "numpy", "pilot": "torch", "plots": "matplotlib", "results": "numpy"}
+
+if not TYPE_CHECKING:  # for mypy no name but these exists
+
+    def __getattr__(name: str) -> ModuleType:
+        if name in _LAZY:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """What can be had here: whoever loads all of it, as `help` does, finds no gap."""
+        found = {name for name, needs in _LAZY.items() if importlib.util.find_spec(needs)}
+        return sorted({*globals(), *found})

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from mirrorflow.certificates import Certificate
 from mirrorflow.checks import Array, InputError, real_array, whole
+from mirrorflow.extras import require
 from mirrorflow.problems import random_stream
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def _relative(vectors: Array, terms: Array) -> float:
 
 
 def _points(dim: int, at: ArrayLike | None) -> Array:
+    require("mirrorflow.commuting", "torch")
     dim = whole("dim", dim, 1)
     if at is None:
         return random_stream("commuting", dim).standard_normal((POINTS, dim))

@@ -29,6 +29,7 @@ from mirrorflow.checks import (
     whole,
 )
 from mirrorflow.display import Displayed
+from mirrorflow.extras import require
 from mirrorflow.rowspace import Matrix, RowSpace
 
 __all__ = [
@@ -309,6 +310,7 @@ def diabetes(degree: int = 4, n: int = 60, seed: int = 0) -> Regression:
 
 @functools.lru_cache(maxsize=8)
 def _diabetes(degree: int, n: int, seed: int) -> Regression:
+    require("diabetes", "sklearn")
     from sklearn.datasets import load_diabetes
     from sklearn.preprocessing import PolynomialFeatures
 
@@ -336,6 +338,7 @@ def digits_sensing(index: int, n: int, seed: int) -> Regression:
     """
     index, n, seed = whole("index", index, 0, 1796), whole("n", n, 1), whole("seed", seed, 0)
     whole("n·d", 64 * n, 1, 10**9)
+    require("digits_sensing", "sklearn")
     from sklearn.datasets import load_digits
 
     x_true = load_digits().data[index] / 16.0

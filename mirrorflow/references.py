@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, number, vector
 from mirrorflow.display import Displayed
+from mirrorflow.extras import require
 from mirrorflow.factors import Factors
 from mirrorflow.problems import Regression
 
@@ -50,6 +51,7 @@ class Reference(Displayed):
 
 def min_l1(problem: Regression) -> Reference:
     """min ‖x‖₁ over Zx = y (over the least-squares solutions where there is none)."""
+    require("min_l1", "cvxpy", "clarabel")
     import cvxpy as cp
 
     x, (y, scale) = cp.Variable(problem.d), _attainable(problem)
@@ -64,6 +66,7 @@ def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
 
     Over the least-squares solutions where Zx = y has none.
     """
+    require("min_l2", "cvxpy", "clarabel")
     import cvxpy as cp
 
     if np.ndim(origin) == 0:
@@ -79,6 +82,7 @@ def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
 
 def lasso(problem: Regression, alpha: float) -> Reference:
     """min 1/(2n)‖Zx − y‖² + 2α‖x‖₁, the limit under a penalty α that stays."""
+    require("lasso", "cvxpy", "clarabel")
     import cvxpy as cp
 
     alpha = number("alpha", alpha, 0.0, open_low=True)
@@ -100,6 +104,7 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
     objective of order ‖x‖₁; without it Clarabel reports `optimal` at A = 4 with an error of
     2e-3. The value returned is R_a(x).
     """
+    require("min_potential", "cvxpy", "clarabel")
     import cvxpy as cp
 
     total = number("total", total, 0.0, 1e9)

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.gpu.requirements import MEASURING, REPORTING, require
 from mirrorflow.checks import InputError, whole
 from mirrorflow.execution import Stopped, stoppable
+from mirrorflow.extras import TABLES, require
 
 COUNTS = (1, 2, 4, 8)  # runs at once
 FAREWELL = "\nInterrupted; finished stages and runs are kept."
@@ -60,7 +60,7 @@ def measure(words: list[str]) -> int:
     flag("--repeats", type=int, default=3, help="repetitions of each timing (3)")
     flag("--workers", type=int, default=8, help="DataLoader workers of the plain loop (8)")
     given = parser.parse_args(words)
-    require(MEASURING)
+    require("python -m benchmarks.gpu", "torch", "PIL", *TABLES)
     for name in ("seeds", "epochs", "tune_epochs", "budget", "repeats"):
         whole(f"--{name.replace('_', '-')}", getattr(given, name), 1)
     if given.steps is not None:
@@ -128,7 +128,7 @@ def report(words: list[str]) -> int:
         help="also fill docs/gpu.md and figures/gpu/; of a sitting on CUDA and one data set alone",
     )
     given = parser.parse_args(words)
-    require(REPORTING)
+    require("the report", "pandas", "pyarrow", "rich", "matplotlib")
 
     from benchmarks.gpu import page
 

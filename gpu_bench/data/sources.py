@@ -18,6 +18,7 @@ from gpu_bench.data.dataset import Dataset, stratified
 from gpu_bench.data.folders import ImageFolders
 from mirrorflow.archives import read_arrays
 from mirrorflow.checks import InputError
+from mirrorflow.extras import require
 
 __all__ = ["NAMES", "load"]
 
@@ -141,12 +142,14 @@ def load(
     if name == "imagenet":
         if download:
             raise InputError("imagenet can't be fetched by --download: its licence forbids that.")
+        require("the data set imagenet", "PIL")
         size = 224 if image_size is None else image_size
         return ImageFolders.open(name, root, size, broken)
     return _official(name, root, download)
 
 
 def _digits() -> Dataset:
+    require("the data set digits", "sklearn")
     from sklearn.datasets import load_digits
 
     pixels, target = load_digits(return_X_y=True)

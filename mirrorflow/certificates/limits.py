@@ -10,6 +10,7 @@ import scipy.linalg
 
 from mirrorflow.certificates.base import EPS, PATH_FACTOR, Certificate, Trajectory, size_of
 from mirrorflow.checks import Array, number
+from mirrorflow.extras import require
 from mirrorflow.factors import Factors
 from mirrorflow.limits import Interpolator
 from mirrorflow.potentials import HyperbolicEntropy
@@ -193,6 +194,7 @@ def lasso_agreement(problem: Regression, x: Array, alpha: float) -> Certificate:
     Value: the difference of the two objectives, relative to f(0). Bound: the duality gap of
     scikit-learn's solution, recomputed here from its x, plus 100 eps; in the same unit.
     """
+    require("lasso_agreement", "sklearn")
     from sklearn.linear_model import Lasso
 
     alpha = number("alpha", alpha, 0.0, open_low=True)

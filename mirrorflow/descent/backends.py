@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array, InputError
+from mirrorflow.extras import require
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,9 @@ def backend_for(device: str) -> Backend:
     kind, _, index = str(device).partition(":")
     if kind != "cuda" or (index and not index.isdecimal()):
         raise InputError(f"device must be cpu, cuda or cuda:i, but it is {device!r}.")
-    try:
-        import torch
-    except ImportError:
-        raise InputError(f"device {device!r} needs torch, which is not installed.") from None
+    require(f"device {device!r}", "torch")
+    import torch
+
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(index or 0) >= count:
         raise InputError(f"device is {device!r}, but torch sees {count} CUDA devices; use 'cpu'.")

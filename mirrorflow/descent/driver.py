@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from mirrorflow.checks import Array, number, whole
 from mirrorflow.descent.backends import backend_for
@@ -21,10 +19,10 @@ from mirrorflow.factors import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 from mirrorflow.stepwise import Stepwise
+from mirrorflow.threads import one_blas_thread
 
 LOSSES = {"half_mse": 1.0, "mse": 2.0}
 BLOCK = 1000  # steps between two looks at divergence
-THREADED = 1e8  # floating-point operations per step from which BLAS threads may help
 
 
 def descend(
@@ -138,7 +136,7 @@ def descend(
     longest = BLOCK if draws is None else draws.longest
     total = np.zeros(len(runs))
     work = 4.0 * problem.n * problem.d * len(runs)
-    with np.errstate(over="ignore", invalid="ignore"), _few_threads(work):
+    with np.errstate(over="ignore", invalid="ignore"), one_blas_thread(work):
         for begin, alphas in _alphas(runs, step_size, steps):
             end = begin + len(alphas)
             for start, stop in _pieces(begin, end, longest, marks):
@@ -156,17 +154,6 @@ def descend(
             if not groups:
                 break
     return journal.result(problem, step_size, scale, groups)
-
-
-def _few_threads(work: float) -> contextlib.AbstractContextManager:
-    """One BLAS thread for steps of little `work`, as before afterwards.
-
-    At 3e6 operations per step two threads gain little on two idle cores; on busy ones they
-    wait for each other in every step, which was seen to cost a factor of 10 to 80.
-    """
-    if work >= THREADED:
-        return contextlib.nullcontext()
-    return threadpool_limits(1, "blas")
 
 
 def _alphas(runs: Sequence[Run], step_size: float, steps: int) -> Iterator[tuple[int, Array]]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from mirrorflow.checks import InputError
 from mirrorflow.execution.base import Crew
+from mirrorflow.extras import require
 
 __all__ = ["OnDask"]
 
@@ -20,12 +21,9 @@ class OnDask(Crew):
     """Dask repeats the calls of a worker that dies elsewhere, and gives up after four deaths."""
 
     def __init__(self, address: str) -> None:
-        try:
-            from distributed import Client
-        except ImportError:
-            raise InputError(
-                f"--scheduler {address} needs Dask; pip install 'dask[distributed]'."
-            ) from None
+        require(f"--scheduler {address}", "distributed")
+        from distributed import Client
+
         try:
             self._client = Client(address, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError, RuntimeError) as error:

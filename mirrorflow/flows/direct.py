@@ -22,6 +22,7 @@ from mirrorflow.flows.trajectory import Flow, Runs, check_runs, trajectory
 from mirrorflow.problems import Regression
 from mirrorflow.rowwise import Outer, inverses, products
 from mirrorflow.schedules import Schedule
+from mirrorflow.threads import on_one_thread
 
 __all__ = ["direct_flow", "direct_flows"]
 
@@ -61,6 +62,7 @@ def direct_flow(
     return direct_flows(problem, [factors], [schedule], times, rtol)[0]
 
 
+@on_one_thread
 def direct_flows(
     problem: Regression,
     factors_list: Sequence[Factors],

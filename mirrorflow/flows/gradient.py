@@ -30,10 +30,12 @@ from mirrorflow.limits.exact import Interpolator, check_pair, interpolator, lass
 from mirrorflow.limits.paths import interpolators
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
+from mirrorflow.threads import on_one_thread
 
 __all__ = ["gradient_flow", "gradient_flows"]
 
 
+@on_one_thread
 def gradient_flow(
     problem: Regression,
     factors: Factors,
@@ -90,6 +92,7 @@ def gradient_flow(
     )
 
 
+@on_one_thread
 def gradient_flows(
     problem: Regression,
     factors_list: Sequence[Factors],

@@ -33,6 +33,7 @@ from mirrorflow.limits.optimality import Interpolator, Points, failed, proven, s
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
 from mirrorflow.rowspace import RowSpace
+from mirrorflow.threads import on_one_thread
 
 __all__ = ["check_pair", "endless", "interpolator", "lasso_limit"]
 
@@ -101,6 +102,7 @@ def _reach(problem: Regression, factors: Factors, total: float) -> _Reach:
     )
 
 
+@on_one_thread
 def interpolator(problem: Regression, factors: Factors, total: float) -> Interpolator:
     """argmin {R_a(x) : Zx = y} after total A, for every A from 0 to ∞ (Theorem 2.3).
 
@@ -180,6 +182,7 @@ def _minimum_l1(reach: _Reach) -> Face:
     return minimum_l1_face(columns, reach.b, dual)
 
 
+@on_one_thread
 def lasso_limit(problem: Regression, factors: Factors, alpha: float) -> Interpolator:
     """The limit under a penalty that stays: min 1/(2n)‖Zx − y‖² + 2α‖x‖₁.
 

@@ -15,12 +15,14 @@ from mirrorflow.limits.lanes import Grams, follow
 from mirrorflow.limits.optimality import Interpolator, Points, proven, smooth_proofs
 from mirrorflow.potentials import HyperbolicEntropy, signed_mass
 from mirrorflow.problems import Regression
+from mirrorflow.threads import on_one_thread
 
 __all__ = ["interpolators"]
 
 ENTRIES = 2**18  # most numbers (2 MB) in one array of a block of runs
 
 
+@on_one_thread
 def interpolators(
     problem: Regression, factors_list: Sequence[Factors], totals: ArrayLike
 ) -> list[list[Interpolator]]:

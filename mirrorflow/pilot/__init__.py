@@ -11,6 +11,10 @@
 >>> model = fold(model)
 """
 
+from mirrorflow.extras import require
+
+require("mirrorflow.pilot", "torch")
+
 from mirrorflow.pilot.controller import Controller
 from mirrorflow.pilot.initialisation import balanced_factors, pilot_factors
 from mirrorflow.pilot.parametrization import fold, named_factors, reparametrize

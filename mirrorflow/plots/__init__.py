@@ -1,5 +1,9 @@
 """Figures from results, never from fresh runs."""
 
+from mirrorflow.extras import require
+
+require("mirrorflow.plots", "matplotlib")
+
 from mirrorflow.plots.descents import initialization, regularization, schedules
 from mirrorflow.plots.planes import animate, level_sets, solution_line
 from mirrorflow.plots.style import MARKERS, STYLE, save

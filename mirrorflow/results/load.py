@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirrorflow.archives import read_arrays
 from mirrorflow.checks import Array, InputError
+from mirrorflow.extras import require
 from mirrorflow.results.table import as_frame
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def load(where: str | os.PathLike[str]) -> pandas.DataFrame:
     >>> frame.attrs["units"]["t_end"]  # doctest: +SKIP
     'flow time'
     """
+    require("mirrorflow.results.load", "pandas", "pyarrow")
     folder = Path(where)
     if folder.is_dir() or not glob.has_magic(str(where)):
         return as_frame(_table(folder, LARGEST_TABLE))

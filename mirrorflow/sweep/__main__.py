@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mirrorflow.checks import InputError, refused_file
+from mirrorflow.extras import EXTRAS, require
 
 if TYPE_CHECKING:
     import pandas
@@ -34,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     name = words.pop(0) if words and not words[0].startswith("-") else "theorem23"
     warnings.showwarning = _say_warning
     try:
+        require("python -m mirrorflow.sweep", *EXTRAS["study"])
+        if name == "claims":
+            require("the study claims", "torch")
         if name == REPORT[0]:
             from mirrorflow.report import command
 

@@ -15,12 +15,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from threadpoolctl import ThreadpoolController
 
 from mirrorflow.checks import Array, InputError
 from mirrorflow.execution import Failure, carry, crew
 from mirrorflow.results import Folder, Row, Run
 from mirrorflow.sweep.study import Study
+from mirrorflow.threads import controller
 
 __all__ = ["execute"]
 
@@ -69,14 +69,8 @@ def _compute(kind: type[Study], runs: Sequence[Run]) -> list[tuple[Row, dict[str
         raise InputError(
             "A worker's mirrorflow is not the one of this command; install the same on both."
         )
-    with _blas(len(sys.modules)).limit(limits=1):
+    with controller().limit(limits=1):
         return kind.compute([run.spec for run in runs])
-
-
-@functools.lru_cache(maxsize=1)
-def _blas(modules: int) -> ThreadpoolController:
-    """The loaded libraries; to look for them takes milliseconds, so only after imports."""
-    return ThreadpoolController()
 
 
 @functools.cache

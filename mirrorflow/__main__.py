@@ -1,0 +1,67 @@
+"""Command `mirrorflow`, also as python -m mirrorflow: the first screen, and the way to the rest."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+import textwrap
+
+from gpu_bench.run import PROTOCOLS
+from mirrorflow import __version__
+from mirrorflow.sweep.__main__ import STUDIES
+
+# command: the module whose main takes the words after it, words to put before these, and about it
+COMMANDS = {
+    "sweep": ("mirrorflow.sweep.__main__", [], "a study: verdicts, figures and rows"),
+    "report": ("mirrorflow.sweep.__main__", ["report"], "a result folder as one HTML page"),
+    "vision": ("gpu_bench.run", [], "sparse training of image networks, by PyTorch"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns its exit code, 2 where there is none of that name."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(screen())
+        return 0
+    if words[0] == "--version":
+        print(f"mirrorflow {__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        return _unknown(name)
+    module, first, _ = COMMANDS[name]
+    sys.argv[1:] = [*first, *rest]  # results name the command that made them
+    return int(importlib.import_module(module).main([*first, *rest]))
+
+
+def screen() -> str:
+    """Return the first screen: every command, with the studies and protocols it knows."""
+    tables = {
+        "Commands": {name: about for name, (_, _, about) in COMMANDS.items()},
+        "Studies: mirrorflow sweep STUDY": STUDIES,
+        "Protocols: mirrorflow vision PROTOCOL": PROTOCOLS,
+    }
+    lines = ["usage: mirrorflow COMMAND [...]"]
+    for title, table in tables.items():
+        lines += ["", title]
+        for name, about in table.items():
+            lines.append(textwrap.fill(f"  {name:<15} {about}", 79, subsequent_indent=18 * " "))
+    lines += ["", "mirrorflow COMMAND --help says more; mirrorflow --version which this is."]
+    return "\n".join(lines)
+
+
+def _unknown(name: str) -> int:
+    known = {command: command for command in COMMANDS}
+    known |= {study: f"sweep {study}" for study in STUDIES}
+    known |= {protocol: f"vision {protocol}" for protocol in PROTOCOLS}
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f" Did you mean mirrorflow {known[near[0]]}?" if near else ""
+    rule = f"COMMAND must be one of {', '.join(COMMANDS)}, but it is {name!r}."
+    print(f"error: {rule}{hint}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""BLAS threads of the inner loops: one, as long as any of them runs, and as before afterwards.
+
+The loops are thousands of small products. Threads gain little there, and beside other work they
+wait for each other in every product.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+from threadpoolctl import LibController, ThreadpoolController
+
+from mirrorflow.problems import Regression
+
+__all__ = ["controller", "on_one_thread", "one_blas_thread"]
+
+LARGE = 2e10  # floating-point operations of one product, above a second: threads help there
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def controller() -> ThreadpoolController:
+    """The loaded libraries; to look for them takes milliseconds, so only after imports."""
+    return _controller(len(sys.modules))
+
+
+@functools.lru_cache(maxsize=1)
+def _controller(modules: int) -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+_LOCK = threading.Lock()
+_loops = 0  # under way, in all Python threads
+_before: list[tuple[LibController, int]] = []  # libraries with one number for the process
+
+
+@contextlib.contextmanager
+def one_blas_thread(work: float) -> Iterator[None]:
+    """One BLAS thread within, for loops whose largest product takes `work` operations.
+
+    Nothing is limited from `LARGE` on. Where a library has one number of threads for the process,
+    the first of several loops sets it and the last one resets it.
+    """
+    global _loops
+    if work >= LARGE:
+        yield
+        return
+    libraries = [lib for lib in controller().lib_controllers if lib.user_api == "blas"]
+    own = _limited([lib for lib in libraries if _per_thread(lib)])
+    with _LOCK:
+        if _loops == 0:
+            _before[:] = _limited([lib for lib in libraries if not _per_thread(lib)])
+        _loops += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _loops -= 1
+            if _loops == 0:
+                _set(_before)
+        _set(own)
+
+
+def _per_thread(library: LibController) -> bool:
+    """Whether every Python thread has its own number; older threadpoolctl sets the process's."""
+    openmp = getattr(library, "threading_layer", None) == "openmp"
+    return openmp and hasattr(library, "clear_controlling_thread")
+
+
+def _limited(libraries: list[LibController]) -> list[tuple[LibController, int]]:
+    before = [(library, library.num_threads) for library in libraries]
+    _set([(library, 1) for library in libraries])
+    return before
+
+
+def _set(numbers: list[tuple[LibController, int]]) -> None:
+    for library, number in numbers:
+        # newer threadpoolctl ignores all threads but the one that set a number first
+        clear = getattr(library, "clear_controlling_thread", lambda force: None)
+        clear(force=True)
+        library.set_num_threads(number)
+        clear(force=True)
+
+
+def on_one_thread(function: Callable[P, R]) -> Callable[P, R]:
+    """`function(problem, …)` within `one_blas_thread`; its largest product is Z diag(·) Zᵀ."""
+
+    @functools.wraps(function)
+    def limited(*args: P.args, **options: P.kwargs) -> R:
+        problem = args[0] if args else options.get("problem")
+        work = 0.0
+        if isinstance(problem, Regression):
+            work = 2.0 * problem.n * problem.d * min(problem.n, problem.d)
+        with one_blas_thread(work):
+            return function(*args, **options)
+
+    return limited

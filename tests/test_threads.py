@@ -1,0 +1,137 @@
+"""BLAS threads: one within every inner loop, as before afterwards, whoever else is in a loop."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+import mirrorflow as mf
+from mirrorflow import threads
+
+SCHEDULE = mf.Harmonic(1.0, 1.0)
+LOOPS = {
+    "gradient_flow": lambda p, f: mf.gradient_flow(p, f, SCHEDULE, [0.0, 1.0, np.inf]),
+    "gradient_flows": lambda p, f: mf.gradient_flows(p, [f, f], SCHEDULE, [0.0, 1.0]),
+    "direct_flow": lambda p, f: mf.direct_flow(p, f, SCHEDULE, [0.0, 1.0]),
+    "direct_flows": lambda p, f: mf.direct_flows(p, [f, f], SCHEDULE, [0.0, 1.0]),
+    "interpolator": lambda p, f: mf.interpolator(p, f, 1.0),
+    "interpolator, A = inf": lambda p, f: mf.interpolator(problem=p, factors=f, total=np.inf),
+    "interpolators": lambda p, f: mf.interpolators(p, [f, f], [0.0, 1.0]),
+    "lasso_limit": lambda p, f: mf.lasso_limit(p, f, 0.1),
+}  # `descend`: tests/test_descent.py
+
+
+def blas_threads() -> list[int]:
+    pools = threadpoolctl.threadpool_info()
+    return [pool["num_threads"] for pool in pools if pool["user_api"] == "blas"]
+
+
+@pytest.fixture
+def two():
+    """Two threads around the test, whatever the environment says."""
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        assert set(blas_threads()) == {2}
+        yield
+
+
+def threads_within(call) -> dict[str, set[int]]:
+    """The number of BLAS threads at the first call of each function of flows and limits."""
+    seen = {}
+
+    def look(frame, event, _):
+        file, name = Path(frame.f_code.co_filename), frame.f_code.co_name
+        inside = event == "call" and file.parent.name in ("flows", "limits")
+        if inside and name != "direct_flow" and frame.f_code not in seen:
+            seen[frame.f_code] = set(blas_threads())
+
+    sys.setprofile(look)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return {code.co_qualname: found for code, found in seen.items()}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_have_one_thread_and_leave_two(name, small, two):
+    found = threads_within(lambda: LOOPS[name](*small))
+    assert len(found) > 5
+    assert {name for name, numbers in found.items() if numbers != {1}} == set()
+    assert set(blas_threads()) == {2}
+
+
+def test_threads_are_restored_after_an_exception(small, two):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    problem, factors = small
+    with pytest.raises(KeyboardInterrupt):
+        mf.descend(problem, factors, mf.Constant(0.0), 1e-3, 20, progress=interrupt)
+    assert set(blas_threads()) == {2}
+    with pytest.raises(mf.InputError):
+        mf.gradient_flow(problem, factors, mf.Constant(0.0), [2.0, 1.0])
+    with pytest.raises(mf.InputError):
+        mf.interpolator("no problem", factors, 1.0)
+    assert set(blas_threads()) == {2}
+
+
+def test_the_last_of_several_loops_restores(two):
+    inside, out = threading.Event(), threading.Event()
+
+    def loop():
+        with threads.one_blas_thread(0.0):
+            inside.set()
+            out.wait(60)
+
+    other = threading.Thread(target=loop)
+    with threads.one_blas_thread(0.0):
+        with threads.one_blas_thread(0.0):
+            other.start()
+            assert inside.wait(60)
+        assert set(blas_threads()) == {1}
+    assert set(blas_threads()) == {1}  # the other thread is still within
+    out.set()
+    other.join(60)
+    assert set(blas_threads()) == {2}
+
+
+def test_many_threads_that_come_and_go(small, two):
+    problem, factors = small
+    failures = []
+
+    def work():
+        for _ in range(10):
+            with threads.one_blas_thread(0.0):
+                if set(blas_threads()) != {1}:
+                    failures.append(blas_threads())
+            mf.interpolator(problem, factors, 1.0)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert not failures
+    assert set(blas_threads()) == {2}
+
+
+def test_large_products_keep_their_threads(two):
+    with threads.one_blas_thread(threads.LARGE):
+        assert set(blas_threads()) == {2}
+
+
+def test_libraries_are_looked_for_once(monkeypatch):
+    threads.controller()
+    monkeypatch.setattr(threads, "ThreadpoolController", pytest.fail)
+    threads.controller()
+
+
+def test_decorated_functions_say_what_they_take():
+    assert list(inspect.signature(mf.interpolator).parameters) == ["problem", "factors", "total"]
+    assert "argmin" in mf.interpolator.__doc__
