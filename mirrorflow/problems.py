@@ -23,6 +23,7 @@ from mirrorflow.checks import (
     InputError,
     column_names,
     number,
+    printable,
     real_array,
     shown,
     vector,
@@ -175,6 +176,15 @@ class Regression(Displayed):
         Z /= scales
         Z.flags.writeable = centred.y.flags.writeable = False
         return centred._changed(x_true=truth)
+
+    def leading(self, x: Array, most: int = 5) -> str:
+        """The features of largest |x_j| ≠ 0 and their x_j, such as "age (+1.2), dose (-0.8)"."""
+        order = [j for j in np.argsort(-np.abs(x), kind="stable")[:most].tolist() if x[j] != 0]
+        return ", ".join(f"{self.label(j)} ({x[j]:+.2g})" for j in order)
+
+    def label(self, j: int) -> str:
+        """What a message calls column j."""
+        return f"column {j + 1}" if self.names is None else printable(self.names[j][:40])
 
     def _changed(self, **values: Any) -> Regression:
         """A copy with other values, all of them checked; nothing is said of n ≥ d again."""

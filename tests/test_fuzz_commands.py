@@ -102,6 +102,8 @@ def lines(draw: Any, kinds: dict[str, type], files: Sequence[str]) -> list[str]:
             value = draw(st.sampled_from(list(files)))
         elif flag in literals:
             value = draw(st.sampled_from(literals[flag]))
+        elif kind < 7:  # numbers that every flag of a number reads
+            value = draw(st.sampled_from(NUMBERS[:5]))
         else:
             value = draw(st.sampled_from(NUMBERS))
         words += [flag] + [value] * draw(st.sampled_from([1, 1, 1, 1, 0, 2]))

@@ -12,7 +12,8 @@ from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import descent_trials, descents
 
 SMALL = ["--n", "10", "--d", "24", "--k", "2", "--seeds", "2", "--jobs", "1"]
-SMALL += ["--step-size", "1e-3", "--steps", "20000", "--per", "100", "--record", "20"]
+SMALL += ["--step-size", "1e-3", "--steps", "20000", "--record", "20"]
+PER = ["--per", "100"]  # of the shapes that decay
 
 
 def run(name, folder, *flags):
@@ -22,7 +23,7 @@ def run(name, folder, *flags):
 @pytest.fixture(scope="module")
 def regularization(tmp_path_factory):
     folder = tmp_path_factory.mktemp("regularization")
-    assert run("regularization", folder, "--totals", "1", "4") == 0
+    assert run("regularization", folder, *PER, "--totals", "1", "4") == 0
     return folder
 
 
@@ -123,7 +124,7 @@ def test_verdicts_follow_the_rows():
 
 
 def test_initialization_compares_every_strength(tmp_path):
-    assert run("initialization", tmp_path, "--totals", "0.5", "2") == 0
+    assert run("initialization", tmp_path, *PER, "--totals", "0.5", "2") == 0
     frame = results.load(tmp_path)
     assert set(frame["start"]) == {"pilot", "balanced"}
     study = descents.Initialization()

@@ -151,6 +151,7 @@ def _said(
         "claims": {"title": study.title, "note": study.note, "claims": claims},
         "remarks": list(remarks),
         "summary": None if summary is None else summary._asdict(),
+        **study.facts(),
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from mirrorflow.descent import REGULARIZERS
 from mirrorflow.results import Row, Run
 from mirrorflow.stepwise import SHAPES
 from mirrorflow.sweep import descent_trials as trials
-from mirrorflow.sweep.study import Study, Summary, Verdict
+from mirrorflow.sweep.study import Study, Summary, Verdict, default
 
 if TYPE_CHECKING:
     import pandas
@@ -56,7 +56,7 @@ class Descents(Study):
     """η, in flow time per step."""
     steps: int = 300_000
     """Steps of every run: the budget."""
-    per: int = 1000
+    per: Annotated[int | None, default("1000")] = None
     """Steps for which k of the schedules 1/k, 1/k², 0.95ᵏ stays the same."""
     totals: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
     """Totals A = Σ ηα_k; each schedule's strength is set to spend them within the budget."""
@@ -64,7 +64,7 @@ class Descents(Study):
     """Shapes of the schedules."""
     loss: Literal["mse", "half_mse"] = "mse"
     """The paper's mean-squared error ‖Zx − y‖²/n, or half of it."""
-    l1: Literal["subgradient", "proximal"] = "subgradient"
+    l1: Annotated[Literal["subgradient", "proximal"] | None, default("subgradient")] = None
     """How the L1 regularisers step: plain gradient descent as in the paper, or
     soft-thresholding."""
     record: int = 150
@@ -113,6 +113,7 @@ class Descents(Study):
     def _specs(self) -> list[Row]:
         names = ("n", "d", "k", "noise", "data_seed", "beta", "step_size", "steps", "per")
         base = {name: getattr(self, name) for name in (*names, "loss", "l1", "record")}
+        base |= {"per": 1000 if self.per is None else self.per, "l1": self.l1 or "subgradient"}
         return [
             {
                 **base,
@@ -134,7 +135,13 @@ class Descents(Study):
         self.check_common()
         whole("--seeds", self.seeds, 1, 10_000)
         whole("--steps", self.steps, 1)
-        whole("--per", self.per, 1)
+        if set(self.shapes) <= {"constant"}:
+            self.refuse(["per"], "shapes that decay", "--shapes is constant")
+        if self.regularizers == ("factors",):
+            self.refuse(
+                ["l1"], "L1 regularisers", "only regularization, schedules and sgd have them"
+            )
+        whole("--per", 1 if self.per is None else self.per, 1)
         whole("--record", self.record, 1, 100_000)
         whole("--data-seed", self.data_seed, 0)
         number("--step-size", self.step_size, 0.0, open_low=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import tyro
 
@@ -16,7 +16,7 @@ from mirrorflow.results import Row, Run, code_digest
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Study", "Summary", "Verdict"]
+__all__ = ["Study", "Summary", "Verdict", "default"]
 
 
 class Verdict(NamedTuple):
@@ -37,6 +37,11 @@ class Summary(NamedTuple):
     rows: list[list[str]]
 
 
+def default(text: str) -> Any:
+    """How `--help` shows the default of a flag whose value None says that it is not given."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
 @dataclass(frozen=True)
 class Study(ABC):
     """A configuration that knows its runs, computes them and draws them."""
@@ -44,7 +49,7 @@ class Study(ABC):
     out: Path
     """Folder for rows.parquet, paths.npz, figures and manifest.json; finished runs found there
     are not repeated."""
-    jobs: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: number of cores)")] = 0
+    jobs: Annotated[int, default("number of cores")] = 0
     """Processes on this machine."""
     scheduler: str | None = None
     """A running cluster instead: tcp://HOST:PORT of a Dask scheduler."""
@@ -81,6 +86,10 @@ class Study(ABC):
         """A second table, of numbers without verdict."""
         return None
 
+    def facts(self) -> dict[str, Any]:
+        """More for the manifest, as plain JSON."""
+        return {}
+
     @abstractmethod
     def remarks(self, frame: pandas.DataFrame) -> list[str]:
         """Sentences about what got no verdict."""
@@ -94,6 +103,13 @@ class Study(ABC):
         whole("--jobs", self.jobs, 0, 1024)
         if self.out == Path():
             raise InputError("--out must name a folder of its own, but it is empty.")
+
+    def refuse(self, flags: Iterable[str], owner: str, but: str) -> None:
+        """Refuse those of `flags` that are given: they belong to `owner` and have no effect."""
+        for flag in flags:
+            value = getattr(self, flag)
+            if value is not None and value is not False:
+                raise InputError(f"--{flag.replace('_', '-')} belongs to {owner}, but {but}.")
 
     @classmethod
     def digest(cls) -> str:

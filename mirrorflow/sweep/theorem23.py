@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import tyro
 
+from mirrorflow.archives import naming
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.factors import Factors
 from mirrorflow.flows import RTOL_RANGE
 from mirrorflow.limits import check_pair
+from mirrorflow.problems import Regression
 from mirrorflow.results import Row, Run
 from mirrorflow.sweep import theorem23_trials as trials
-from mirrorflow.sweep.study import Study, Verdict
+from mirrorflow.sweep.study import Study, Verdict, default
 from mirrorflow.sweep.theorem23_trials import LATEST, NOT_ARRIVED
 
 if TYPE_CHECKING:
@@ -43,6 +47,15 @@ CLAIMS = {
     "l1_excess": "L1 excess ~ exp(−4A·margin); 0 at A = ∞",
 }
 
+# the flags that a problem has, and what they are if not given; the slowest problem first
+PROBLEMS: dict[str, Row] = {
+    "diabetes": {"n": 60, "degree": 4, "data_seed": 0},
+    "gaussian": {"n": 40, "d": 100, "k": 5, "noise": 0.0, "data_seed": 0},
+    "digits": {"n": 40, "digit": 0, "data_seed": 0},
+}
+START: Row = {"seeds": 5, "beta": 1.0, "transition_betas": (0.01, 100.0)}  # unless a file has one
+UNEVEN = 100.0  # ratio of the columns' scales that is worth a sentence
+
 ScheduleName = Literal["constant", "quadratic", "geometric", "harmonic"]
 
 
@@ -54,31 +67,37 @@ class Theorem23(Study):
     initialisation m₀ ⊙ w₀ = x₀ ~ N(0, I/√d), m₀² − w₀² = β.
     """
 
-    problem: Literal["gaussian", "diabetes", "digits", "all"] = "all"
+    problem: Annotated[Literal["gaussian", "diabetes", "digits", "all"] | None, default("all")] = (
+        None
+    )
     """Which regression: Gaussian sparse recovery, monomials of the diabetes data, compressed
     sensing of a digit, or all three."""
     data: Path | None = None
-    """A file instead: .npz with Z (n, d) and y (n,), perhaps x_true, m0, w0 (d,); or .csv with
-    a header and a column y."""
-    n: int | None = None
-    """Samples (rows of Z). Default: 40; 60 for diabetes."""
-    d: int = 100
+    """A file instead: .npz with Z (n, d) and y (n,), perhaps x_true, m0, w0 (d,) and names (d,);
+    or .csv with a header and a column y."""
+    target: Annotated[str | None, default("y")] = None
+    """The column of a .csv that is y."""
+    standardize: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Centre y and the columns of --data, and divide each column by its root mean square."""
+    n: Annotated[int | None, default("40; 60 for diabetes")] = None
+    """Samples (rows of Z)."""
+    d: Annotated[int | None, default("100")] = None
     """Features (columns of Z) of the Gaussian problem."""
-    k: int = 5
+    k: Annotated[int | None, default("5")] = None
     """Nonzeros (±1) of the Gaussian problem's x*."""
-    noise: float = 0.0
+    noise: Annotated[float | None, default("0")] = None
     """Standard deviation of the noise in the Gaussian problem's y, in units of y."""
-    degree: int = 4
+    degree: Annotated[int | None, default("4")] = None
     """Highest degree of the diabetes problem's monomials (10, 65, 285, 1000 features)."""
-    digit: int = 0
+    digit: Annotated[int | None, default("0")] = None
     """Which of the 1797 digit images to sense."""
-    data_seed: int = 0
+    data_seed: Annotated[int | None, default("0")] = None
     """Seed of the drawn Z, x*, noise and patients."""
-    seeds: int = 5
+    seeds: Annotated[int | None, default("5")] = None
     """Number of initialisations x₀."""
-    beta: float = 1.0
+    beta: Annotated[float | None, default("1")] = None
     """β = m₀² − w₀², in units of x."""
-    transition_betas: tuple[float, ...] = (0.01, 100.0)
+    transition_betas: Annotated[tuple[float, ...] | None, default("0.01 100")] = None
     """Further β (first initialisation, constant schedule) for the L2→L1 panel."""
     totals: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
     """Totals A = ∫α, no unit; each schedule's strength α is set to reach it."""
@@ -131,20 +150,41 @@ class Theorem23(Study):
         for base in self._problems():
             # refuse bad input before the first run starts
             problem = trials.build_problem(trials.problem_key(base))
-            given = Factors.load(base["data"]) if base["data"] else None
-            if given is not None:
-                check_pair(problem, given)
-            from_file = given is not None
-            for seed in range(1 if from_file else self.seeds):
-                start: Row = {**base, "seed": seed, "beta": None if from_file else self.beta}
+            from_file = base["data"] is not None and self._start_in_file(problem)
+            for seed in range(1 if from_file else self._of_start("seeds")):
+                start: Row = {**base, "seed": seed}
+                start["beta"] = None if from_file else self._of_start("beta")
                 runs += [self._run(start, name, total) for name, total in self._cases()]
                 if seed == 0 and not from_file:
                     runs += [
                         self._run({**start, "beta": beta}, "constant", total)
-                        for beta in self.transition_betas
+                        for beta in self._of_start("transition_betas")
                         for total in self.totals
                     ]
         return [Run(spec, digest) for spec in runs]
+
+    def _start_in_file(self, problem: Regression) -> bool:
+        """Whether --data holds m0 and w0, which make the flags of drawn starts void."""
+        scales = problem.scales()
+        least, most = int(np.argmin(np.where(scales > 0, scales, np.inf))), int(np.argmax(scales))
+        if scales[most] > UNEVEN * scales[least]:
+            ends = (f"{problem.label(j)} ({scales[j]:.2g})" for j in (least, most))
+            warnings.warn(
+                f"the columns' scales run from {' to '.join(ends)}: such flows are stiff and take "
+                "long; --standardize brings all columns to one scale.",
+                stacklevel=2,
+            )
+        given = Factors.load(str(self.data))
+        if given is not None:
+            with naming(str(self.data)):
+                check_pair(problem, given)
+            holds = f"{self.data} holds m0 and w0"
+            self.refuse((*START, "standardize"), "starts that are drawn", holds)
+        return given is not None
+
+    def _of_start(self, flag: str) -> Any:
+        given = getattr(self, flag)
+        return START[flag] if given is None else given
 
     def _cases(self) -> list[tuple[str, float]]:
         """(schedule, total): without a penalty all schedules are one."""
@@ -158,7 +198,11 @@ class Theorem23(Study):
 
     def _run(self, start: Row, schedule: str, total: float) -> Row:
         # the entropic program by cvxpy is slow: one initialisation per total
-        check = start["seed"] == 0 and schedule == "constant" and start["beta"] in (self.beta, None)
+        check = (
+            start["seed"] == 0
+            and schedule == "constant"
+            and start["beta"] in (self._of_start("beta"), None)
+        )
         return {
             **start,
             "schedule": schedule,
@@ -170,29 +214,22 @@ class Theorem23(Study):
         }
 
     def _problems(self) -> list[Row]:
-        blank: Row = {
-            "study": "theorem23",
-            "data": None,
-            "data_sha256": None,
-            "n": None,
-            "d": None,
-            "k": None,
-            "noise": None,
-            "degree": None,
-            "digit": None,
-            "data_seed": self.data_seed,
-        }
+        """The columns of each problem, those of the others empty."""
+        blank = dict.fromkeys(("n", "d", "k", "noise", "degree", "digit"))
+        blank = {"study": "theorem23", "data": None, "data_sha256": None, **blank, "data_seed": 0}
         if self.data is not None:
             path = self.data.resolve()
             digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-            return [{**blank, "problem": path.stem, "data": str(path), "data_sha256": digest}]
-        rows: dict[str, Row] = {
-            "diabetes": {"n": self.n or 60, "degree": self.degree},
-            "gaussian": {"n": self.n or 40, "d": self.d, "k": self.k, "noise": self.noise},
-            "digits": {"n": self.n or 40, "digit": self.digit},
-        }
-        names = list(rows) if self.problem == "all" else [self.problem]
-        return [{**blank, "problem": name, **rows[name]} for name in names]
+            row = {**blank, "problem": path.stem, "data": str(path), "data_sha256": digest}
+            flags = {"target": self.target, "standardize": self.standardize or None}
+            given = {flag: value for flag, value in flags.items() if value is not None}
+            return [row | given]  # a part of the key where they are given
+        return [
+            {**blank, "problem": name}
+            | {f: v if getattr(self, f) is None else getattr(self, f) for f, v in flags.items()}
+            for name, flags in PROBLEMS.items()
+            if self.problem in (name, "all", None)
+        ]
 
     def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
         """Runs of one problem advance together, few enough to keep all workers busy."""
@@ -258,19 +295,27 @@ class Theorem23(Study):
         names = frame["problem"].unique()
         files = []
         for i, name in enumerate(sorted(names, key=lambda n: order.index(n) if n in order else -1)):
-            figure = plots.theorem23(frame[frame["problem"] == name], paths, self.beta)
+            figure = plots.theorem23(frame[frame["problem"] == name], paths, self._of_start("beta"))
             stem = "theorem23" if i == 0 else f"theorem23_{name}"
             files += plots.save(figure, self.out / stem)
         return files
 
+    def facts(self) -> dict[str, Any]:
+        """The names of the features of --data, by which paths.npz orders x."""
+        if self.data is None:
+            return {}
+        names = trials.build_problem(trials.problem_key(self._problems()[0])).names
+        return {} if names is None else {"features": list(names)}
+
     def _check(self) -> None:
         self.check_common()
+        self._check_flags()
         if self.n is not None:
             whole("--n", self.n, 1)
-        whole("--seeds", self.seeds, 1, 10_000)
-        whole("--data-seed", self.data_seed, 0)
-        number("--beta", self.beta, *BETAS)
-        for beta in self.transition_betas:
+        whole("--seeds", self._of_start("seeds"), 1, 10_000)
+        whole("--data-seed", self.data_seed or 0, 0)
+        number("--beta", self._of_start("beta"), *BETAS)
+        for beta in self._of_start("transition_betas"):
             number("--transition-betas", beta, *BETAS)
         if not self.totals or not self.schedules:
             raise InputError("--totals and --schedules must each hold at least one entry.")
@@ -280,3 +325,15 @@ class Theorem23(Study):
         if self.t_end is not None:
             number("--t-end", self.t_end, 1e-6, LATEST)
         number("--rtol", self.rtol, *RTOL_RANGE)
+
+    def _check_flags(self) -> None:
+        """Refuse flags that the chosen problem does not have."""
+        if self.data is not None:
+            drawn = ("problem", *(flag for flags in PROBLEMS.values() for flag in flags))
+            self.refuse(drawn, "problems that are drawn", "the problem is the file of --data")
+        else:
+            self.refuse(("target", "standardize"), "--data", "no file is given")
+        if self.problem in PROBLEMS:
+            for name, flags in PROBLEMS.items():
+                other = [flag for flag in flags if flag not in PROBLEMS[self.problem]]
+                self.refuse(other, f"--problem {name}", f"--problem is {self.problem}")

@@ -42,19 +42,27 @@ Key = tuple[tuple[str, Any], ...]
 def problem_key(row: Row) -> Key:
     """What of a run's row names its regression."""
     names = ("problem", "data", "data_sha256", "n", "d", "k", "noise", "degree", "digit")
-    return tuple((name, row[name]) for name in (*names, "data_seed"))
+    given = ("target", "standardize")  # of a file, where they are given
+    return tuple((name, row.get(name)) for name in (*names, "data_seed", *given))
 
 
 @functools.lru_cache(maxsize=8)
-def _from_file(path: str, sha256: str | None) -> tuple[Regression, Factors | None]:
+def _from_file(
+    path: str, sha256: str | None, target: str | None, standardize: bool | None
+) -> tuple[Regression, Factors | None]:
     """What a file holds, which must be the one that the run's row names."""
-    found = load(path), Factors.load(path)
+    problem, factors = load(path, target), Factors.load(path)
     if hashlib.sha256(Path(path).read_bytes()).hexdigest() != sha256:
         raise InputError(
             f"--data {path} must not change while the sweep runs, but its SHA-256 is no longer "
             f"{sha256}."
         )
-    return found
+    return problem.standardized() if standardize else problem, factors
+
+
+def _named_file(row: Row) -> tuple[Regression, Factors | None]:
+    names = ("data", "data_sha256", "target", "standardize")
+    return _from_file(*(row.get(name) for name in names))
 
 
 @functools.lru_cache(maxsize=8)
@@ -62,7 +70,7 @@ def build_problem(key: Key) -> Regression:
     """The regression that a run's row names; a process makes each one once."""
     row = dict(key)
     if row["data"]:
-        return _from_file(row["data"], row["data_sha256"])[0]
+        return _named_file(row)[0]
     seed = row["data_seed"]
     match row["problem"]:
         case "diabetes":
@@ -83,7 +91,7 @@ def _sparsest(key: Key) -> tuple[references.Reference, float]:
 def start_factors(row: Row, problem: Regression) -> Factors:
     """m₀, w₀ of a run: from its file, or PILoT's from x₀ ~ N(0, I/√d) (variance 1/√d)."""
     if row["data"] and row["beta"] is None:
-        loaded = _from_file(row["data"], row["data_sha256"])[1]
+        loaded = _named_file(row)[1]
         if loaded is not None:
             return loaded
     stream = random_stream("theorem23", "x0", row["problem"], row["seed"])
@@ -214,6 +222,8 @@ def _judge(
         **laps,
         **clock.laps,
     }
+    if problem.names is not None:
+        result["largest_features"] = problem.leading(limit.x)
     for check in checks:
         name = check.name
         if name in ("arrival", "convergence") and check.bound > NOT_ARRIVED:
