@@ -158,7 +158,7 @@ def outcome(main: Callable[[list[str]], int], words: list[str], folder: Path) ->
 FILES = "good.npz", "bad.npz", ".", "none.npz", "/dev/null", "/dev/zero"
 
 
-@fuzzed(lines(STUDIES, FILES), quick=60, long=600, kinds=("refused", "usage", "configured"))
+@fuzzed(lines(STUDIES, FILES), quick=100, long=600, kinds=("refused", "usage", "configured"))
 def test_studies_are_configured_or_refused(words: list[str], folder: Path) -> str:
     with mock.patch("mirrorflow.sweep.runner.execute", stop):
         return outcome(cli.main, words, folder)
