@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 
 sweep: $(READY)
 	$(BIN)/python -m mirrorflow.sweep
+	@echo "To go on: source $(BIN)/activate; then python -m mirrorflow.sweep --help"
+	@echo "or, without activating: $(BIN)/python -m mirrorflow.sweep --help"
 
 test: $(READY) lint
 	$(BIN)/python -m pytest -m "not slow"

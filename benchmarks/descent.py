@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from mirrorflow import Factors, Regression, gaussian_recovery
 from mirrorflow.descent import descend
+from mirrorflow.execution import command
 from mirrorflow.stepwise import Stepwise
 
 STEP_SIZE, ALPHA = 1e-4, 1e-3
@@ -57,6 +58,7 @@ def summary(values: list[float]) -> str:
     return f"{np.median(values):6.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=5000, help="of the batched runs")

@@ -11,7 +11,9 @@ measured again unless the code changes or --fresh asks for it.
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -223,17 +225,20 @@ def benchmark(settings: Settings) -> pandas.DataFrame:
     return rows
 
 
-def main() -> None:
+def main() -> int:
     """The command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # `command` does it, but too late for --help
+        sys.stdout.reconfigure(errors="replace")
     settings = tyro.cli(Settings, description=__doc__)
     limit_threads(settings.threads)
-    from mirrorflow.checks import InputError
+    from mirrorflow.execution import command
 
-    try:
+    @command
+    def measured() -> None:
         benchmark(settings)
-    except InputError as error:
-        raise SystemExit(str(error)) from None
+
+    return measured()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

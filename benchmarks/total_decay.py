@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks import collapse
 from benchmarks.total_decay_runs import compute
 from mirrorflow.checks import InputError, number, whole
-from mirrorflow.execution import Failure, carry, crew
+from mirrorflow.execution import Failure, carry, command, crew
 from mirrorflow.results import Folder, Row, Run, code_digest, command_line
 
 METHODS = ("pilot", "spred")
@@ -51,6 +51,7 @@ def _compute(batch: Sequence[Run]) -> list[Row]:
     return [compute(run.spec) for run in batch]
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Compute what is missing, draw; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -62,12 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     parser.add_argument("--out", type=Path, default=Path("results/total-decay"))
     given = parser.parse_args(arguments)
-    try:
-        whole("--jobs", given.jobs, 1)
-        grid, folder = runs(given), Folder(given.out)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    grid, folder = runs(given), Folder(given.out)
     todo = [run for run in grid if folder.read(run) is None]
     with crew(given.jobs) as workers:
         work = carry(_compute, [[run] for run in todo], workers)

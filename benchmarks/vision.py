@@ -37,7 +37,8 @@ from benchmarks import vision_parts
 from benchmarks.vision_parts import Clock, Mode, Setting
 from gpu_bench import data, methods
 from gpu_bench.data.batches import check_device
-from mirrorflow.checks import InputError, whole
+from mirrorflow.checks import whole
+from mirrorflow.execution import command
 from mirrorflow.results import Row, atomic_write, command_line, environment
 
 PARTS = ("steps", "epochs", "updates")
@@ -154,6 +155,7 @@ def _spread(values: list[float], digits: int) -> str:
     return f"{middle} [{low}, {high}]"
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write; returns the exit code: 0 done, 2 bad input."""
     parser = argparse.ArgumentParser(
@@ -177,24 +179,20 @@ def main(arguments: list[str] | None = None) -> int:
     flag("--workers", type=int, default=0, help="DataLoader workers of the plain loop (0)")
     flag("--json", type=Path, default=Path("results/vision.json"), help="file to write")
     given = parser.parse_args(arguments)
-    try:
-        rows = measure(given)
-        device = torch.device(given.device)
-        cuda = device.type == "cuda"
-        written = {
-            "command": command_line("benchmarks.vision"),
-            "device": torch.cuda.get_device_name(device) if cuda else "CPU",
-            "threads": given.threads,
-            "environment": environment(),
-            "rows": rows,
-        }
-        text = table(rows)
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(given.json, json.dumps(written, indent=1).encode())
-        atomic_write(given.json.with_suffix(".md"), text.encode())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    rows = measure(given)
+    device = torch.device(given.device)
+    cuda = device.type == "cuda"
+    written = {
+        "command": command_line("benchmarks.vision"),
+        "device": torch.cuda.get_device_name(device) if cuda else "CPU",
+        "threads": given.threads,
+        "environment": environment(),
+        "rows": rows,
+    }
+    text = table(rows)
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(given.json, json.dumps(written, indent=1).encode())
+    atomic_write(given.json.with_suffix(".md"), text.encode())
     print(text)
     return 0
 

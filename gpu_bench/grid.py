@@ -6,35 +6,24 @@ import contextlib
 import dataclasses
 import functools
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Any
 
 from mirrorflow import execution
 from mirrorflow.checks import Array, InputError
+from mirrorflow.execution.progress import Board
 from mirrorflow.results import Folder, Row, Run
 
 if TYPE_CHECKING:
     from gpu_bench.experiment import Place
     from gpu_bench.ranks import Ranks
 
-__all__ = ["Failure", "Job", "Readings", "execute"]
-
-
-class Failure(NamedTuple):
-    """A run that failed; `refused` where the message is a sentence for the user."""
-
-    run: Run
-    message: str
-    refused: bool
+__all__ = ["Job", "Readings", "execute"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +104,7 @@ def execute(
     processes: int,
     force: bool,
     scheduler: str | None = None,
-) -> list[Failure]:
+) -> list[tuple[Run, execution.Failure]]:
     """Compute every run that is not on disk yet; return those that failed.
 
     A run that was broken off goes on from its last checkpoint. Ctrl-C leaves what is finished on
@@ -124,10 +113,10 @@ def execute(
     """
     todo = [run for run in runs if force or folder.read(run) is None]
     job.ranks.agree(" ".join([str(force), *(run.key for run in todo)]))
-    failures: list[Failure] = []
+    failures: list[tuple[Run, execution.Failure]] = []
     processes = max(min(processes, len(todo)), 1)
     with (
-        _Board(len(runs), len(runs) - len(todo), job.ranks.first) as board,
+        Board(len(runs), len(runs) - len(todo), job.ranks.first) as board,
         _Workers(job, processes, scheduler, board) as workers,
     ):
         if force and job.ranks.first:  # at once: who breaks this off goes on without it
@@ -138,7 +127,7 @@ def execute(
         for run, outcome in workers.outcomes(todo):
             board.finish(run.key)
             if isinstance(outcome, execution.Failure):
-                failures.append(Failure(run, outcome.message, outcome.refused))
+                failures.append((run, outcome))
                 if job.ranks.first and not outcome.refused:
                     folder.fail(run, outcome.message, outcome.attempts)
             elif job.ranks.first:
@@ -159,9 +148,9 @@ Result = tuple[Row, dict[str, Array]]
 class _Workers(contextlib.ExitStack):
     """Who computes: this process, each rank, or a crew that has answered once this is entered."""
 
-    def __init__(self, job: Job, processes: int, scheduler: str | None, board: _Board) -> None:
+    def __init__(self, job: Job, processes: int, scheduler: str | None, board: Board) -> None:
         super().__init__()
-        self._job, self._board = job, board
+        self._job, self._show = job, functools.partial(_show, board)
         self._processes, self._scheduler = processes, scheduler
         self._crew: execution.Crew | None = None
 
@@ -169,9 +158,9 @@ class _Workers(contextlib.ExitStack):
         super().__enter__()
         if self._job.ranks.size > 1:  # nothing can be repeated by one rank alone
             return self
-        self._compute = functools.partial(_compute_here, self._job, self._board.show)
+        self._compute = functools.partial(_compute_here, self._job, self._show)
         if self._processes > 1 or self._scheduler is not None:
-            post = self.enter_context(_Post(self._board.show))
+            post = self.enter_context(_Post(self._show))
             self._compute = functools.partial(_compute_and_post, self._job, post.address)
         self._crew = self.enter_context(execution.crew(self._processes, self._scheduler))
         return self
@@ -185,7 +174,7 @@ class _Workers(contextlib.ExitStack):
             return
         for run in runs:
             try:
-                yield run, _compute(self._job, self._board.show, run)
+                yield run, _compute(self._job, self._show, run)
             except InputError as error:
                 yield run, execution.Failure(str(error), 1, True)
 
@@ -300,48 +289,12 @@ def _scalars(folder: Path | None, run: Run) -> Iterator[Callable[[dict[str, Any]
         yield write
 
 
-class _Board:
-    """Live progress on stderr: all runs, and one line for each that is being computed."""
-
-    def __init__(self, total: int, done: int, visible: bool) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[words]}"),
-            console=Console(file=sys.stderr),
-            disable=not visible,
-        )
-        self._all = self._progress.add_task("runs", total=total, completed=done, words="")
-        self._tasks: dict[str, TaskID] = {}
-        self._closed: set[str] = set()
-
-    def __enter__(self) -> _Board:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, event: Event) -> None:
-        """Show the epoch of a run."""
-        key, title, epochs, epoch = event
-        if key in self._closed:  # its last words came after its result
-            return
-        if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(title, total=epochs, words="")
-        words = (
-            f"loss {epoch['loss']:.3f}  accuracy {epoch['accuracy']:.3f}"
-            f" → {epoch['test_accuracy']:.3f}  α {epoch['alpha']:.2e}  A {epoch['total']:.2f}"
-            f"  ‖x‖₁ {epoch['norm']:.0f}  {epoch['images_per_second']:,.0f} images/s"
-        )
-        self._progress.update(self._tasks[key], completed=epoch["number"], words=words)
-
-    def finish(self, key: str) -> None:
-        """Take a run off the board."""
-        self._closed.add(key)
-        task = self._tasks.pop(key, None)
-        if task is not None:
-            self._progress.remove_task(task)
-        self._progress.advance(self._all)
+def _show(board: Board, event: Event) -> None:
+    """Show the epoch of a run."""
+    key, title, epochs, epoch = event
+    words = (
+        f"loss {epoch['loss']:.3f}  accuracy {epoch['accuracy']:.3f}"
+        f" → {epoch['test_accuracy']:.3f}  α {epoch['alpha']:.2e}  A {epoch['total']:.2f}"
+        f"  ‖x‖₁ {epoch['norm']:.0f}  {epoch['images_per_second']:,.0f} images/s"
+    )
+    board.show(key, title, epoch["number"], epochs, words)

@@ -7,19 +7,27 @@ import dataclasses
 import io
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.checks import InputError, refused_file
+from mirrorflow.execution.commands import (
+    chosen,
+    command,
+    configured,
+    failed,
+    narrowed,
+    plain,
+    typed,
+)
 from mirrorflow.extras import TABLES, require
 
 if TYPE_CHECKING:
     from gpu_bench.experiment import Place
-    from gpu_bench.grid import Failure, Readings
-    from gpu_bench.ranks import Ranks
+    from gpu_bench.grid import Readings
     from gpu_bench.settings import Setting
+    from mirrorflow.results import Run
 
+PROGRAM = "python -m gpu_bench.run"
 PROTOCOLS = {
     "one-shot": "train, cut the smallest weights, read the accuracy (the default)",
     "iterative": "train, cut a fifth of the weights, train again, … (IMP, WR, LRR)",
@@ -30,46 +38,20 @@ PROTOCOLS = {
 WIDTH = 120  # characters of the table that the manifest keeps
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
-    """Run a grid; returns the exit code: 0 done, 1 runs failed, 2 bad input, 130 or 143 stopped."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    name = words.pop(0) if words and not words[0].startswith("-") else "one-shot"
-    try:
-        require("python -m gpu_bench.run", "torch", *TABLES)
-        if name == "report":
-            from gpu_bench.report import command
+    """Run a grid, or compare; returns the exit code of `mirrorflow.execution.commands`."""
+    listed = {**PROTOCOLS, "report": "compare the result folders of several protocols"}
+    name, words = chosen(arguments, "PROTOCOL", list(listed), "one-shot")
+    require(PROGRAM, "torch", *TABLES)
+    if name == "report":
+        from gpu_bench.report.command import main as report
 
-            return command.main(words)
-        if name not in PROTOCOLS:
-            listed = ", ".join([*PROTOCOLS, "report"])
-            raise InputError(f"PROTOCOL must be one of {listed}, but it is {name!r}.")
-        return run(configure(name, words))
-    except InputError as error:
-        if os.environ.get("RANK", "0") == "0":  # once, not once for each rank
-            print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.filename is None:  # not a file's fault
-            raise
-        print(f"error: {refused_file(error)}", file=sys.stderr)
-        return 2
-
-
-def configure(name: str, words: list[str]) -> Setting:
-    """Read the flags; `--help` and unknown flags exit here."""
-    import tyro
+        return report(words)
 
     from gpu_bench.settings import SETTINGS
 
-    setting = SETTINGS[name]
-    explained = {**PROTOCOLS, "report": "compare the result folders of several protocols"}
-    listed = "\n".join(f"  {protocol}: {text}" for protocol, text in explained.items())
-    return tyro.cli(
-        setting,
-        args=words,
-        prog=f"python -m gpu_bench.run {name}",
-        description=f"{setting.__doc__}\n\nProtocols:\n{listed}",
-    )
+    return run(configured(SETTINGS[name], words, f"{PROGRAM} {name}", listed))
 
 
 def run(setting: Setting) -> int:
@@ -84,7 +66,7 @@ def run(setting: Setting) -> int:
     from gpu_bench.grid import Job, Readings, execute
     from gpu_bench.ranks import Ranks
     from gpu_bench.report.units import UNITS
-    from mirrorflow.execution import Stopped, stoppable
+    from mirrorflow.execution import stoppable
     from mirrorflow.results import command_line, split
 
     ranks = Ranks.join(runs[0].spec["device"])
@@ -100,27 +82,26 @@ def run(setting: Setting) -> int:
     protocol = setting.module()
     folder = Readings(setting.folder, protocol.COLUMNS)
     folder.units = UNITS
-    command = command_line("gpu_bench.run")
+    line = command_line("gpu_bench.run")
     job = Job(protocol.compute, where, ranks)
     farewell = (
         f"\nInterrupted; finished runs and the epochs of the others are kept. To go on: "
-        f"{command.replace(' --force', '')}"
+        f"{line.replace(' --force', '')}"
     )
+
+    def repeat(run: Run) -> str:
+        narrow = dataclasses.replace(narrowed(setting, run.spec), out=setting.folder / "repeat")
+        return typed(f"{PROGRAM} {setting.protocol}", narrow)
+
     lock = folder.lock() if ranks.first else contextlib.nullcontext()
-    try:
-        with stoppable(farewell), lock:
-            failures = execute(
-                job, runs, folder, setting.processes(), setting.force, setting.scheduler
-            )
-            if ranks.first:
-                frame, _ = split(folder.consolidate(runs, command, _plain(setting)))
-                if len(frame):
-                    _show(setting, folder, frame)
-    except KeyboardInterrupt as stop:
-        print(farewell, file=sys.stderr)
-        return stop.code if isinstance(stop, Stopped) else 130
+    with stoppable(farewell), lock:
+        failures = execute(job, runs, folder, setting.processes(), setting.force, setting.scheduler)
+        if ranks.first:
+            frame, _ = split(folder.consolidate(runs, line, plain(setting)))
+            if len(frame):
+                _show(setting, folder, frame)
     ranks.leave()
-    return _ended(failures, len(runs), ranks)
+    return failed(failures, len(runs), repeat) if ranks.first else int(bool(failures))
 
 
 def place(setting: Setting) -> Place:
@@ -161,29 +142,6 @@ def _show(setting: Setting, folder: Readings, frame: Any) -> None:
     names += [file.name for file in [*setting.conclude(frame), *drawn]]
     places = f"{frame['key'].nunique()} runs in {out}/: {', '.join(names)}"
     console.print(f"\n{places}", highlight=False, soft_wrap=True)
-
-
-def _ended(failures: Sequence[Failure], total: int, ranks: Ranks) -> int:
-    """Say what went wrong; returns the exit code."""
-    if failures and ranks.first:
-        for failure in failures[:3]:
-            if not failure.refused:
-                words = f"error: a run failed: {failure.run.spec}\n{failure.message}"
-                print(words, file=sys.stderr)
-    refused = [failure.message for failure in failures if failure.refused]
-    if refused:
-        raise InputError(refused[0])
-    if failures:
-        if ranks.first:
-            print(f"error: {len(failures)} of {total} runs failed.", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _plain(setting: Setting) -> dict[str, Any]:
-    values = dataclasses.asdict(setting)
-    kept = (bool, int, float, list, tuple, type(None))
-    return {k: v if isinstance(v, kept) else str(v) for k, v in values.items()}
 
 
 if __name__ == "__main__":

@@ -18,9 +18,12 @@ from pathlib import Path
 import jupytext
 from nbclient import NotebookClient
 
+from mirrorflow.execution import command
+
 HERE = Path(__file__).parent
 
 
+@command
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; compare the sources")

@@ -207,7 +207,7 @@ def assert_same_rows(ours, theirs):
 
 def test_processes_change_no_number(finished, frame, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(grid._Board, "show", lambda board, event: seen.append(event))
+    monkeypatch.setattr(grid, "_show", lambda board, event: seen.append(event))
     flags = ["--methods", "dense", "pilot", "--seeds", "1", "--total", "1.5"]
     assert main(tmp_path, *flags, "--jobs", "2") == 0
     # live progress comes from there too, each run's epochs in order
@@ -385,7 +385,7 @@ def test_runs_are_told_apart_by_what_changes_their_numbers():
 
 def test_progress_of_a_run_reaches_the_board(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(grid._Board, "show", lambda board, event: seen.append(event))
+    monkeypatch.setattr(grid, "_show", lambda board, event: seen.append(event))
     assert main(tmp_path, "--methods", "spred", "--seeds", "1") == 0
     assert [event[3]["number"] for event in seen] == [1, 2]
     assert seen[0][1] == "spred seed 0"

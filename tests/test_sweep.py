@@ -57,7 +57,7 @@ def test_every_verdict_is_confirmed(finished):
     table = STUDY.verdicts(frame)
     assert {row[0] for row in table} == set(theorem23.CLAIMS.values())
     assert [row for row in table if row[4] != "confirmed"] == []
-    assert all(trials > 0 and value <= bound for _, trials, value, bound, _ in table)
+    assert all(row.trials > 0 and row.value <= row.bound for row in table)
 
 
 def test_rows_are_what_the_library_computes(finished):

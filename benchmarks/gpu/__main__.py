@@ -7,30 +7,24 @@ import sys
 from pathlib import Path
 
 from mirrorflow.checks import InputError, whole
-from mirrorflow.execution import Stopped, stoppable
+from mirrorflow.execution import command, stoppable
 from mirrorflow.extras import TABLES, require
 
 COUNTS = (1, 2, 4, 8)  # runs at once
 FAREWELL = "\nInterrupted; finished stages and runs are kept."
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Measure and run the grid, or report.
 
     Returns the exit code: 0 done, 1 stages failed, 2 bad input, 130 or 143 stopped.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if words[:1] == ["report"]:
-            return report(words[1:])
-        with stoppable(FAREWELL):
-            return measure(words)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(FAREWELL, file=sys.stderr)
-        return stop.code if isinstance(stop, Stopped) else 130
+    if words[:1] == ["report"]:
+        return report(words[1:])
+    with stoppable(FAREWELL):
+        return measure(words)
 
 
 def measure(words: list[str]) -> int:

@@ -126,7 +126,7 @@ def _waves(
             failures += streams.execute(job, some, folder, sharing.runs)
         else:
             failed = execute(job, some, folder, processes=sharing.runs, force=False)
-            failures += [failure.message for failure in failed]
+            failures += [failure.message for _, failure in failed]
         spent = max(time.perf_counter() - begun - START, 0.0)
         pace = spent / (expected * math.ceil(len(some) / sharing.runs)) or pace
         waves = len(todo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -23,11 +24,13 @@ class Stopped(KeyboardInterrupt):
     ----------
     code : int
         Exit code: 130 after Ctrl-C, 143 after SIGTERM.
+    farewell : str
+        What to say on stderr.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, farewell: str) -> None:
         super().__init__(f"signal {number}")
-        self.code = 128 + number
+        self.code, self.farewell = 128 + number, farewell
 
 
 @contextlib.contextmanager
@@ -47,12 +50,15 @@ def stoppable(farewell: str) -> Iterator[None]:
     left = threading.Event()
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    before = {n: signal.signal(n, _raise) for n in (signal.SIGINT, signal.SIGTERM)}
+    stop = functools.partial(_raise, farewell)
+    before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=_watch, args=(ours, left, farewell), daemon=True)
     thread.start()
     try:
         yield
+    except KeyboardInterrupt as error:
+        raise error if isinstance(error, Stopped) else Stopped(signal.SIGINT, farewell) from None
     finally:
         left.set()
         signal.set_wakeup_fd(wakeup)
@@ -63,9 +69,9 @@ def stoppable(farewell: str) -> Iterator[None]:
         ours.close()
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
+def _raise(farewell: str, number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # the second Ctrl-C of an impatient hand
-    raise Stopped(number)
+    raise Stopped(number, farewell)
 
 
 def _watch(woken: socket.socket, left: threading.Event, farewell: str) -> None:

@@ -20,6 +20,7 @@ from mirrorflow.checks import Array, InputError
 from mirrorflow.results import shard
 from mirrorflow.results.atomic import atomic_write, write_together
 from mirrorflow.results.environment import environment
+from mirrorflow.results.load import read_manifest
 from mirrorflow.results.run import Row, Run
 from mirrorflow.results.table import as_frame, as_table
 
@@ -129,6 +130,9 @@ class Folder:
     ) -> pandas.DataFrame:
         """Write rows.parquet, paths.npz and manifest.json from what is on disk of `runs`.
 
+        Figures of the command before are removed: they show other rows. A file that is no longer
+        what the manifest says of it stays.
+
         A run that failed and has not finished since gives a row of its own: its configuration,
         `status` "failed", `message` and `attempts`; see `split`.
         """
@@ -157,6 +161,7 @@ class Folder:
             "sha256": {name: _sha256(content) for name, content in files.items()},
         }
         files["manifest.json"] = _json(self._manifest)
+        self._remove_figures()
         # renamed together: who reads in between sees one command's rows with its manifest
         write_together({self.path / name: content for name, content in files.items()})
         return as_frame(table)
@@ -177,6 +182,18 @@ class Folder:
         drawn = {figure.name: _sha256(figure.read_bytes()) for figure in figures}
         self._manifest |= {**conclusions, "figures": drawn}
         atomic_write(self.path / "manifest.json", _json(self._manifest))
+
+    def _remove_figures(self) -> None:
+        try:
+            figures = read_manifest(self.path).get("figures")
+        except InputError:
+            return
+        for name, digest in figures.items() if isinstance(figures, dict) else ():
+            path = self.path / name
+            with contextlib.suppress(OSError, ValueError):  # a name may be anything
+                plain = path.name == name and path.is_file() and not path.is_symlink()
+                if plain and not name.startswith(".") and _sha256(path.read_bytes()) == digest:
+                    path.unlink()
 
     def _finished(self, run: Run) -> Path:
         return self.shards / f"{run.key}.run"

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.checks import InputError, refused_file
+from mirrorflow.execution.commands import chosen, command, configured, failed, plain, typed
 from mirrorflow.extras import EXTRAS, require
 
 if TYPE_CHECKING:
     import pandas
 
-    from mirrorflow.results import Folder
+    from mirrorflow.results import Folder, Run
     from mirrorflow.sweep.study import Study, Summary, Verdict
 
+PROGRAM = "python -m mirrorflow.sweep"
 STUDIES = {
     "theorem23": "Theorem 2.3 on real and synthetic regressions (the default)",
     "initialization": "PILoT's against the balanced initialisation (Figure 1a)",
@@ -29,40 +29,25 @@ STUDIES = {
 REPORT = "report", "an HTML page of a result folder"
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
-    """Run a study; returns the exit code: 0 done, 1 runs failed, 2 bad input, 128 + signal."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    name = words.pop(0) if words and not words[0].startswith("-") else "theorem23"
-    warnings.showwarning = _say_warning
-    try:
-        require("python -m mirrorflow.sweep", *EXTRAS["study"])
-        if name == "claims":
-            require("the study claims", "torch")
-        if name == REPORT[0]:
-            from mirrorflow.report import command
+    """Run a study, or make a page; returns the exit code of `mirrorflow.execution.commands`."""
+    name, words = chosen(arguments, "STUDY", [*STUDIES, REPORT[0]], "theorem23")
+    require(PROGRAM, *EXTRAS["study"])
+    if name == "claims":
+        require("the study claims", "torch")
+    if name == REPORT[0]:
+        from mirrorflow.report.command import main as report
 
-            return command.main(words)
-        if name not in STUDIES:
-            listed = ", ".join([*STUDIES, REPORT[0]])
-            raise InputError(f"STUDY must be one of {listed}, but it is {name!r}.")
-        return run(configure(name, words))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.filename is None:  # not a file's fault
-            raise
-        print(f"error: {refused_file(error)}", file=sys.stderr)
-        return 2
+        return report(words)
+    return run(name, configure(name, words))
 
 
 def configure(name: str, words: list[str]) -> Study:
     """The study's configuration from its flags; `--help` and unknown flags exit here."""
-    import tyro
-
     from mirrorflow.sweep import claims, descents, theorem23
 
-    kinds: dict[str, Any] = {
+    kinds: dict[str, type[Study]] = {
         "theorem23": theorem23.Theorem23,
         "initialization": descents.Initialization,
         "regularization": descents.Regularization,
@@ -70,48 +55,58 @@ def configure(name: str, words: list[str]) -> Study:
         "sgd": descents.Sgd,
         "claims": claims.Claims,
     }
-    kind = kinds[name]
-    listed = "\n".join(f"  {study}: {text}" for study, text in [*STUDIES.items(), REPORT])
-    return tyro.cli(
-        kind,
-        args=words,
-        prog=f"python -m mirrorflow.sweep {name}",
-        description=f"{kind.__doc__}\n\nStudies:\n{listed}",
-    )
+    return configured(kinds[name], words, f"{PROGRAM} {name}", {**STUDIES, **dict([REPORT])})
 
 
-def run(study: Study) -> int:
+def run(name: str, study: Study) -> int:
     """Compute what is missing, write the results, print the verdicts, draw the figures."""
-    runs = list({run.key: run for run in study.runs()}.values())  # a value given twice is one
+    runs = {run.key: run for run in study.runs()}  # a value given twice is one
 
-    from mirrorflow.execution import Stopped, stoppable
+    from mirrorflow.execution import stoppable
     from mirrorflow.results import Folder, command_line, split
     from mirrorflow.sweep.runner import execute
 
     folder = Folder(study.out)
     folder.units = study.units
-    command = command_line("mirrorflow.sweep")
-    going_on = command.replace(" --force", "")
+    line = command_line("mirrorflow.sweep")
+    going_on = line.replace(" --force", "")
     farewell = f"\nInterrupted; finished runs are kept. To go on: {going_on}"
-    try:
-        with stoppable(farewell), folder.lock():
-            failures = execute(study, runs, folder, study.jobs or os.cpu_count() or 1)
-            frame, _ = split(folder.consolidate(runs, command, _plain(study)))
-            if len(frame):
-                _conclude(study, folder, frame)
-    except KeyboardInterrupt as stop:
-        print(farewell, file=sys.stderr)
-        return stop.code if isinstance(stop, Stopped) else 130
-    for failed, failure in failures[:3]:
-        print(f"error: a run failed: {failed.spec}\n{failure.message}", file=sys.stderr)
-    if failures:
-        print(f"error: {len(failures)} of {len(runs)} runs failed.", file=sys.stderr)
-        return 1
-    return 0
+    verdicts: list[Verdict] = []
+    with stoppable(farewell), folder.lock():
+        todo = list(runs.values())
+        failures = execute(study, todo, folder, study.jobs or os.cpu_count() or 1)
+        frame, _ = split(folder.consolidate(todo, line, plain(study)))
+        if len(frame):
+            verdicts = _conclude(study, folder, frame)
+    refuted = [verdict for verdict in verdicts if verdict.refuted]
+    for verdict in refuted:
+        numbers = f"value {verdict.value:.1e}, bound {verdict.bound:.1e}"
+        print(f"{verdict.verdict}: {verdict.claim} ({numbers})", file=sys.stderr)
+        for key in _against(study, frame, verdict)[:1]:
+            again = _repeat(name, study, runs[key], verdict.claim)
+            print(f"To repeat one: {again}", file=sys.stderr)
+    code = failed(failures, len(runs), lambda run: _repeat(name, study, run))
+    return code or 3 * bool(refuted)
 
 
-def _conclude(study: Study, folder: Folder, frame: pandas.DataFrame) -> None:
-    """Print verdicts, draw figures, and keep both for the report."""
+def _against(study: Study, frame: pandas.DataFrame, verdict: Verdict) -> list[str]:
+    """The keys of the runs that refute a claim, or that a formula as printed holds in."""
+    column = study.column(verdict.claim)
+    if column not in frame:
+        return []
+    # without value or bound a trial can't be judged
+    judged = frame[frame[column].notna() & frame[f"{column}_bound"].notna()]
+    holds = judged[f"{column}_holds"].astype(bool)
+    return judged["key"][holds.eq(verdict.verdict.startswith("not "))].tolist()
+
+
+def _repeat(name: str, study: Study, run: Run, claim: str | None = None) -> str:
+    narrow = dataclasses.replace(study.narrowed(run, claim), out=study.out / "repeat")
+    return typed(f"{PROGRAM} {name}", narrow)
+
+
+def _conclude(study: Study, folder: Folder, frame: pandas.DataFrame) -> list[Verdict]:
+    """Print verdicts, draw figures, and keep both for the report; returns the verdicts."""
     from rich.console import Console
 
     from mirrorflow.results import load_paths
@@ -128,6 +123,7 @@ def _conclude(study: Study, folder: Folder, frame: pandas.DataFrame) -> None:
     names = ["rows.parquet", "paths.npz", "manifest.json", *(file.name for file in drawn)]
     places = f"{len(frame)} runs in {study.out}/: {', '.join(names)}"
     console.print(f"\n{places}", highlight=False, soft_wrap=True)
+    return verdicts
 
 
 def _said(
@@ -153,15 +149,6 @@ def _said(
         "summary": None if summary is None else summary._asdict(),
         **study.facts(),
     }
-
-
-def _plain(study: Study) -> dict[str, Any]:
-    values, kept = dataclasses.asdict(study), (int, float, list, tuple, type(None))
-    return {k: v if isinstance(v, kept) else str(v) for k, v in values.items()}
-
-
-def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

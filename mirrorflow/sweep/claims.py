@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +104,13 @@ class Claims(Study):
         return [list(runs[i : i + BATCH]) for i in range(0, len(runs), BATCH)]
 
     compute = staticmethod(claim_trials.compute)
+
+    def narrowed(self, run: Run, claim: str | None = None) -> Self:
+        only = self.only if claim is None else (self.column(claim),)
+        return dataclasses.replace(super().narrowed(run), only=only, page=None)
+
+    def column(self, claim: str) -> str:
+        return next(some.key for some in CLAIMS if some.statement == claim)
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         """As on the page, but for the words: a terminal has less room."""

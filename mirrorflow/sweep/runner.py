@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Sequence
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from mirrorflow.checks import Array, InputError
 from mirrorflow.execution import Failure, carry, crew
+from mirrorflow.execution.progress import Board
 from mirrorflow.results import Folder, Row, Run
 from mirrorflow.sweep.study import Study
 from mirrorflow.threads import controller
@@ -35,23 +25,16 @@ def execute(
     """
     todo = [run for run in runs if study.force or folder.read(run) is None]
     failures: list[tuple[Run, Failure]] = []
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-    )
     pieces = study.batches(todo)
     if study.scheduler is None:  # no more processes than there is work
         jobs = max(min(jobs, len(pieces)), 1)
-    with bar, crew(jobs, study.scheduler) as workers:
+    with (
+        Board(len(runs), len(runs) - len(todo)) as board,
+        crew(jobs, study.scheduler) as workers,
+    ):
         if study.force:  # all at once, so that who breaks it off goes on without the flag
             for run in runs:
                 folder.forget(run)
-        task = bar.add_task("runs", total=len(runs), completed=len(runs) - len(todo))
         for batch, outcome in carry(functools.partial(_compute, type(study)), pieces, workers):
             if isinstance(outcome, Failure):
                 for run in batch:
@@ -60,7 +43,7 @@ def execute(
             else:
                 for run, (row, arrays) in zip(batch, outcome, strict=True):
                     folder.write(run, row, arrays)
-            bar.advance(task, len(batch))
+            board.finish(batch[0].key, len(batch))
     return failures
 
 

@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
 import tyro
 
 from mirrorflow.checks import Array, InputError, whole
+from mirrorflow.execution.commands import narrowed
 from mirrorflow.results import Row, Run, code_digest
 
 if TYPE_CHECKING:
@@ -27,6 +28,15 @@ class Verdict(NamedTuple):
     value: float
     bound: float
     verdict: str
+
+    @property
+    def refuted(self) -> bool:
+        """Whether a trial contradicts the theory.
+
+        A formula that is refuted as printed, an experiment of the paper that is not reproduced
+        and a claim that can't be judged contradict nothing.
+        """
+        return "refuted in " in self.verdict
 
 
 class Summary(NamedTuple):
@@ -110,6 +120,14 @@ class Study(ABC):
             value = getattr(self, flag)
             if value is not None and value is not False:
                 raise InputError(f"--{flag.replace('_', '-')} belongs to {owner}, but {but}.")
+
+    def narrowed(self, run: Run, claim: str | None = None) -> Self:
+        """The study of this run alone, or of as few runs as flags can say, for one claim."""
+        return narrowed(self, run.spec)
+
+    def column(self, claim: str) -> str:
+        """The column of the rows that has a claim's values; "" where none has."""
+        return ""
 
     @classmethod
     def digest(cls) -> str:

@@ -247,6 +247,9 @@ class Theorem23(Study):
 
     compute = staticmethod(trials.compute)
 
+    def column(self, claim: str) -> str:
+        return next(name for name, text in CLAIMS.items() if text == claim)
+
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         """The worst trial of each claim is the one with the largest value/bound."""
         table = []
