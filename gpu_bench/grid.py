@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirrorflow import execution
 from mirrorflow.checks import Array, InputError
-from mirrorflow.execution.progress import Board
+from mirrorflow.execution.progress import Board, note
 from mirrorflow.results import Folder, Row, Run
 
 if TYPE_CHECKING:
@@ -115,16 +111,19 @@ def execute(
     job.ranks.agree(" ".join([str(force), *(run.key for run in todo)]))
     failures: list[tuple[Run, execution.Failure]] = []
     processes = max(min(processes, len(todo)), 1)
+    first, together = job.ranks.first, job.ranks.size > 1
+    # under torchrun nothing can be repeated by one rank alone
+    workers = contextlib.nullcontext() if together else execution.crew(processes, scheduler)
     with (
-        Board(len(runs), len(runs) - len(todo), job.ranks.first) as board,
-        _Workers(job, processes, scheduler, board) as workers,
+        Board(len(runs), len(runs) - len(todo), _notes(job), first) as board,
+        workers as crew,
     ):
         if force and job.ranks.first:  # at once: who breaks this off goes on without it
             for run in runs:
                 folder.forget(run)
                 _checkpoints(job, run).clear()
         job.ranks.barrier()
-        for run, outcome in workers.outcomes(todo):
+        for run, outcome in _outcomes(job, todo, crew):
             board.finish(run.key)
             if isinstance(outcome, execution.Failure):
                 failures.append((run, outcome))
@@ -145,96 +144,28 @@ def _checkpoints(job: Job, run: Run) -> Any:
 Result = tuple[Row, dict[str, Array]]
 
 
-class _Workers(contextlib.ExitStack):
-    """Who computes: this process, each rank, or a crew that has answered once this is entered."""
-
-    def __init__(self, job: Job, processes: int, scheduler: str | None, board: Board) -> None:
-        super().__init__()
-        self._job, self._show = job, functools.partial(_show, board)
-        self._processes, self._scheduler = processes, scheduler
-        self._crew: execution.Crew | None = None
-
-    def __enter__(self) -> _Workers:
-        super().__enter__()
-        if self._job.ranks.size > 1:  # nothing can be repeated by one rank alone
-            return self
-        self._compute = functools.partial(_compute_here, self._job, self._show)
-        if self._processes > 1 or self._scheduler is not None:
-            post = self.enter_context(_Post(self._show))
-            self._compute = functools.partial(_compute_and_post, self._job, post.address)
-        self._crew = self.enter_context(execution.crew(self._processes, self._scheduler))
-        return self
-
-    def outcomes(self, runs: Sequence[Run]) -> Iterator[tuple[Run, Result | execution.Failure]]:
-        """Each run as it ends, with its result or why there is none."""
-        if self._crew is not None:
-            pieces = [[run] for run in runs]
-            for (run,), outcome in execution.carry(self._compute, pieces, self._crew):
-                yield run, outcome if isinstance(outcome, execution.Failure) else outcome[0]
-            return
-        for run in runs:
-            try:
-                yield run, _compute(self._job, self._show, run)
-            except InputError as error:
-                yield run, execution.Failure(str(error), 1, True)
+def _outcomes(
+    job: Job, runs: Sequence[Run], crew: execution.Crew | None
+) -> Iterator[tuple[Run, Result | execution.Failure]]:
+    """Each run as it ends, with its result or why there is none."""
+    if crew is not None:
+        pieces = [[run] for run in runs]
+        for (run,), outcome in execution.carry(functools.partial(_compute, job), pieces, crew):
+            yield run, outcome if isinstance(outcome, execution.Failure) else outcome[0]
+        return
+    for run in runs:
+        try:
+            yield run, _compute(job, [run])[0]
+        except InputError as error:
+            yield run, execution.Failure(str(error), 1, True)
 
 
-Event = tuple[str, str, int, dict[str, Any]]  # key, title, epochs, the epoch's record
-Address = tuple[Any, bytes]  # where to connect, and the key that lets one in
+def _notes(job: Job) -> Path:
+    return job.place.out / "progress"
 
 
-class _Post:
-    """Brings events from the processes that compute to this one, over a local socket."""
-
-    def __init__(self, show: Callable[[Event], None]) -> None:
-        self._show, self._closed = show, False
-        key = os.urandom(32)
-        self._listener = Listener(authkey=key)
-        self.address: Address = self._listener.address, key
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> _Post:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed = True
-        with contextlib.suppress(OSError, AuthenticationError):
-            Client(self.address[0], authkey=self.address[1]).close()  # wakes `accept`
-        self._thread.join(timeout=5.0)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while not self._closed:
-            with contextlib.suppress(OSError, EOFError, AuthenticationError):
-                connection = self._listener.accept()
-                threading.Thread(target=self._read, args=(connection,), daemon=True).start()
-
-    def _read(self, connection: Any) -> None:
-        with contextlib.suppress(OSError, EOFError), connection:
-            while True:
-                self._show(connection.recv())
-
-
-def _compute_and_post(job: Job, address: Address, runs: Sequence[Run]) -> list[Result]:
-    try:
-        connection = Client(address[0], authkey=address[1])
-    except (OSError, EOFError, AuthenticationError):  # nobody listens: compute all the same
-        return _compute_here(job, lambda _: None, runs)
-    with connection:
-
-        def send(event: Event) -> None:
-            with contextlib.suppress(OSError):
-                connection.send(event)
-
-        return _compute_here(job, send, runs)
-
-
-def _compute_here(job: Job, send: Callable[[Event], None], runs: Sequence[Run]) -> list[Result]:
-    return [_compute(job, send, run) for run in runs]
-
-
-def _compute(job: Job, send: Callable[[Event], None], run: Run) -> Result:
+def _compute(job: Job, runs: Sequence[Run]) -> list[Result]:
+    (run,) = runs
     epochs = run.spec["epochs"] * run.spec.get("cycles", 1)
     boards = job.place.tensorboard if job.ranks.first else None
     with warnings.catch_warnings(), _scalars(boards, run) as write:
@@ -242,11 +173,13 @@ def _compute(job: Job, send: Callable[[Event], None], run: Run) -> Result:
 
         def tell(epoch: Any) -> None:
             record = dataclasses.asdict(epoch)
-            send((run.key, _title(run.spec), epochs, record))
+            if job.ranks.first:
+                number, title = record["number"], _title(run.spec)
+                note(_notes(job), run.key, title, number, epochs, _words(record))
             write(record)
 
         try:
-            return job.compute(run, job.place, job.ranks, tell)
+            return [job.compute(run, job.place, job.ranks, tell)]
         except Exception as error:
             if type(error).__name__ == "OutOfMemoryError":
                 raise InputError(_too_large(run.spec)) from None
@@ -289,12 +222,9 @@ def _scalars(folder: Path | None, run: Run) -> Iterator[Callable[[dict[str, Any]
         yield write
 
 
-def _show(board: Board, event: Event) -> None:
-    """Show the epoch of a run."""
-    key, title, epochs, epoch = event
-    words = (
+def _words(epoch: Mapping[str, Any]) -> str:
+    return (
         f"loss {epoch['loss']:.3f}  accuracy {epoch['accuracy']:.3f}"
         f" → {epoch['test_accuracy']:.3f}  α {epoch['alpha']:.2e}  A {epoch['total']:.2f}"
         f"  ‖x‖₁ {epoch['norm']:.0f}  {epoch['images_per_second']:,.0f} images/s"
     )
-    board.show(key, title, epoch["number"], epochs, words)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from rich.progress import Progress
 
 from gpu_bench import cycles, data, grid, masks, methods, models, report, run
 from gpu_bench.protocols import one_shot
@@ -207,12 +208,18 @@ def assert_same_rows(ours, theirs):
 
 def test_processes_change_no_number(finished, frame, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(grid, "_show", lambda board, event: seen.append(event))
+    add_task = Progress.add_task
+
+    def added(*words, **more):
+        seen.append(words[1])
+        return add_task(*words, **more)
+
+    monkeypatch.setattr(Progress, "add_task", added)
     flags = ["--methods", "dense", "pilot", "--seeds", "1", "--total", "1.5"]
     assert main(tmp_path, *flags, "--jobs", "2") == 0
-    # live progress comes from there too, each run's epochs in order
-    for title in ("dense seed 0", "pilot seed 0"):
-        assert [event[3]["number"] for event in seen if event[1] == title] == [1, 2]
+    # live progress comes from there too, and leaves nothing behind
+    assert sorted(seen) == ["dense seed 0", "pilot seed 0", "runs"]
+    assert not (tmp_path / "progress").exists()
     there = results.load(tmp_path)
     here = frame[frame["method"].isin(["dense", "pilot"])].reset_index(drop=True)
     columns = ["key", "sparsity", "accuracy", "train_loss", "norm_final"]
@@ -383,13 +390,13 @@ def test_runs_are_told_apart_by_what_changes_their_numbers():
         assert pilot != base[1]
 
 
-def test_progress_of_a_run_reaches_the_board(tmp_path, monkeypatch):
+def test_a_run_leaves_a_note_of_every_epoch(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(grid, "_show", lambda board, event: seen.append(event))
+    monkeypatch.setattr(grid, "note", lambda *words: seen.append(words))
     assert main(tmp_path, "--methods", "spred", "--seeds", "1") == 0
-    assert [event[3]["number"] for event in seen] == [1, 2]
-    assert seen[0][1] == "spred seed 0"
-    assert {"loss", "accuracy", "alpha", "total", "norm", "images_per_second"} <= set(seen[0][3])
+    assert [words[2:5] for words in seen] == [("spred seed 0", 1, 2), ("spred seed 0", 2, 2)]
+    for name in ("loss", "accuracy", "α", "A", "‖x‖₁", "images/s"):
+        assert name in seen[0][5]
 
 
 def test_help_explains_and_imports_little():

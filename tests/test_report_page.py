@@ -210,6 +210,9 @@ def test_a_study_with_failed_runs_is_judged_by_the_others(tmp_path, monkeypatch,
     def broken(specs):
         raise ZeroDivisionError("of this test")
 
+    broken.__module__ = (
+        Theorem23.compute.__module__
+    )  # a run's digest is of the module that computes it
     monkeypatch.setattr(Theorem23, "compute", staticmethod(broken))
     for run in cli.configure("theorem23", [*flags, "--seeds", "2"]).runs():
         if run.spec["seed"] == 1:
@@ -244,6 +247,7 @@ def test_hostile_text_is_text(tmp_path):
         opened.write(run, {"word": f"{EVIL}{run.spec['seed']}", "same": EVIL}, {})
     opened.fail(Run({"seed": 2}, "d"), EVIL, 3)
     opened.consolidate([*runs, Run({"seed": 2}, "d")], EVIL, {EVIL: EVIL})
+    (folder / "one.png").write_bytes(png())  # a later command removes an earlier one's
     figures = {"one.png": hashlib.sha256(png()).hexdigest()}
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest |= said | {"environment": {EVIL: EVIL, "packages": {EVIL: EVIL}, "git_commit": EVIL}}

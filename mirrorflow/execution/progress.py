@@ -2,122 +2,139 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-__all__ = ["Board"]
+__all__ = ["Board", "note"]
 
+POLL = 0.5  # seconds between two looks at the notes
 FIRST, EVERY = 5.0, 60.0  # seconds until the first line in a file, and between lines
 SILENCE = 5.0  # seconds without a result after which the wait is told
-MOST = 8  # parts named in a line
+MOST = 8  # runs named in a line
+COLUMNS = "{task.description}", "{task.completed:.0f}/{task.total:.0f}", "{task.fields[words]}"
+
+
+def note(folder: Path, key: str, title: str, done: int, total: int, words: str) -> None:
+    """Leave word of how far a run is, for the board that watches the folder."""
+    with contextlib.suppress(OSError):  # nobody watches, or the disk is full
+        (folder / key).write_text(json.dumps([title, done, total, words]))
 
 
 class Board:
-    """How many runs of a command are done, and how far those are that tell.
+    """How many runs of a command are done, and how far those are that leave a `note`.
 
     Parameters
     ----------
     total, done : int
         Runs, and how many of them were on disk before.
+    folder : Path, optional
+        Where runs leave notes; made here, and removed at the end.
     visible : bool
         False shows nothing.
     """
 
-    def __init__(self, total: int, done: int = 0, visible: bool = True) -> None:
+    def __init__(
+        self, total: int, done: int, folder: Path | None = None, visible: bool = True
+    ) -> None:
+        self._folder = folder
         self._visible, self._terminal = visible, sys.stderr.isatty()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            _Words(self._time),
-            console=Console(file=sys.stderr),
-            disable=not (visible and self._terminal),
-        )
-        self._before, self._results = done, 0
-        self._started = self._last = time.monotonic()
-        self._all = self._progress.add_task("runs", total=total, completed=done)
+        title, count, words = map(TextColumn, COLUMNS)
+        bar, screen = BarColumn(bar_width=20), Console(file=sys.stderr)
+        self._progress = Progress(title, bar, count, words, console=screen)
+        self._all = self._progress.add_task("runs", total=total, completed=done, words="")
         self._parts: dict[str, TaskID] = {}
-        self._finished: set[str] = set()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._write_lines, daemon=True)
+        self._shares: dict[str, float] = {}  # of the runs under way, what is done
+        self._left, self._done, self._results = total - done, 0.0, 0
+        self._started = self._last = time.monotonic()
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Board:
-        self._progress.start()
-        self._thread.start()
+        if self._visible:
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)  # of a command that was killed
+                self._folder.mkdir(parents=True)
+            if self._terminal:
+                self._progress.start()
+            self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._progress.stop()
-        self._closed.set()
-        self._thread.join()
-        if kind is None:
-            self._write_line()
+        if self._visible:
+            self._closed.set()
+            self._thread.join()
+            self._show(line=kind is None)
+            if self._terminal:
+                self._progress.stop()
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
-    def show(self, key: str, title: str, done: int, total: int, words: str) -> None:
-        """Show how far a part is; it keeps its line until `finish`."""
-        if key in self._finished:  # its last words came after its result
+    def finish(self, key: str, runs: int = 1) -> None:
+        """Count runs that have ended; a note of theirs is under the first one's `key`."""
+        with self._lock:
+            self._read(key)
+            if self._folder is not None:
+                (self._folder / key).unlink(missing_ok=True)
+            if key in self._parts:
+                self._progress.remove_task(self._parts.pop(key))
+            self._done += runs - self._shares.pop(key, 0.0)
+            self._left, self._results = self._left - runs, self._results + 1
+            self._last = time.monotonic()
+            self._progress.advance(self._all, runs)
+
+    def _read(self, key: str) -> None:
+        if self._folder is None:
+            return
+        try:
+            title, done, total, words = json.loads((self._folder / key).read_text())
+        except (OSError, ValueError):  # there is none, or it is being written
             return
         if key not in self._parts:
             self._parts[key] = self._progress.add_task(title, total=total, words="")
+            self._shares[key] = (done - 1) / total  # a run that goes on did this earlier
+        if done / total > self._shares[key]:
+            self._done += done / total - self._shares[key]
+            self._shares[key], self._last = done / total, time.monotonic()
         self._progress.update(self._parts[key], completed=done, words=words)
 
-    def finish(self, key: str, runs: int = 1) -> None:
-        """Count the runs of a part that has ended, and drop its line."""
-        self._finished.add(key)
-        if key in self._parts:
-            self._progress.remove_task(self._parts.pop(key))
-        self._results, self._last = self._results + 1, time.monotonic()
-        self._progress.advance(self._all, runs)
+    def _watch(self) -> None:
+        due = self._started + FIRST
+        while not self._closed.wait(POLL):
+            with self._lock:
+                for path in [] if self._folder is None else self._folder.iterdir():
+                    self._read(path.name)
+                late = time.monotonic() >= due
+                due += EVERY * late
+                self._show(line=late)
 
-    def _time(self, task: Task) -> str:
-        """Time spent and an estimate of what is left, both for all runs."""
-        if task.id != self._all:
-            left = task.time_remaining
-            words = str(task.fields["words"])
-            return words if left is None else f"{words}  {_clock(left)} left"
-        now, done = time.monotonic(), int(task.completed) - self._before
-        left = int(task.total or 0) - int(task.completed)
+    def _show(self, line: bool) -> None:
+        everything, *parts = self._progress.tasks
+        words = self._words()
+        self._progress.update(self._all, words=words)
+        if line and not self._terminal:
+            counts = [f"{p.description} {p.completed:.0f}/{p.total:.0f}" for p in parts[:MOST]]
+            first = f"runs {everything.completed:.0f}/{everything.total:.0f}, {words}"
+            print("; ".join([first, *counts]), file=sys.stderr, flush=True)
+
+    def _words(self) -> str:
+        """Time spent, an estimate of what is left, and how long nothing has come."""
+        now, left = time.monotonic(), self._left - sum(self._shares.values())
         words = _clock(now - self._started)
-        if left and self._results >= 2:  # what ends first is no measure of the rest
-            estimate = (self._last - self._started) * left / done - (now - self._last)
+        # what ends first is no measure of the rest
+        if left > 0 and self._done > 0 and (self._results > 1 or self._shares):
+            estimate = (self._last - self._started) * left / self._done - (now - self._last)
             words += f", about {_clock(max(estimate, 0.0))} left"
-        if left and now - self._last > SILENCE:
+        if left > 0 and now - self._last > SILENCE:
             words += f", {_clock(now - self._last)} since the last result"
         return words
-
-    def _write_lines(self) -> None:
-        wait = FIRST
-        while not self._closed.wait(wait):
-            self._write_line()
-            wait = EVERY
-
-    def _write_line(self) -> None:
-        if not self._visible or self._terminal:
-            return
-        everything, *parts = self._progress.tasks
-        words = [f"{_count(everything)}, {self._time(everything)}", *map(_count, parts[:MOST])]
-        print("; ".join(words), file=sys.stderr, flush=True)
-
-
-class _Words(ProgressColumn):
-    """Text that is made anew whenever the bars are drawn."""
-
-    def __init__(self, words: Callable[[Task], str]) -> None:
-        super().__init__()
-        self._words = words
-
-    def render(self, task: Task) -> Text:
-        return Text(self._words(task))
-
-
-def _count(task: Task) -> str:
-    return f"{task.description} {task.completed:.0f}/{task.total:.0f}"
 
 
 def _clock(seconds: float) -> str:
