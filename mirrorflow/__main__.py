@@ -9,6 +9,8 @@ import textwrap
 
 from gpu_bench.run import PROTOCOLS
 from mirrorflow import __version__
+from mirrorflow.checks import InputError
+from mirrorflow.execution import command
 from mirrorflow.sweep.__main__ import STUDIES
 
 # command: the module whose main takes the words after it, words to put before these, and about it
@@ -19,6 +21,7 @@ COMMANDS = {
 }
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code, 2 where there is none of that name."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -30,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
-        return _unknown(name)
+        raise _unknown(name)
     module, first, _ = COMMANDS[name]
     sys.argv[1:] = [*first, *rest]  # results name the command that made them
     return int(importlib.import_module(module).main([*first, *rest]))
@@ -52,15 +55,14 @@ def screen() -> str:
     return "\n".join(lines)
 
 
-def _unknown(name: str) -> int:
-    known = {command: command for command in COMMANDS}
+def _unknown(name: str) -> InputError:
+    known = {name: name for name in COMMANDS}
     known |= {study: f"sweep {study}" for study in STUDIES}
     known |= {protocol: f"vision {protocol}" for protocol in PROTOCOLS}
     near = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean mirrorflow {known[near[0]]}?" if near else ""
     rule = f"COMMAND must be one of {', '.join(COMMANDS)}, but it is {name!r}."
-    print(f"error: {rule}{hint}", file=sys.stderr)
-    return 2
+    return InputError(f"{rule}{hint}")
 
 
 if __name__ == "__main__":
