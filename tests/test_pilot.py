@@ -27,7 +27,7 @@ from mirrorflow.checks import InputError
 from mirrorflow.pilot import (
     Controller,
     FactorProduct,
-    add_penalty_gradient,
+    alpha_for_total,
     balanced_factors,
     default_selection,
     fold,
@@ -508,6 +508,15 @@ def test_dtype_memory_format_and_frozen_weights_survive(dtype: torch.dtype) -> N
     torch.testing.assert_close(model.weight, weight, rtol=torch.finfo(dtype).eps, atol=0.0)
 
 
+@pytest.mark.parametrize("frozen", [(), (0,), (1,), (0, 1)])
+def test_a_weight_is_trained_where_one_of_its_factors_is(frozen: tuple[int, ...]) -> None:
+    layer = reparametrize(nn.Linear(3, 2))
+    ((_, *pair),) = named_factors(layer)
+    for i in frozen:
+        pair[i].requires_grad_(False)
+    assert fold(layer).weight.requires_grad == (len(frozen) < 2)
+
+
 def test_assignment_initialises_the_factors_anew() -> None:
     layer = reparametrize(nn.Linear(3, 2), beta=2.0)
     ((m, w),) = factors(layer).values()
@@ -560,6 +569,17 @@ def test_select_chooses_and_is_never_asked_about_biases_and_normalisation() -> N
     # The rest later: what is not selected may well be reparametrized already.
     reparametrize(model, select=lambda name, *rest: name != "0" and default_selection(name, *rest))
     assert set(factors(model)) == {"0.weight", "1.weight"}
+
+
+def test_select_is_never_asked_about_any_kind_of_bias() -> None:
+    asked = []
+
+    def everything(_: str, __: nn.Module, key: str) -> bool:
+        asked.append(key)
+        return True
+
+    reparametrize(nn.MultiheadAttention(4, 2, add_bias_kv=True), select=everything)
+    assert asked == ["in_proj_weight", "weight"]
 
 
 def test_a_bare_parameter_of_any_shape_can_be_selected() -> None:
@@ -806,26 +826,6 @@ def test_decays_must_not_be_negative(decay: float, alpha: float) -> None:
         parameter_groups(reparametrize(mlp()), decay, alpha)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("as_tensor", [False, True])
-def test_added_gradient_is_that_of_the_penalty(dtype: torch.dtype, as_tensor: bool) -> None:
-    model = reparametrize(mlp()).to(dtype)
-    model(torch.randn(5, 4, dtype=dtype)).square().sum().backward()
-    before = {id(p): p.grad.clone() for p in model.parameters()}
-    add_penalty_gradient(model, torch.tensor(0.25) if as_tensor else 0.25)
-    inside = {id(f) for pair in factors(model).values() for f in pair}
-    for p in model.parameters():
-        expected = before[id(p)] + 0.5 * p.detach() if id(p) in inside else before[id(p)]
-        assert p.grad.dtype == dtype
-        torch.testing.assert_close(p.grad, expected)
-
-
-def test_parameters_without_gradient_get_no_penalty() -> None:
-    model = reparametrize(mlp())
-    add_penalty_gradient(model, 0.25)
-    assert all(p.grad is None for p in model.parameters())
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_l1_norm_counts_all_reparametrized_weights(dtype: torch.dtype) -> None:
     # 300 x 300 weights near 1 sum to more than float16 can hold.
@@ -841,50 +841,147 @@ def test_l1_norm_counts_all_reparametrized_weights(dtype: torch.dtype) -> None:
     assert float(norm) > 1.3e5
 
 
+def test_l1_norm_is_that_of_the_folded_module() -> None:
+    """Masks stacked on m ⊙ w count, at tied weights each with its own mask."""
+    model = Tied()
+    reparametrize(model, select=any_parameter)
+    torch.testing.assert_close(l1_norm(model), folded_norm(model))
+    for part in (model.middle, model.head):
+        mask = (torch.rand_like(part.weight) < 0.5).float()
+        parametrize.register_parametrization(part, "weight", Mask(mask))
+    dense = sum(float((m * w).abs().sum()) for _, m, w in named_factors(model))
+    torch.testing.assert_close(l1_norm(model), folded_norm(model))
+    assert float(l1_norm(model)) < dense + float(model.embedding.weight.abs().sum())
+
+
+def folded_norm(model: nn.Module) -> Tensor:
+    folded = fold(copy.deepcopy(model))
+    weights = {id(p): p for name, p in folded.named_parameters() if name.endswith("weight")}
+    return sum(p.detach().abs().sum() for p in weights.values())
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    total=st.floats(0.0, 6.0),
+    rates=st.lists(st.floats(1e-4, 0.3), min_size=1, max_size=30),
+    momentum=st.sampled_from([0.0, 0.5, 0.9]),
+)
+def test_alpha_for_total(total: float, rates: list[float], momentum: float) -> None:
+    alpha = alpha_for_total(total, rates, momentum)
+    assert sum(rate * alpha / (1.0 - momentum) for rate in rates) == pytest.approx(total, rel=1e-12)
+    assert alpha_for_total(total, torch.tensor(rates, dtype=torch.float64), momentum) == alpha
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_alpha_for_total_is_what_sgd_sheds(momentum: float, nesterov: bool) -> None:
+    """Without a gradient x falls by e^{−4A}, but for steps and a momentum that are not small."""
+    rates = 0.1 * (1.0 + np.cos(np.linspace(0.0, np.pi, 12_000)))
+    alpha = alpha_for_total(1.5, rates, momentum)
+    layer = reparametrize(nn.Linear(4, 3, bias=False).double())
+    before = layer.weight.detach().clone()
+    groups = parameter_groups(layer, 0.0, alpha)
+    kind = {"momentum": momentum, "nesterov": nesterov and momentum > 0}
+    optimizer = torch.optim.SGD(groups, lr=0.1, **kind)
+    for rate in rates:
+        for p in layer.parameters():
+            p.grad = torch.zeros_like(p)
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+    torch.testing.assert_close(
+        layer.weight / before, torch.full_like(before, math.exp(-6.0)), rtol=2e-2, atol=0.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((-1.0, [0.1]), "total must be a finite number at least 0"),
+        ((1.0, []), "rates must not be empty"),
+        ((1.0, 0.1), "rates must have 1 ax"),
+        ((1.0, [0.0, 0.0]), "rates must be at least 0 and not all 0"),
+        ((1.0, [0.1, -0.1]), "rates must be at least 0 and not all 0"),
+        ((1.0, [0.1, math.nan]), "rates must be finite"),
+        ((1.0, [0.1], 1.0), "momentum below 1"),
+        ((1.0, [0.1], -0.1), "momentum must be"),
+        ((1e300, [1e-300]), "alpha must be a finite number"),
+    ],
+)
+def test_alpha_for_total_refuses(arguments: tuple, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        alpha_for_total(*arguments)
+
+
+def test_the_decay_in_the_sense_of_adam_and_adamw() -> None:
+    """What `parameter_groups` says of them: e^{−4Σηα}; 1/(2α) under a steady gradient; η a step."""
+
+    def train(kind: type, lr: float, alpha: float, gradient: float, steps: int) -> nn.Module:
+        layer = reparametrize(nn.Linear(2, 2, bias=False).double())
+        with torch.no_grad():
+            for _, m, w in named_factors(layer):
+                m.fill_(2.0), w.fill_(1.0)
+        optimizer = kind(parameter_groups(layer, 0.0, alpha), lr=lr)
+        for _ in range(steps):
+            for p in layer.parameters():
+                p.grad = torch.full_like(p, gradient)
+            optimizer.step()
+        return layer
+
+    x = train(torch.optim.AdamW, 1e-3, 0.2, 0.0, 1000).weight
+    torch.testing.assert_close(x, torch.full_like(x, 2.0 * math.exp(-0.8)), rtol=1e-3, atol=0.0)
+    for gradient in (1e-3, -1e3):
+        ((_, m, w),) = named_factors(train(torch.optim.AdamW, 0.02, 0.2, gradient, 1500))
+        steady = -math.copysign(2.5, gradient)
+        torch.testing.assert_close(m, torch.full_like(m, steady), rtol=1e-3, atol=0.0)
+    for alpha in (1e-3, 1.0):
+        ((_, m, w),) = named_factors(train(torch.optim.Adam, 1e-3, alpha, 0.0, 100))
+        torch.testing.assert_close(m, torch.full_like(m, 1.9), rtol=5e-3, atol=0.0)
+        torch.testing.assert_close(w, torch.full_like(w, 0.9), rtol=5e-3, atol=0.0)
+
+
+def test_a_plain_checkpoint_is_refused_with_the_way_out() -> None:
+    plain, target = mlp(), mlp()
+    reparametrize(target)
+    for strict in (True, False):
+        with pytest.raises(InputError, match=r"m and w of 0\.weight, .* before reparametrize"):
+            target.load_state_dict(plain.state_dict(), strict=strict)
+    fold(target).load_state_dict(plain.state_dict())
+    reparametrize(target)
+    x = torch.randn(5, 4)
+    assert distance(target.eval()(x), plain.eval()(x)) < 1e-6
+    layer = reparametrize(nn.Linear(3, 2))  # at the root, and with a mask stacked on it
+    parametrize.register_parametrization(layer, "weight", Mask(torch.ones(2, 3)))
+    layer.load_state_dict(copy.deepcopy(layer).state_dict())
+    with pytest.raises(InputError, match=r"m and w of weight, but"):
+        layer.load_state_dict(nn.Linear(3, 2).state_dict())
+
+
 def test_nothing_around_alpha_reads_a_device_value() -> None:
     """Tensors on the meta device have no values: whatever read one would raise."""
     model = reparametrize(mlp()).to("meta")
     assert l1_norm(model).is_meta
-    alpha = torch.zeros((), device="meta")
     optimizer = torch.optim.SGD(parameter_groups(model, 1e-4, 0.0), lr=0.1)
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     controller = Controller(1e-3, 0.0, 4)
     controller.step(0.5, 1.0)
-    controller.fill(alpha)
-    add_penalty_gradient(model, alpha)
     controller.apply(optimizer)
     optimizer.step()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_captured_graph_follows_alpha_without_synchronisation() -> None:
+def test_alpha_and_the_norm_need_no_synchronisation() -> None:
     model = reparametrize(nn.Linear(4, 3)).cuda()
-    ((m, w),) = factors(model).values()
-    alpha = torch.zeros((), device="cuda")
-    for p in (m, w):
-        p.grad = torch.zeros_like(p)
-    add_penalty_gradient(model, alpha)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for p in (m, w):
-            p.grad.zero_()
-        add_penalty_gradient(model, alpha)
     controller = Controller(0.5, 0.0, 8, delta=2.0)
     optimizer = torch.optim.SGD(parameter_groups(model, 0.0, 0.0), lr=0.1)
-    for expected in (1.0, 2.0):
-        controller.step(1.0, 1.0)
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            controller.fill(alpha)
-            controller.apply(optimizer)
-            graph.replay()
-            norm = l1_norm(model)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        torch.testing.assert_close(m.grad, 2.0 * expected * m.detach())
-        torch.testing.assert_close(norm, model.weight.detach().abs().sum())
+    controller.step(1.0, 1.0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        controller.apply(optimizer)
+        norm = l1_norm(model)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(norm, model.weight.detach().abs().sum())
 
 
 # --- controller -----------------------------------------------------------------------------
@@ -912,31 +1009,10 @@ def test_norm_below_the_threshold_lowers() -> None:
     assert controller.step(0.6, 10.0) == 1.0
 
 
-def test_open_points_are_options() -> None:
-    accuracies = [0.5, 0.6, 0.6, 0.4, 0.5]
-
-    def exponents(**options) -> list[int]:
-        return run(Controller(1.0, 1.0, 10, 2.0, **options), accuracies)
-
-    assert exponents() == [1, 2, 3, 2, 3]
-    assert exponents(strict=True) == [1, 2, 1, 0, 1]
-    assert exponents(reference="best") == [1, 2, 3, 2, 1]
-    assert exponents(first=False) == [-1, 0, 1, 0, 1]
-    assert exponents(raise_until=0.2) == [1, 2, 1, 0, -1]
-    assert exponents(raise_until=0.0) == [-1, -2, -3, -4, -5]
-    assert exponents(raise_until=1.0) == exponents()
-
-
 @pytest.mark.parametrize(("epochs", "raised"), [(1, 0), (2, 1), (5, 2), (6, 3)])
 def test_half_way_is_included_and_odd_totals_round_down(epochs: int, raised: int) -> None:
     exponents = run(Controller(1.0, 0.0, epochs, 2.0), [1.0] * epochs)
     assert max(0, *exponents, 0) == raised
-
-
-def test_a_fraction_does_not_lose_its_last_epoch_to_rounding() -> None:
-    assert 0.29 * 100 < 29
-    exponents = run(Controller(1.0, 0.0, 100, 2.0, raise_until=0.29), [1.0] * 100)
-    assert max(exponents) == 29
 
 
 def test_extreme_options() -> None:
@@ -967,8 +1043,6 @@ def test_measurements_may_be_tensors() -> None:
         ({"epochs": 1.5}, "epochs must be a whole number"),
         ({"delta": 0.99}, "delta must be a finite number at least 1"),
         ({"delta": math.inf}, "delta must be a finite"),
-        ({"reference": "worst"}, "reference must be"),
-        ({"raise_until": 1.5}, "raise_until must be"),
     ],
 )
 def test_controller_refuses_options(options: dict, words: str) -> None:
@@ -1004,18 +1078,17 @@ def test_no_step_after_the_last_epoch() -> None:
     assert controller.epoch == 2
 
 
-@pytest.mark.parametrize("reference", ["previous", "best"])
-def test_state_dict_continues_exactly(reference: str) -> None:
+def test_state_dict_continues_exactly() -> None:
     accuracies = [0.5, 0.6, 0.4, 0.5, 0.7, 0.6]
-    whole = Controller(1e-3, 1.0, 12, 1.7, reference=reference)
+    whole = Controller(1e-3, 1.0, 12, 1.7)
     expected = [whole.step(a, 2.0) for a in accuracies]
     for cut in range(len(accuracies)):
-        first = Controller(1e-3, 1.0, 12, 1.7, reference=reference)
+        first = Controller(1e-3, 1.0, 12, 1.7)
         alphas = [first.step(a, 2.0) for a in accuracies[:cut]]
         file = io.BytesIO()
         torch.save(first.state_dict(), file)
         file.seek(0)
-        second = Controller(9.0, 1.0, 12, 1.7, reference=reference)
+        second = Controller(9.0, 1.0, 12, 1.7)
         second.load_state_dict(torch.load(file, weights_only=True))
         assert second.alpha == first.alpha
         assert alphas + [second.step(a, 2.0) for a in accuracies[cut:]] == expected
@@ -1061,23 +1134,20 @@ def test_apply_changes_the_decay_of_the_factors_only() -> None:
     assert resumed.param_groups[0]["weight_decay"] == 4e-3
 
 
-def test_apply_and_fill_refuse_what_they_cannot_change() -> None:
-    controller = Controller(1.0, 1.0, 2)
+def test_apply_refuses_an_optimizer_without_factors() -> None:
     with pytest.raises(InputError, match='group named "factors"'):
-        controller.apply(torch.optim.SGD(mlp().parameters(), lr=0.1))
-    for tensor in (torch.zeros(1), torch.zeros((), dtype=torch.int64), 1.0):
-        with pytest.raises(InputError, match="must be a 0-d floating tensor"):
-            controller.fill(tensor)
+        Controller(1.0, 1.0, 2).apply(torch.optim.SGD(mlp().parameters(), lr=0.1))
 
 
-def test_fill_keeps_the_tensor() -> None:
-    alpha = torch.zeros((), dtype=torch.float64)
-    address = alpha.data_ptr()
-    controller = Controller(1.0, 0.0, 4, delta=2.0)
-    controller.step(0.5, 1.0)
-    controller.fill(alpha)
-    assert alpha.item() == 2.0
-    assert alpha.data_ptr() == address
+def test_apply_sets_every_group_of_factors() -> None:
+    """Two models in one optimizer, a second one by add_param_group."""
+    models = [reparametrize(mlp()) for _ in range(3)]
+    optimizer = torch.optim.SGD(parameter_groups(models[0], 5e-4, 0.0), lr=0.1)
+    for model in models[1:]:
+        for group in parameter_groups(model, 5e-4, 0.0):
+            optimizer.add_param_group(group)
+    Controller(0.25, 1.0, 2).apply(optimizer)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 5e-4] * 3
 
 
 def test_representation_shows_where_it_stands() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
+from mirrorflow import Factors, Regression, descend, direct_flow, gradient_flow, gradient_flows
 from mirrorflow.checks import InputError
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
 
@@ -335,3 +337,200 @@ def by_hand_late(schedule: Schedule, t: float) -> float:
 def test_errors_name_argument_value_and_rule(make, rule):
     with pytest.raises(InputError, match=rule):
         make()
+
+
+# --- schedules of the user's own --------------------------------------------------------------
+
+
+class Own:
+    """A schedule by another's members, some of them replaced."""
+
+    def __init__(self, schedule: Schedule, **instead: Any) -> None:
+        for name in ("total_infinity", "alpha_infinity", "breakpoints"):
+            setattr(self, name, getattr(schedule, name))
+        for name in ("alpha", "total", "slope", "remaining"):
+            setattr(self, name, getattr(schedule, name))
+        vars(self).update(instead)
+
+
+PROBLEM = Regression([[1.0, 2.0, -1.0]], [2.0])
+START = Factors.pilot(np.zeros(3))
+USES = [
+    lambda schedule: gradient_flow(PROBLEM, START, schedule, [1.0]),
+    lambda schedule: gradient_flows(PROBLEM, [START], schedule, [1.0]),
+    lambda schedule: gradient_flows(PROBLEM, [START], [schedule], [1.0]),
+    lambda schedule: direct_flow(PROBLEM, START, schedule, [1.0]),
+    lambda schedule: descend(PROBLEM, START, schedule, 0.01, 10),
+    lambda schedule: descend(PROBLEM, START, [schedule], 0.01, 10),
+]
+SCALES = [Quadratic(1e-3, 1e6), Quadratic(1e8, 1e-8), Geometric(1e-5, 1 - 1e-9), Constant(0.0)]
+SCALES += [Schedule.of(lambda t: (1.0 + t) ** -1.1, total_infinity=10.0), Constant(2.0, 1e-20)]
+SCALES += [Schedule.of(lambda t: np.exp(-t) * (1 + np.cos(40 * t)))]
+LATE = Piecewise(np.r_[0.0, np.linspace(1.0, 500.0, 40)], np.r_[np.linspace(1.0, 2.0, 40), 0.0])
+
+
+@pytest.mark.parametrize(
+    "schedule", [*SAMPLES, *SCALES, LATE], ids=lambda schedule: repr(schedule)[:40]
+)
+def test_members_that_agree_are_accepted_everywhere(schedule):
+    """On every scale of time, with slow ends, many jumps and waves: no false refusal."""
+    for use in USES:
+        use(Own(schedule))
+    total = schedule.total_infinity
+    found = Schedule.of(schedule.alpha, schedule.breakpoints, total_infinity=total)
+    for use in USES:
+        use(found)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_missing_members_are_named(use):
+    class MySchedule:
+        alpha_infinity = total_infinity = 0.0
+
+        def alpha(self, t):
+            return 0.0 * t
+
+        slope = remaining = alpha
+
+    with pytest.raises(InputError, match="but MySchedule lacks breakpoints and total"):
+        use(MySchedule())
+    with pytest.raises(InputError, match=r"but Lazy lacks total\.$"):
+        use(type("Lazy", (MySchedule,), {"breakpoints": ()})())
+    with pytest.raises(InputError, match=r"schedule\.alpha must take an array of times"):
+        use(Own(Constant(0.0), alpha=lambda t: float(t)))
+
+
+S = Harmonic(0.7, 2.5)
+Q = Quadratic(0.7, 2.5)
+DISAGREE = {
+    "A twice ∫α": (Own(S, total=lambda t: 2 * S.total(t)), r"A\(t\) − A\(0\) of Own is .* should"),
+    "A off at 0": (Own(S, total=lambda t: S.total(t) + 1.0), r"at t = 0 A\(0\) of Own is 1 .* 0\."),
+    "A off late": (
+        Own(S, total=lambda t: S.total(np.minimum(t, 50.0))),
+        r"at t = 100 A\(t\) − A\(1\) of Own is 4\.73\d+ and should be 5\.90\d+",
+    ),
+    "A off by 1e-5": (Own(Q, total=lambda t: (1 + 1e-5) * Q.total(t)), r"A\(t\) − A\(0\)"),
+    "A off behind the jumps": (
+        Own(LATE, total=lambda t: np.minimum(LATE.total(t), 700.0)),
+        r"A\(t\) \+ remaining\(t\)",
+    ),
+    "A∞ too large": (Own(Q, total_infinity=2.0), r"at t = 0\.01 A\(t\) \+ remaining.* be 2\."),
+    "A∞ finite": (Own(S, total_infinity=2.0), r"A\(t\) \+ remaining\(t\) of Own is inf .* be 2"),
+    "A∞ infinite": (Own(Q, total_infinity=math.inf), r"A\(t\) \+ remaining\(t\) .* be inf"),
+    "remaining too large": (
+        Own(Q, total_infinity=3.75, remaining=lambda t: Q.remaining(t) + 2.0),
+        r"remaining\(t\) of Own is 2\.\d+ and should be 0\.00\d+",
+    ),
+    "remaining nan": (Own(Q, remaining=lambda t: math.nan), r"A\(t\) \+ remaining\(t\) .* is nan"),
+    "α negative": (
+        Own(S, alpha=lambda t: S.alpha(t) - 0.1, total=lambda t: S.total(t) - 0.1 * t),
+        r"schedule\.alpha must be at least 0 and finite, but at t = \d+\.\d* it is -0\.",
+    ),
+    "α nan": (Own(S, alpha=lambda t: np.nan * t), r"schedule\.alpha must be .* it is nan"),
+    "breakpoint nan": (Own(S, breakpoints=(math.nan,)), r"schedule\.breakpoints must be"),
+}
+
+
+@pytest.mark.parametrize("name", DISAGREE)
+def test_members_that_disagree_are_refused(name):
+    schedule, said = DISAGREE[name]
+    for use in USES:
+        with pytest.raises(InputError, match=said):
+            use(schedule)
+
+
+@settings(identity, max_examples=15)
+@given(schedule=every, ts=st.lists(times, min_size=1, max_size=4))
+def test_alpha_alone_is_integrated_to_1e12(schedule, ts):
+    """Also far below and above the scale of α, and late, relative to what is left."""
+    found = Schedule.of(schedule.alpha, schedule.breakpoints)
+    assert found.breakpoints == schedule.breakpoints
+    assert found.total_infinity == near(schedule.total_infinity, 1e-12)
+    assert found.alpha_infinity == near(schedule.alpha_infinity, 1e-12)
+    for t in (0.0, 1e-25, 1e6, 1e50, math.inf, *ts):
+        assert found.total(t) == near(schedule.total(t), 1e-12)
+        if t < math.inf:
+            assert found.alpha(t) == schedule.alpha(t)
+        left, expected = found.remaining(t), schedule.remaining(t)
+        # where next to nothing is left, only quad's first look at a piece saw it
+        assert left == near(expected, 1e-12) or max(left, expected) < 1e-20 * found.total_infinity
+    for t in ts:
+        if all(abs(t - knot) > 1e-9 for knot in schedule.breakpoints):
+            rough = 1e-9 * schedule.alpha(t) / max(t, 1e-3)
+            assert found.slope(t) == pytest.approx(schedule.slope(t), rel=1e-8, abs=rough)
+    array = np.array([0.0, *sorted(ts), 1e60])
+    assert np.array_equal(found.total(array), [found.total(t) for t in array])
+
+
+def test_alpha_of_one_time_at_a_time_will_do():
+    found = Schedule.of(lambda t: math.exp(-t) * (1 + math.sin(t)))
+    assert found.total_infinity == near(1.5, 1e-12)
+    ends = 1 + 0.5 * (math.sin(1) + math.cos(1))
+    assert found.total(np.array([1.0]))[0] == near(1.5 - math.exp(-1) * ends, 1e-12)
+    assert found.remaining(1.0) == near(math.exp(-1) * ends, 1e-12)
+    assert Schedule.of(lambda t: 0.25).alpha_infinity == 0.25
+    assert "1.5" in repr(found)
+    assert len(repr(found)) < 100
+
+
+def test_a_jump_that_is_not_named_is_found():
+    """A is right all the same; only integrators of flows would like to know."""
+    found = Schedule.of(lambda t: np.where(np.asarray(t) < math.pi, 0.5, 0.1 / (1.0 + t) ** 2))
+    exact = 0.5 * math.pi + 0.1 / (1 + math.pi)
+    assert found.total_infinity == near(exact, 1e-12)
+
+
+def test_what_falls_slowly_needs_its_total():
+    def alpha(t):
+        return 0.3 * (1.0 + t) ** -1.1
+
+    with pytest.raises(InputError, match=r"total_infinity must be given, because alpha falls"):
+        Schedule.of(alpha)
+    found = Schedule.of(alpha, total_infinity=3.0)
+    for t in (0.0, 1.0, 1e10, 1e40):
+        assert found.total(t) + found.remaining(t) == near(3.0, 1e-12)
+        assert found.total(t) == near(-3.0 * math.expm1(-0.1 * math.log1p(t)), 1e-12)
+    gradient_flow(PROBLEM, START, found, [1.0, np.inf])
+    endless = Schedule.of(lambda t: 1.0 / (1.0 + t), total_infinity=math.inf)
+    assert endless.remaining(3.0) == math.inf
+    assert Schedule.of(lambda t: 1.0 / np.log(t + 2.0)).alpha_infinity == 0.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"alpha": 0.1}, r"alpha must be a function of t, but it is 0\.1"),
+        ({"alpha": lambda t: t - 1.0}, r"alpha must be at least 0 .* at t = 0\.\d+ it is -0\."),
+        ({"alpha": lambda t: t * np.nan}, r"alpha must be .* finite"),
+        ({"alpha": lambda t: 1.0 + np.sin(t)}, r"alpha must be smooth .* and settle"),
+        ({"alpha": lambda t: 1.0 * t}, r"alpha_infinity must be given where alpha grows"),
+        ({"breakpoints": [2.0, 1.0]}, r"breakpoints must ascend"),
+        ({"breakpoints": [-1.0]}, r"breakpoints must be at least 0"),
+        ({"total_infinity": 1.0}, r"total_infinity must be ∫α, but it is 1, .* is 1\.75 "),
+        ({"total_infinity": -1.0}, r"total_infinity must be a number at least 0"),
+        ({"alpha_infinity": -1.0}, r"alpha_infinity must be a finite number at least 0"),
+        ({"alpha_infinity": 0.5, "total_infinity": 9.0}, r"total_infinity must be ∫α, but it is 9"),
+    ],
+)
+def test_what_can_not_be_integrated_is_refused(arguments, said):
+    with pytest.raises(InputError, match=said):
+        Schedule.of(**{"alpha": Q.alpha, **arguments})
+
+
+def test_an_integrated_schedule_drives_flows_like_the_formula():
+    times = [0.3, 2.0, 40.0, np.inf]
+    start = Factors.pilot([0.2, -0.1, 0.0])
+    for schedule in (Q, Piecewise([0.0, 1.0, 3.0], [0.2, 0.5, 0.0])):
+        found = Schedule.of(schedule.alpha, schedule.breakpoints)
+        for flow in (gradient_flow, direct_flow):
+            ends = times if flow is gradient_flow else times[:-1]
+            one = flow(PROBLEM, start, schedule, ends)
+            two = flow(PROBLEM, start, found, ends)
+            np.testing.assert_allclose(two.x, one.x, rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(two.total, one.total, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [Harmonic, Quadratic, Constant, Geometric, Piecewise])
+def test_a_forgotten_argument_is_asked_for_by_the_public_name(kind):
+    with pytest.raises(TypeError, match=rf"{kind.__name__}\.__init__\(\) missing"):
+        kind() if kind is Constant else kind(2.0)

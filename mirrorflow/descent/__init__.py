@@ -1,6 +1,6 @@
 r"""Gradient descent and SGD, the paper's discrete experiments, many runs of one problem at once.
 
-With f(x) = 1/(2n) ‖Zx − y‖² and one step size η for all, step k = 1, 2, … of a run is
+With f(x) = 1/(2n) ‖Zx − y‖² and the step size η, step k = 1, 2, … of a run is
 
     factors   m ← m − η(w ⊙ ∇f(x) + 2α_k m),  w ← w − η(m ⊙ ∇f(x) + 2α_k w),  x = m ⊙ w
     mask_l1   m ← S(m − η w ⊙ ∇f(x), ηα_k),   w ← w − η m ⊙ ∇f(x),            x = m ⊙ w
@@ -12,11 +12,12 @@ With f(x) = 1/(2n) ‖Zx − y‖² and one step size η for all, step k = 1, 2,
     ũ ← ũ ⊙ (1 − 2ηα_k − η∇f(x)),   ṽ ← ṽ ⊙ (1 − 2ηα_k + η∇f(x)),   x = ũ² − ṽ²:
 
 fewer passes over memory, and a small ṽ beside a large ũ keeps all its digits, which it loses
-in m − w. The runs are the columns of (d, B) arrays, so that a step is two matrix products.
+in m − w. The runs are the rows of (B, d) arrays, so that a step is two matrix products.
 """
 
 from mirrorflow.descent.driver import descend
 from mirrorflow.descent.journal import Descent
+from mirrorflow.descent.stability import stable_step_size
 from mirrorflow.descent.steps import REGULARIZERS
 
-__all__ = ["REGULARIZERS", "Descent", "descend"]
+__all__ = ["REGULARIZERS", "Descent", "descend", "stable_step_size"]

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mirrorflow.checks import Array, number, whole
-from mirrorflow.descent.backends import backend_for
+from mirrorflow.checks import Array, whole
 from mirrorflow.descent.groups import Group
 from mirrorflow.descent.inputs import Run, choice, recorded_steps, runs_of
 from mirrorflow.descent.journal import Descent, Journal
 from mirrorflow.descent.minibatches import Minibatches
-from mirrorflow.descent.steps import BATCHES, L1_STEPS, Plan
+from mirrorflow.descent.stability import LOSSES
+from mirrorflow.descent.steps import BATCHES, L1_STEPS, StepMatrices
 from mirrorflow.factors import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 from mirrorflow.stepwise import Stepwise
 from mirrorflow.threads import one_blas_thread
 
-LOSSES = {"half_mse": 1.0, "mse": 2.0}
 BLOCK = 1000  # steps between two looks at divergence
 
 
@@ -29,7 +28,7 @@ def descend(
     problem: Regression,
     factors: Factors | Sequence[Factors],
     schedule: Stepwise | Schedule | Sequence[Stepwise | Schedule],
-    step_size: float,
+    step_size: ArrayLike,
     steps: int,
     batch_size: int | None = None,
     seed: int | Sequence[int] = 0,
@@ -38,14 +37,12 @@ def descend(
     *,
     loss: str = "half_mse",
     l1: str = "proximal",
-    device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
 ) -> Descent:
     """Gradient descent or SGD with constant step size, B runs at once.
 
-    `factors`, `schedule`, `seed` and `regularizer` are each one value for all runs or a
-    sequence of B values: run i takes the i-th of each. What a run computes does not depend,
-    up to rounding, on the others.
+    `factors`, `schedule`, `step_size`, `seed` and `regularizer` are each one value for all runs
+    or a sequence of B values: run i takes the i-th of each. What a run computes is the same to
+    the last bit whatever runs beside it.
 
     Parameters
     ----------
@@ -54,10 +51,11 @@ def descend(
         m₀, w₀; "l1_on_x" starts at x₀ = m₀ ⊙ w₀.
     schedule : Stepwise or Schedule, one or B
         α_k. A continuous schedule is read where the step starts, as in Euler's method:
-        α_k = α((k − 1)η).
-    step_size : float > 0
-        η. Stable for "factors" and "mask_l1" below about 2/(L max(m² + w²)), for "l1_on_x"
-        below 2/L, L = σ_max(Z)²/n; the distance to gradient flow is proportional to it.
+        α_k = α((k − 1)η); so `Piecewise(step_size * np.arange(steps), alphas)` gives each step
+        an α_k of your own.
+    step_size : float > 0, one or B
+        η. Gradient descent is stable below `stable_step_size`; the distance to gradient flow is
+        proportional to η.
     steps : int ≥ 0
     batch_size : int in [1, n], optional
         Rows of every minibatch, drawn afresh in each step, uniformly without replacement, so
@@ -81,13 +79,6 @@ def descend(
         exact zeros, and for constant α the runs of "l1_on_x" end at the LASSO. "subgradient",
         −ηα sign(·) with sign(0) = 0, is the paper's plain gradient descent; it never rests at
         zero but chatters around it within ηα (within 1e-4·α there).
-    device : "cpu", "cuda" or "cuda:i"
-        "cpu" is NumPy alone, with one BLAS thread for the time of the call where steps are as
-        small as the paper's. The others use torch, one kernel per array operation: worthwhile
-        for many runs only.
-    progress : function of (steps done, steps), optional
-        Called every 1000 steps and at the end; it stops short of `steps` where every run has
-        diverged. What it raises, KeyboardInterrupt too, ends the call and leaves nothing behind.
 
     Returns
     -------
@@ -96,14 +87,14 @@ def descend(
     Raises
     ------
     InputError
-        If a number is out of its range, a name is unknown, lengths don't fit each other, or
-        there is no such device.
+        If a number is out of its range, a name is unknown, or lengths don't fit each other.
 
     Notes
     -----
     Divergence is looked for every 1000 steps at most; the steps since the last look are then
     repeated one by one for the runs concerned, which finds the exact step, and these runs are
-    taken out, at no cost for the rest.
+    taken out, at no cost for the rest. Where a step is as small as the paper's, BLAS runs on one
+    thread for the time of the call.
 
     Examples
     --------
@@ -112,64 +103,69 @@ def descend(
     >>> run = descend(problem, start, Stepwise("constant", 0.0), 0.01, 2000)
     >>> bool(run.loss[0, -1] < 1e-9)
     True
+    >>> from mirrorflow.descent import stable_step_size
+    >>> edge = stable_step_size(problem, start)
+    >>> descend(problem, start, Stepwise("constant", 0.0), [0.9 * edge, 2 * edge], 2000).status
+    ('completed', 'diverged')
     """
-    runs = runs_of(problem, factors, schedule, seed, regularizer)
-    step_size = number("step_size", step_size, 0.0, open_low=True)
+    runs = runs_of(problem, factors, schedule, step_size, seed, regularizer)
     steps = whole("steps", steps, 0)
     size = problem.n if batch_size is None else whole("batch_size", batch_size, 1, problem.n)
     scale = LOSSES[choice("loss", loss, tuple(LOSSES))]
     l1 = choice("l1", l1, L1_STEPS)
     marks = recorded_steps(record, steps)
-    backend = backend_for(device)
-    plan = Plan.of(backend, problem, scale * step_size, size == problem.n)
+    matrices = StepMatrices.of(problem, size == problem.n)
+    step_sizes = np.array([run.step_size for run in runs])
     groups = []
     for name, kind in BATCHES.items():
         chosen = np.flatnonzero([run.regularizer == name for run in runs])
         if chosen.size:
-            m = np.array([runs[i].factors.m for i in chosen]).T
-            w = np.array([runs[i].factors.w for i in chosen]).T
-            groups.append(Group(chosen, kind.start(plan, m, w, l1)))
+            m = np.array([runs[i].factors.m for i in chosen])
+            w = np.array([runs[i].factors.w for i in chosen])
+            batch = kind.start(matrices, m, w, scale * step_sizes[chosen], l1)
+            groups.append(Group(chosen, batch))
     seeds, streams = np.unique([run.seed for run in runs], return_inverse=True)
     draws = Minibatches(seeds, problem.n, size) if size < problem.n else None
-    journal = Journal([run.factors for run in runs], marks)
+    journal = Journal(runs, marks)
 
     longest = BLOCK if draws is None else draws.longest
     total = np.zeros(len(runs))
     work = 4.0 * problem.n * problem.d * len(runs)
     with np.errstate(over="ignore", invalid="ignore"), one_blas_thread(work):
-        for begin, alphas in _alphas(runs, step_size, steps):
-            end = begin + len(alphas)
-            for start, stop in _pieces(begin, end, longest, marks):
-                strengths = step_size * alphas[start - begin : stop - begin]
+        for begin, alphas in _alphas(runs, steps):
+            for start, stop in _pieces(begin, begin + len(alphas), longest, marks):
+                strengths = step_sizes * alphas[start - begin : stop - begin]
+                # one after the other, as a sum over one run alone is not
+                spent = total + np.cumsum(strengths, axis=0)
                 weights = None if draws is None else draws.next(stop - start)
                 for group in groups:
                     for run, at, m, w in group.advance(strengths, weights, streams):
-                        spent = total[run] + strengths[: at - 1, run].sum()
-                        journal.close(run, start + at, m, w, spent)
+                        before = spent[at - 2, run] if at > 1 else total[run]
+                        journal.close(run, start + at, m, w, before)
                 groups = [group for group in groups if group.runs.size]
-                total += strengths.sum(axis=0)
+                total = spent[-1]
                 journal.note(stop, groups, total)
-            if progress is not None:
-                progress(end, steps)
             if not groups:
                 break
-    return journal.result(problem, step_size, scale, groups)
+    given = float(step_sizes[0]) if np.ndim(step_size) == 0 else step_sizes
+    return journal.result(problem, given, loss, groups)
 
 
-def _alphas(runs: Sequence[Run], step_size: float, steps: int) -> Iterator[tuple[int, Array]]:
+def _alphas(runs: Sequence[Run], steps: int) -> Iterator[tuple[int, Array]]:
     """(steps before, α of shape (steps, B)) for one block of steps after the other."""
     # a schedule that many runs share is evaluated once
-    identities = [id(run.schedule) for run in runs]
-    _, first, columns = np.unique(identities, return_index=True, return_inverse=True)
-    distinct = [runs[i].schedule for i in first]
+    pairs = {(id(run.schedule), run.step_size): run for run in runs}
+    place = {pair: i for i, pair in enumerate(pairs)}
+    columns = [place[id(run.schedule), run.step_size] for run in runs]
     for begin in range(0, steps, BLOCK):
         before = np.arange(begin, min(begin + BLOCK, steps))
-        alphas = np.empty((before.size, len(distinct)))
-        for i, schedule in enumerate(distinct):
-            if isinstance(schedule, Stepwise):
-                alphas[:, i] = schedule.alpha(before + 1)
+        alphas = np.empty((before.size, len(pairs)))
+        for i, run in enumerate(pairs.values()):
+            if isinstance(run.schedule, Stepwise):
+                alphas[:, i] = run.schedule.alpha(before + 1)
             else:
-                alphas[:, i] = schedule.alpha(step_size * before)
+                times = np.asarray(run.step_size * before, float)
+                alphas[:, i] = run.schedule.alpha(times)
         yield begin, alphas[:, columns]
 
 

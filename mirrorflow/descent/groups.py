@@ -20,52 +20,48 @@ class Group:
     ) -> list[tuple[int, int, Array, Array]]:
         """Make the steps; take out, and return, what diverged: run, at which step, last m, w.
 
-        strengths (steps, all runs), ηα; weights (steps, n, streams); streams (all runs,), the
+        strengths (steps, all runs), ηα; weights (steps, streams, n); streams (all runs,), the
         stream of each run; steps count from 1.
         """
         strengths = strengths[:, self.runs]
         if weights is not None:
             own = streams[self.runs]
             # each run its own stream, in order: the copy would be as large as the weights
-            if not np.array_equal(own, np.arange(weights.shape[2])):
-                weights = np.take(weights, own, axis=2)
-        before = self.batch.copy_state()
+            if not np.array_equal(own, np.arange(weights.shape[1])):
+                weights = np.take(weights, own, axis=1)
+        before = self.batch.state.copy()
         self.batch.run(strengths, weights)
         inside = self.batch.inside()
         if inside.all():
             return []
-        suspects = np.flatnonzero(~inside)
-        again = self.batch.take(suspects, before)
-        if weights is not None:
-            weights = np.take(weights, suspects, axis=2)
-        ends = _repeat(again, strengths[:, suspects], weights)
-        # rounding may keep a run inside the second time: then that time counts
-        self.batch.put(suspects, again)
-        lost = suspects[list(ends)]
-        alive = np.delete(np.arange(self.runs.size), lost)
+        lost, kept = np.flatnonzero(~inside), np.flatnonzero(inside)
+        again = self.batch.take(lost, before)
+        ends = _repeat(again, strengths[:, lost], None if weights is None else weights[:, lost])
         diverged = self.runs[lost]
-        self.batch, self.runs = self.batch.take(alive), self.runs[alive]
-        return [(int(run), *end) for run, end in zip(diverged, ends.values(), strict=True)]
+        self.batch, self.runs = self.batch.take(kept), self.runs[kept]
+        return [(int(run), *ends[i]) for i, run in enumerate(diverged)]
 
     def read(self) -> tuple[Array, Array]:
         """m and w, both (runs, d)."""
-        m, w = self.batch.read()
-        return m.T, w.T
+        return self.batch.read()
 
 
 def _repeat(
     batch: Batch, strengths: Array, weights: Array | None
 ) -> dict[int, tuple[int, Array, Array]]:
-    """Make the steps one by one; for each column that leaves: at which step, last m, w."""
+    """Make the steps one by one; for each run: at which it leaves, and its m, w before.
+
+    Every one leaves, because the steps give the same bits as before.
+    """
     ends: dict[int, tuple[int, Array, Array]] = {}
     for k in range(len(strengths)):
-        last = batch.copy_state()
+        last = batch.state.copy()
         batch.run(strengths[k : k + 1], None if weights is None else weights[k : k + 1])
         outside = np.flatnonzero(~batch.inside()).tolist()
         if outside:
             m, w = batch.read(last)
             for i in outside:
-                ends.setdefault(i, (k + 1, m[:, i], w[:, i]))
+                ends.setdefault(i, (k + 1, m[i], w[i]))
         if len(ends) == strengths.shape[1]:
             break
     return ends

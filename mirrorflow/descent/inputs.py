@@ -10,9 +10,10 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from mirrorflow.checks import InputError, whole
+from mirrorflow.checks import InputError, number, shown, whole
 from mirrorflow.descent.steps import LARGEST, REGULARIZERS
 from mirrorflow.factors import Factors
+from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 from mirrorflow.stepwise import Stepwise
@@ -24,12 +25,13 @@ class Run:
 
     factors: Factors
     schedule: Stepwise | Schedule
+    step_size: float
     seed: int
     regularizer: str
 
 
 def runs_of(
-    problem: Regression, factors: Any, schedule: Any, seed: Any, regularizer: Any
+    problem: Regression, factors: Any, schedule: Any, step_size: Any, seed: Any, regularizer: Any
 ) -> list[Run]:
     """One entry per run; what is given once holds for all."""
     Z: Any = problem.Z
@@ -38,26 +40,29 @@ def runs_of(
             f"problem must have a dense Z for descend, but it is sparse "
             f"({Z.nnz} of {problem.n * problem.d} entries); give Regression Z.toarray()."
         )
-    given = {
-        "factors": [factors] if isinstance(factors, Factors) else factors,
-        "schedule": [schedule] if isinstance(schedule, (Stepwise, Schedule)) else schedule,
-        "seed": [seed] if isinstance(seed, (int, np.integer)) else seed,
-        "regularizer": [regularizer] if isinstance(regularizer, str) else regularizer,
+    asked = {
+        "factors": factors,
+        "schedule": schedule,
+        "step_size": step_size,
+        "seed": seed,
+        "regularizer": regularizer,
     }
-    for name, values in given.items():
-        try:
-            given[name] = list(values)
-        except TypeError:
-            raise InputError(
-                f"{name} must be one value or a sequence of them, but it is {values!r}."
-            ) from None
+    given: dict[str, list] = {
+        name: list(values) if np.iterable(values) and not isinstance(values, str) else [values]
+        for name, values in asked.items()
+    }
+    if any(isinstance(one, (int, float, np.number)) for one in given["schedule"]):
+        raise InputError(
+            f"schedule must be Stepwise or a Schedule, but it is {shown(schedule)}; for α_k of "
+            f"your own give Piecewise(step_size * np.arange(steps), alphas)."
+        )
     lengths = {name: len(values) for name, values in given.items()}
     count = max(lengths.values())
-    if count == 0 or any(length not in (1, count) for length in lengths.values()):
+    if any(length not in (1, count) for length in lengths.values()):
         stated = ", ".join(f"{length} for {name}" for name, length in lengths.items())
         raise InputError(
-            f"factors, schedule, seed and regularizer must each be one value or as many as the "
-            f"longest of them, but their lengths are {stated}."
+            f"factors, schedule, step_size, seed and regularizer must each be one value or as many "
+            f"as the longest of them, but their lengths are {stated}."
         )
     for one in given["factors"]:
         if not isinstance(one, Factors):
@@ -70,11 +75,14 @@ def runs_of(
         size = max(np.abs(one.m).max(), np.abs(one.w).max(), np.abs(one.x).max())
         if size > LARGEST:
             raise InputError(f"factors must be at most {LARGEST:g} in size, but one is {size:g}.")
-    for one in given["schedule"]:
-        if not isinstance(one, (Stepwise, Schedule)):
-            raise InputError(f"schedule must be Stepwise or a Schedule, but it is {one!r}.")
+    for one in {id(one): one for one in given["schedule"]}.values():
+        if not isinstance(one, Stepwise):
+            check_schedule(one)
     for one in given["regularizer"]:
         choice("regularizer", one, REGULARIZERS)
+    given["step_size"] = [
+        number("step_size", one, 0.0, open_low=True) for one in given["step_size"]
+    ]
     given["seed"] = [whole("seed", one, 0) for one in given["seed"]]
     rows = [values * count if len(values) == 1 else values for values in given.values()]
     return [Run(*row) for row in zip(*rows, strict=True)]

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
 from mirrorflow.descent.groups import Group
+from mirrorflow.descent.inputs import Run
+from mirrorflow.descent.stability import LOSSES, stable_step_size
 from mirrorflow.descent.steps import LARGEST
 from mirrorflow.display import Displayed
-from mirrorflow.factors import Factors
 from mirrorflow.problems import Regression
 
 
@@ -25,7 +26,7 @@ class Descent(Displayed):
     ----------
     steps : (T,) int array
         Recorded steps, ascending; row 0 is the start, the last row the end.
-    step_size : float
+    step_size : float, or (B,) array where it was given as a sequence
         η.
     x : (B, T, d) array
     m, w : (B, d) arrays
@@ -46,7 +47,7 @@ class Descent(Displayed):
     """
 
     steps: NDArray[np.int64]
-    step_size: float
+    step_size: float | Array
     x: Array
     m: Array
     w: Array
@@ -81,22 +82,22 @@ class Descent(Displayed):
 
     @property
     def times(self) -> Array:
-        """Flow time η·steps, shape (T,)."""
-        return np.multiply(self.step_size, self.steps, dtype=np.float64)
+        """Flow time η·steps, shape (T,), or (B, T) where the runs have step sizes of their own."""
+        return np.multiply.outer(self.step_size, self.steps.astype(np.float64))
 
 
 class Journal:
     """The rows as they come, and the ends of the runs that diverged."""
 
-    def __init__(self, factors: Sequence[Factors], marks: NDArray[np.int64]) -> None:
-        shape = (len(factors), marks.size)
-        self.marks = marks
-        self.x = np.zeros((*shape, factors[0].d))
+    def __init__(self, runs: Sequence[Run], marks: NDArray[np.int64]) -> None:
+        shape = (len(runs), marks.size)
+        self.runs, self.marks = runs, marks
+        self.x = np.zeros((*shape, runs[0].factors.d))
         self.total = np.zeros(shape)
-        self.m = np.array([one.m for one in factors])
-        self.w = np.array([one.w for one in factors])
+        self.m = np.array([run.factors.m for run in runs])
+        self.w = np.array([run.factors.w for run in runs])
         self.x[:, 0] = self.m * self.w
-        self.diverged_at = np.full(len(factors), -1, dtype=np.int64)
+        self.diverged_at = np.full(len(runs), -1, dtype=np.int64)
         self.row = 1
 
     def note(self, step: int, groups: Sequence[Group], total: Array) -> None:
@@ -117,21 +118,29 @@ class Journal:
         self.diverged_at[run] = step
 
     def result(
-        self, problem: Regression, step_size: float, scale: float, groups: Sequence[Group]
+        self,
+        problem: Regression,
+        step_size: float | Array,
+        loss: str,
+        groups: Sequence[Group],
     ) -> Descent:
         for group in groups:
             self.m[group.runs], self.w[group.runs] = group.read()
         residual = self.x @ problem.Z.T - problem.y
-        loss = 0.5 * scale * np.einsum("bti,bti->bt", residual, residual) / problem.n
+        losses = 0.5 * LOSSES[loss] * np.einsum("bti,bti->bt", residual, residual) / problem.n
         distance = None
         if problem.x_true is not None:
             distance = np.linalg.norm(self.x - problem.x_true, axis=2)
+        edges: dict[tuple[int, str], float] = {}
+        for run, at in zip(self.runs, self.diverged_at, strict=True):
+            pair = id(run.factors), run.regularizer
+            if at >= 0 and pair not in edges:
+                edges[pair] = stable_step_size(problem, run.factors, run.regularizer, loss)
         messages = [
             "Every step was made."
             if at < 0
-            else f"Step {at} left the range of numbers up to {LARGEST:g}; use a step_size "
-            f"below {step_size:g}, or a smaller alpha where 2·step_size·alpha is above 1."
-            for at in self.diverged_at
+            else _advice(int(at), run.step_size, edges[id(run.factors), run.regularizer])
+            for run, at in zip(self.runs, self.diverged_at, strict=True)
         ]
         return Descent(
             self.marks,
@@ -139,10 +148,18 @@ class Journal:
             self.x,
             self.m,
             self.w,
-            loss,
+            losses,
             distance,
             self.total,
             tuple("completed" if at < 0 else "diverged" for at in self.diverged_at),
             tuple(messages),
             self.diverged_at,
         )
+
+
+def _advice(step: int, step_size: float, edge: float) -> str:
+    return (
+        f"Step {step} left the range of numbers up to {LARGEST:g}; use a step_size below "
+        f"{min(edge, step_size):g} (2/λ_max by stable_step_size is {edge:g}, less for "
+        f"minibatches), or a smaller alpha where 2·step_size·alpha is above 1."
+    )

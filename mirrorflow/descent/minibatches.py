@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mirrorflow.checks import Array
 from mirrorflow.problems import random_stream
 
-BLOCK_ENTRIES = 2**18  # of the weights (steps, n, streams): 2 MiB, stays in cache
+BLOCK_ENTRIES = 2**18  # of the weights (steps, streams, n): 2 MiB, stays in cache
 
 
 class Minibatches:
@@ -27,7 +27,7 @@ class Minibatches:
         return max(1, BLOCK_ENTRIES // (self.n * len(self.streams)))
 
     def next(self, steps: int) -> Array:
-        """Weights of the next steps, (steps, n, streams), whatever the cut into calls."""
+        """Weights of the next steps, (steps, streams, n), whatever the cut into calls."""
         n, streams = self.n, len(self.streams)
         uniform = np.empty((streams, steps, self.picks))
         for generator, out in zip(self.streams, uniform, strict=True):
@@ -40,11 +40,9 @@ class Minibatches:
         # entry i·samples + j of `rows` is row i in the order of sample j
         rows = np.repeat(np.arange(n, dtype=np.int32), samples)
         each = np.arange(samples)
-        step, stream = np.divmod(each, streams)
-        origin = step * (n * streams) + stream
         for i in range(self.picks):
             place = (i + (exchange[i] * (n - i)).astype(np.int64)) * samples + each
             row = rows[place]
             rows[place] = rows[i * samples : (i + 1) * samples]
-            weights[origin + row.astype(np.int64) * streams] = drawn
-        return weights.reshape(steps, n, streams)
+            weights[each * n + row] = drawn
+        return weights.reshape(steps, streams, n)

@@ -16,6 +16,7 @@ from mirrorflow.factors import Factors
 from mirrorflow.flows.pace import Counts
 from mirrorflow.limits.exact import check_pair
 from mirrorflow.limits.optimality import Interpolator
+from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 
@@ -69,29 +70,12 @@ class Flow(Displayed):
         }
 
 
-def check_schedule(schedule: Schedule) -> None:
-    """Refuse what is no schedule."""
-    if not isinstance(schedule, Schedule):
-        raise InputError(f"schedule must be a Schedule, but it is {schedule!r}.")
-
-
 def check_times(times: ArrayLike, rtol: float) -> tuple[Array, bool, float]:
     """The finite times, whether the limit is asked for too, and rtol."""
     rtol = number("rtol", rtol, *RTOL_RANGE)
     given = ascending("times", times, infinite_end=True)
     endless = bool(np.isinf(given[-1]))
     return given[:-1] if endless else given, endless, rtol
-
-
-def _check_array(schedule: Schedule, member: str) -> None:
-    """Refuse a schedule of the user's own that takes one time only."""
-    try:
-        np.broadcast_to(getattr(schedule, member)(np.array([0.0, 1.0])), 2)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"schedule.{member} must take an array of times, but that of {schedule!r} does not "
-            f"({error})."
-        ) from error
 
 
 class Runs(NamedTuple):
@@ -113,7 +97,7 @@ def check_runs(
 ) -> Runs:
     """Each run with its schedule and times; refuse what doesn't fit together."""
     runs = list(factors_list)
-    chosen = [schedules] * len(runs) if isinstance(schedules, Schedule) else list(schedules)
+    chosen = list(schedules) if np.iterable(schedules) else [schedules] * len(runs)
     if len(chosen) != len(runs):
         raise InputError(
             f"schedules must be one or as many as factors_list ({len(runs)}), "
@@ -123,8 +107,6 @@ def check_runs(
         check_pair(problem, factors)
     for schedule in {id(schedule): schedule for schedule in chosen}.values():
         check_schedule(schedule)
-        for member in ("alpha", "total"):
-            _check_array(schedule, member)
     if not isinstance(times, Sequence | np.ndarray) or not len(times) or np.ndim(times[0]) == 0:
         finite, endless, rtol = check_times(times, rtol)  # type: ignore[arg-type]
         return Runs(runs, chosen, [finite] * len(runs), [endless] * len(runs), rtol)

@@ -18,14 +18,14 @@ require("mirrorflow.pilot", "torch")
 from mirrorflow.pilot.controller import Controller
 from mirrorflow.pilot.initialisation import balanced_factors, pilot_factors
 from mirrorflow.pilot.parametrization import fold, named_factors, reparametrize
-from mirrorflow.pilot.penalty import add_penalty_gradient, l1_norm, parameter_groups
+from mirrorflow.pilot.penalty import alpha_for_total, l1_norm, parameter_groups
 from mirrorflow.pilot.product import FactorProduct
 from mirrorflow.pilot.selection import default_selection
 
 __all__ = [
     "Controller",
     "FactorProduct",
-    "add_penalty_gradient",
+    "alpha_for_total",
     "balanced_factors",
     "default_selection",
     "fold",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -23,14 +23,14 @@ class Controller:
         if  accuracy_k ≥ reference  and  ‖m ⊙ w‖₁ ≥ K  and  k ≤ T/2   then  α ← δα
         else                                                          α ← α/δ
 
-    where the reference is the previous epoch's accuracy. All three conditions must hold to
+    where the reference is the previous epoch's accuracy; the first epoch, which has none, counts as
+    an improvement. All three conditions must hold to
     raise α; otherwise it falls, so past T/2 it always falls. The rule is multiplicative:
     α = 0 stays 0, δ = 1 keeps α constant, K = ∞ only lowers, K = 0 never stops the raising.
     In data-parallel training every rank must give the same accuracy (reduce it first).
 
     α is an ordinary float on the host. `step` reads its two measurements, and if they are
-    device tensors that reading waits for the device, once per epoch; changing α and handing it
-    on (`apply`, `fill`) never does.
+    device tensors that reading waits for the device, once per epoch; `apply` never does.
 
     Parameters
     ----------
@@ -42,15 +42,6 @@ class Controller:
         T ≥ 1.
     delta : float
         δ ≥ 1.
-    reference : {"previous", "best"}
-        Compare with the previous epoch's accuracy or the best of all earlier epochs.
-    strict : bool
-        Compare with > instead of ≥.
-    first : bool
-        Whether the first epoch, which has nothing to be compared with, counts as an
-        improvement. The other two conditions hold for it as for any epoch.
-    raise_until : float
-        α may rise while k ≤ raise_until · T; in [0, 1].
 
     Raises
     ------
@@ -70,22 +61,11 @@ class Controller:
         threshold: float,
         epochs: int,
         delta: float = 1.01,
-        *,
-        reference: Literal["previous", "best"] = "previous",
-        strict: bool = False,
-        first: bool = True,
-        raise_until: float = 0.5,
     ) -> None:
         self._alpha = number("alpha", alpha, 0.0)
         self.threshold = number("threshold", threshold, 0.0, infinite=True)
         self.epochs = whole("epochs", epochs, 1)
         self.delta = number("delta", delta, 1.0)
-        if reference not in ("previous", "best"):
-            raise InputError(f'reference must be "previous" or "best", but it is {reference!r}.')
-        self.reference = reference
-        self.strict = bool(strict)
-        self.first = bool(first)
-        self.raise_until = number("raise_until", raise_until, 0.0, 1.0)
         self._epoch = 0
         self._accuracy: float | None = None
 
@@ -123,20 +103,11 @@ class Controller:
                 f"once more."
             )
         k = self._epoch + 1
-        if self._accuracy is None:
-            improved = self.first
-        elif self.strict:
-            improved = accuracy > self._accuracy
-        else:
-            improved = accuracy >= self._accuracy
-        # The tolerance keeps a fraction such as 0.29 of 100 epochs from losing the 29th.
-        early = k <= self.raise_until * self.epochs + 1e-9
-        if improved and l1_norm >= self.threshold and early:
+        improved = self._accuracy is None or accuracy >= self._accuracy
+        if improved and l1_norm >= self.threshold and 2 * k <= self.epochs:
             self._alpha = min(self._alpha * self.delta, sys.float_info.max)
         else:
             self._alpha /= self.delta
-        if self.reference == "best" and self._accuracy is not None:
-            accuracy = max(accuracy, self._accuracy)
         self._accuracy = accuracy
         self._epoch = k
         return self._alpha
@@ -145,7 +116,7 @@ class Controller:
         """Set `weight_decay` = 2α in the groups named "factors" (see `parameter_groups`).
 
         A Python float is assigned: nothing runs on the device. A captured CUDA graph keeps the
-        value it was captured with; use `fill` there.
+        value it was captured with.
 
         Raises
         ------
@@ -161,23 +132,8 @@ class Controller:
         for group in groups:
             group["weight_decay"] = 2.0 * self._alpha
 
-    def fill(self, tensor: Tensor) -> None:
-        """Write α into a 0-d tensor in place: one asynchronous kernel, no waiting.
-
-        With `add_penalty_gradient(module, tensor)` in a captured CUDA graph the replays follow
-        α without a new capture.
-
-        Raises
-        ------
-        InputError
-            If `tensor` is not a 0-d floating tensor.
-        """
-        if not isinstance(tensor, Tensor) or tensor.ndim or not tensor.is_floating_point():
-            raise InputError(f"tensor must be a 0-d floating tensor, but it is {tensor!r}.")
-        tensor.detach().fill_(self._alpha)
-
     def state_dict(self) -> dict[str, float | int | None]:
-        """Return epoch, α and the reference accuracy (None before the first step)."""
+        """Return epoch, α and the last accuracy (None before the first step)."""
         return {"epoch": self._epoch, "alpha": self._alpha, "accuracy": self._accuracy}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

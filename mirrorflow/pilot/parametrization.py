@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -38,8 +38,9 @@ def reparametrize(
     computes the same outputs to rounding. Call it before the optimizer is made and before
     `DistributedDataParallel` wraps the module. Reading the weight gives m ⊙ w; assigning to
     it (`layer.weight = value`) initialises m and w anew, whereas changing it in place (as
-    `nn.init` does) changes a temporary. A checkpoint of plain weights is loaded before, one
-    of m and w after this call; whole-module pickling is not supported by torch here.
+    `nn.init` does) changes a temporary. A checkpoint of plain weights is loaded before this call
+    (after it, `load_state_dict` raises InputError), one of m and w after it; whole-module
+    pickling is not supported by torch here.
 
     Parameters
     ----------
@@ -93,6 +94,7 @@ def reparametrize(
             _own_class(weight.module)
             parametrize.register_parametrization(weight.module, weight.key, product)
             done.append((weight, x))
+            cast(Any, type(weight.module))._load_from_state_dict = _load_from_state_dict
             m, w = first.setdefault(id(x), weight).factors
             weight.chain.original0, weight.chain.original1 = m, w
     except BaseException:
@@ -126,13 +128,11 @@ def fold(module: nn.Module) -> nn.Module:
     values = []
     with torch.no_grad():
         for weight in weights:
-            m, w = weight.factors
-            # Tied m and w give one tied parameter, unless something else was stacked on them.
-            tie = (id(m), id(w)) if len(weight.chain) == 1 else (id(weight),)
-            if tie not in folded:
+            if weight.tie not in folded:
                 x = getattr(weight.module, weight.key).detach().clone()
-                folded[tie] = nn.Parameter(x, requires_grad=m.requires_grad or w.requires_grad)
-            values.append(folded[tie])
+                trained = any(factor.requires_grad for factor in weight.factors)
+                folded[weight.tie] = nn.Parameter(x, requires_grad=trained)
+            values.append(folded[weight.tie])
     for weight, value in zip(weights, values, strict=True):
         _restore(weight, value)
     return module
@@ -169,6 +169,17 @@ def _own_class(module: nn.Module) -> None:
         cls = type(module)
         own = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__")}
         module.__class__ = type(cls.__name__, cls.__bases__, own)
+
+
+def _load_from_state_dict(self: nn.Module, state_dict: Any, prefix: str, *rest: Any) -> None:
+    """What torch calls to load a module's own tensors, here of a class that torch made for it."""
+    for key in cast(nn.ModuleDict, self.parametrizations):
+        if prefix + key in state_dict:
+            raise InputError(
+                f"state_dict must hold m and w of {prefix + key}, but it holds the plain weight; "
+                f"load it before reparametrize, or into fold(module) and reparametrize that again."
+            )
+    cast(Any, super(type(self), self))._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _restore(weight: Weight, value: nn.Parameter) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from mirrorflow.checks import InputError, number
+from mirrorflow.checks import InputError, number, real_array, shown
 from mirrorflow.pilot.parametrization import named_factors
+from mirrorflow.pilot.selection import reparametrized
 
-__all__ = ["add_penalty_gradient", "l1_norm", "parameter_groups"]
+__all__ = ["alpha_for_total", "l1_norm", "parameter_groups"]
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, alpha: float) -> list[dict[str, Any]]:
@@ -18,8 +20,14 @@ def parameter_groups(module: nn.Module, weight_decay: float, alpha: float) -> li
 
     The gradient of α(‖m‖² + ‖w‖²) is 2α(m, w), so `weight_decay` = 2α on m and w and no other
     decay there. The rest (biases, normalisation, what was not selected) keeps the ordinary
-    decay. With optimizers that decouple the decay (AdamW) or rescale the gradient (Adam) it is
-    2α in that optimizer's own sense.
+    decay.
+
+    With SGD this is the penalty, and e^{−4A} holds. AdamW multiplies m and w by 1 − 2ηα in every
+    step and scales the gradient alone, by about 1/|∇|: without a gradient a weight shrinks by the
+    same e^{−4Σηα} (no 1/(1 − momentum)), but any steady gradient, however small, moves m by η a
+    step and holds it at 1/(2α): an α that suits SGD is far too small. Adam divides the decay by
+    the gradient's size too: where there is no gradient, m and w fall by η a step, whatever α > 0
+    is. So tune α for each anew.
 
     Parameters
     ----------
@@ -46,31 +54,50 @@ def parameter_groups(module: nn.Module, weight_decay: float, alpha: float) -> li
     ]
 
 
-def add_penalty_gradient(module: nn.Module, alpha: float | Tensor) -> None:
-    """Add 2α m and 2α w to the gradients of m and w: the penalty without the optimizer's decay.
+def alpha_for_total(total: float, rates: ArrayLike, momentum: float = 0.0) -> float:
+    """The constant α with Σ η_k α/(1 − μ) = `total` over a training by SGD.
 
-    For captured CUDA graphs. Optimizers read `weight_decay` as a Python number, which a capture
-    freezes; an α in a 0-d tensor on the device stays free (`Controller.fill`). Give the group
-    "factors" the decay 0 (`parameter_groups(module, weight_decay, 0.0)`) and call this between
-    `backward` (with a gradient scaler: `unscale_`) and `step`. Parameters without a gradient
-    are passed over, as optimizers do.
+    m² − w², and a weight without gradient, shrink by about e^{−4·total}: the scale on which runs
+    of different length and learning rate compare. What total can't make up for is too few steps:
+    docs/total_decay.md found some 90 steps per unit of it enough, 44 too few, and 2 to 4 good
+    totals. Nothing is known of Adam, whose decay is another one (`parameter_groups`).
+
+    Parameters
+    ----------
+    total : float ≥ 0
+        A, without unit.
+    rates : (steps,) array
+        η_k ≥ 0 of every step, so `np.repeat(rates, steps_per_epoch)` where there is one per epoch.
+    momentum : float in [0, 1)
+        μ of SGD, without dampening; Nesterov's has the same sum.
 
     Raises
     ------
     InputError
-        If nothing is reparametrized.
+        If a number is out of its range or every η_k is 0.
+
+    Examples
+    --------
+    >>> round(alpha_for_total(2.0, [0.1] * 400, momentum=0.9), 12)
+    0.005
     """
-    with torch.no_grad():
-        for parameter in _factors(module):
-            if parameter.grad is not None:
-                parameter.grad.add_(parameter * (2.0 * alpha))
+    total = number("total", total, 0.0)
+    steps = real_array("rates", rates, 1)
+    momentum = number("momentum", momentum, 0.0, 1.0)
+    if steps.min() < 0 or steps.max() == 0 or momentum == 1.0:
+        raise InputError(
+            f"rates must be at least 0 and not all 0, and momentum below 1, but they are "
+            f"{shown(rates)} and {momentum:g}."
+        )
+    return number("alpha", total * (1.0 - momentum) / float(steps.sum()), 0.0)
 
 
 def l1_norm(module: nn.Module) -> Tensor:
     """Return ‖m ⊙ w‖₁ over all reparametrized weights: a 0-d tensor, without synchronisation.
 
     Summed in float32 or wider, since half precision would overflow; detached, on the device of
-    the first weight; tied weights count once.
+    the first weight; tied weights count once. Where a mask or the like is stacked on m ⊙ w, what
+    it lets through counts: the norm is that of `fold(module)`.
 
     Raises
     ------
@@ -78,14 +105,16 @@ def l1_norm(module: nn.Module) -> Tensor:
         If nothing is reparametrized.
     """
     with torch.no_grad():
-        norms = []
-        for _, m, w in named_factors(module):
-            x = m * w
-            wide = torch.promote_types(x.dtype, torch.float32)
-            norms.append(torch.linalg.vector_norm(x, ord=1, dtype=wide))
+        norms = {}
+        for weight in reparametrized(module):
+            if weight.tie not in norms:
+                x = getattr(weight.module, weight.key)
+                wide = torch.promote_types(x.dtype, torch.float32)
+                norms[weight.tie] = torch.linalg.vector_norm(x, ord=1, dtype=wide)
         if not norms:
             _factors(module)  # raises with the sentence
-        return torch.stack([norm.to(norms[0].device) for norm in norms]).sum()
+        device = next(iter(norms.values())).device
+        return torch.stack([norm.to(device) for norm in norms.values()]).sum()
 
 
 def _factors(module: nn.Module) -> list[nn.Parameter]:

@@ -53,6 +53,12 @@ class Weight:
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
         return cast(nn.Parameter, self.chain.original0), cast(nn.Parameter, self.chain.original1)
 
+    @property
+    def tie(self) -> tuple[int, ...]:
+        """The same for weights that share m and w, unless something else is stacked on them."""
+        m, w = self.factors
+        return (id(m), id(w)) if len(self.chain) == 1 else (id(self.module), hash(self.key))
+
 
 def default_selection(module_name: str, module: nn.Module, parameter_name: str) -> bool:
     """Weights of convolutions (also transposed), linear layers and multi-head attention."""
