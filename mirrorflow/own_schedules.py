@@ -58,7 +58,7 @@ def check_schedule(schedule: Any) -> None:
                 f"schedule.{member} must take an array of times, but that of {name} does not "
                 f"({reason})."
             ) from reason
-    knots = [number("schedule.breakpoints", t, 0.0) for t in schedule.breakpoints]
+    knots = [t for t in (number("schedule.breakpoints", t) for t in schedule.breakpoints) if t > 0]
     end = max(knots, default=0.0)
     alpha = partial(_strength, schedule.alpha)
     marks = sorted({0.0, *sorted(knots)[:8], end})

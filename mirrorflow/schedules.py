@@ -7,19 +7,13 @@ else through e^{−4A}. Time is flow time, A has no unit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, overload, runtime_checkable
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mirrorflow.checks import SHORTEST, Array, InputError, ascending, number, shown, vector
-
-if TYPE_CHECKING:
-    from abc import ABCMeta as _ProtocolMeta
-else:
-    _ProtocolMeta = type(Protocol)
+from mirrorflow.schedule_protocol import Schedule
 
 __all__ = ["Constant", "Geometric", "Harmonic", "Piecewise", "Quadratic", "Schedule"]
 
@@ -36,113 +30,6 @@ def _bounded(name: str, total: float) -> None:
     """Refuse a total that float64 can't hold: the schedule would be another one."""
     if not math.isfinite(total):
         raise InputError(f"{name} must be finite in float64, but it is {total}.")
-
-
-class _WithOf(_ProtocolMeta):
-    """Gives `Schedule` its constructor, which no other schedule needs to have."""
-
-    def of(
-        cls,
-        alpha: Callable[[Any], Any],
-        breakpoints: ArrayLike = (),
-        *,
-        total_infinity: float | None = None,
-        alpha_infinity: float | None = None,
-    ) -> Schedule:
-        """The schedule with this α(t), integrated by quadrature: A to 1e-12 relative.
-
-        Assumed of α: it is smooth between the breakpoints and settles, so that scipy's
-        `quad_vec` finds ∫α on every piece of a grid that doubles up to t = 1e50; what oscillates
-        for ever is refused. dα/dt is that of a polynomial through 21 points of a piece.
-
-        Parameters
-        ----------
-        alpha : function of an array of times, or of one time
-            α(t) ≥ 0, right-continuous.
-        breakpoints : ascending times, optional
-            Where α jumps or bends.
-        total_infinity : float ≥ 0 or inf, optional
-            ∫α to infinity. Found where α has died away at 1e50 or falls no faster than 1/t;
-            between the two it must be given.
-        alpha_infinity : float ≥ 0, optional
-            lim α. Found: α(1e50) where α no longer changes, else 0.
-
-        Raises
-        ------
-        InputError
-            If α is negative, ∫α can't be found, or does not fit what is given.
-
-        Examples
-        --------
-        >>> warm = Schedule.of(lambda t: 0.5 * t * np.exp(-t))
-        >>> round(warm.total_infinity, 12), round(float(warm.total(1.0)), 12)
-        (0.5, 0.132120558829)
-        """
-        from mirrorflow.own_schedules import IntegratedSchedule
-
-        return IntegratedSchedule.of(alpha, breakpoints, total_infinity, alpha_infinity)
-
-
-@runtime_checkable
-class Schedule(Protocol, metaclass=_WithOf):
-    """What flows, limits and `descend` need of a schedule; any object with these members will do.
-
-    Where A has no formula, `Schedule.of` integrates. Functions with schedules check one of your
-    own: α ≥ 0, A grows by ∫α, and A(t) + remaining(t) = A_∞ at a few times.
-
-    Examples
-    --------
-    >>> class Ramp:  # α(t) = α(1 − t/T) until T
-    ...     def __init__(self, alpha, end):
-    ...         self.strength, self.end = alpha, end
-    ...         self.total_infinity, self.alpha_infinity = 0.5 * alpha * end, 0.0
-    ...         self.breakpoints = (end,)
-    ...     def alpha(self, t):
-    ...         return self.strength * np.maximum(1.0 - np.asarray(t) / self.end, 0.0)
-    ...     def total(self, t):
-    ...         return self.total_infinity - self.remaining(t)
-    ...     def slope(self, t):
-    ...         return -self.strength / self.end if t < self.end else 0.0
-    ...     def remaining(self, t):
-    ...         return self.total_infinity * np.maximum(1.0 - np.asarray(t) / self.end, 0.0) ** 2
-    >>> from mirrorflow import Factors, Regression, gradient_flow
-    >>> problem = Regression([[1.0, 2.0]], [2.0])
-    >>> flow = gradient_flow(problem, Factors.pilot([0.0, 0.0]), Ramp(0.5, 4.0), [1.0, np.inf])
-    >>> flow.total
-    array([0.4375, 1.    ])
-    """
-
-    @property
-    def total_infinity(self) -> float:
-        """A_∞ = ∫₀^∞ α, possibly inf."""
-
-    @property
-    def alpha_infinity(self) -> float:
-        """lim α_t for t → ∞."""
-
-    @property
-    def breakpoints(self) -> tuple[float, ...]:
-        """Times > 0 at which α jumps; integrators stop there."""
-
-    @overload
-    def alpha(self, t: float) -> float: ...
-    @overload
-    def alpha(self, t: Array) -> Array: ...
-    def alpha(self, t: float | Array) -> float | Array:
-        """α(t), right-continuous."""
-
-    @overload
-    def total(self, t: float) -> float: ...
-    @overload
-    def total(self, t: Array) -> Array: ...
-    def total(self, t: float | Array) -> float | Array:
-        """A(t) = ∫₀ᵗ α."""
-
-    def slope(self, t: float) -> float:
-        """dα/dt between breakpoints."""
-
-    def remaining(self, t: float) -> float:
-        """A_∞ − A(t), computed without cancellation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +98,20 @@ class Constant:
         return math.inf if self.stop is None else self.strength * max(self.stop - t, 0.0)
 
 
-class _Decaying:
-    """What the schedules α·φ(t/τ) share: strength and timescale τ."""
+class _Formula:
+    """A schedule of one formula for all times, which decays to 0."""
+
+    __slots__ = ()
+    alpha_infinity = 0.0
+    breakpoints: tuple[float, ...] = ()
+
+    def __repr__(self) -> str:
+        alpha, (name, value) = ((f.name, getattr(self, f.name)) for f in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}(alpha={alpha[1]!r}, {name}={value!r})"
+
+
+class _Decaying(_Formula):
+    """α·φ(t/τ): strength and timescale τ."""
 
     __slots__ = ()
     strength: float
@@ -223,17 +122,6 @@ class _Decaying:
         object.__setattr__(self, "timescale", _duration("timescale", timescale))
         # ln(1 + t/τ) < 512 at all flow times
         _bounded("alpha·timescale", 512.0 * self.strength * self.timescale)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(alpha={self.strength!r}, timescale={self.timescale!r})"
-
-    @property
-    def alpha_infinity(self) -> float:
-        return 0.0
-
-    @property
-    def breakpoints(self) -> tuple[float, ...]:
-        return ()
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -321,8 +209,8 @@ class Quadratic(_Decaying):
         return self.total_infinity / (1.0 + t / self.timescale)
 
 
-@dataclass(frozen=True, slots=True)
-class Geometric:
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Geometric(_Formula):
     """α(t) = α·decayᵗ, A(t) = α(1 − decayᵗ)/log(1/decay).
 
     Parameters
@@ -349,9 +237,6 @@ class Geometric:
         unit = cls(1.0, decay)
         return cls(number("total", total, 0.0) * unit._rate, decay)
 
-    def __repr__(self) -> str:
-        return f"Geometric(alpha={self.strength!r}, decay={self.decay!r})"
-
     @property
     def _rate(self) -> float:
         return -math.log(self.decay)
@@ -359,14 +244,6 @@ class Geometric:
     @property
     def total_infinity(self) -> float:
         return self.strength / self._rate
-
-    @property
-    def alpha_infinity(self) -> float:
-        return 0.0
-
-    @property
-    def breakpoints(self) -> tuple[float, ...]:
-        return ()
 
     def alpha(self, t):
         return self.strength * np.exp(-self._rate * np.asarray(t))[()]

@@ -147,6 +147,17 @@ def test_kinks_where_they_are_tried():
         commutes(kinked, 2 * D, np.concatenate([np.zeros(D), np.ones(D)]))
 
 
+def test_a_second_derivative_that_jumps_where_it_is_tried():
+    """θ|θ| at 0: torch.autograd's gradcheck and gradgradcheck, of central differences, pass it."""
+
+    def bent(theta):
+        return theta[:D] * theta[:D].abs() + theta[D:]
+
+    assert commutes(bent, 2 * D).holds
+    with pytest.raises(InputError, match="is there a kink or a detach"):
+        commutes(bent, 2 * D, np.zeros(2 * D))
+
+
 @pytest.mark.parametrize(
     ("h", "message"),
     [
