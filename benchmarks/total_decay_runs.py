@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from gpu_bench import data, masks, methods, models
 from gpu_bench.rates import learning_rates
@@ -17,7 +16,7 @@ from gpu_bench.train import Trainer
 if TYPE_CHECKING:
     from mirrorflow.results import Row
 
-__all__ = ["compute", "fresh_statistics"]
+__all__ = ["compute"]
 
 BATCH_SIZE, MOMENTUM, BETA = 128, 0.9, 1.0
 CUT = 0.95  # the sparsity whose accuracy is shown
@@ -33,7 +32,7 @@ def compute(spec: Row) -> Row:
         `alpha`; `rate_sum` Σ η/(1 − momentum); `total_spent`, A as the trainer added it up;
         `uncut_running`, accuracy with the running statistics of batch norm, as
         `python -m gpu_bench.run` reads it, `cut_running` at sparsity 95 %; `uncut`, `cut`: the
-        same with statistics of the final weights (`fresh_statistics`); `kept`, the least share
+        same with statistics of the final weights (`Trainer.refresh`); `kept`, the least share
         of weights that costs at most a point of `uncut`; `below_scale`, share with
         |x| < a = ½βe^{−4A} (pilot; spred has β = 0); `effective_density` ‖x‖₁²/(N‖x‖₂²).
     """
@@ -67,7 +66,7 @@ def compute(spec: Row) -> Row:
         "cut_running": accuracy(CUT),
     }
     model.load_state_dict(trained)
-    fresh_statistics(model, batches)
+    trainer.refresh(batches.epoch(0))
     x = torch.cat([weight.detach().flatten() for weight in masks.prunable(model).values()])
     scale = 0.5 * BETA * math.exp(-4.0 * spec["total"])
     pilot = spec["method"] == "pilot"
@@ -82,15 +81,3 @@ def compute(spec: Row) -> Row:
     row["kept"] = 1.0 - max((sparsity for sparsity, _ in free), default=0.0)
     row["wall_seconds"] = time.perf_counter() - started
     return row
-
-
-@torch.no_grad()
-def fresh_statistics(model: nn.Module, batches: Any) -> None:
-    """Set batch norm's running statistics to the mean over one epoch at the present weights."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # the plain mean over all batches
-    model.train()
-    for images, _ in batches.epoch(0):
-        model(images)

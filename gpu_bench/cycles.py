@@ -64,8 +64,9 @@ class Cycle:
 
     Attributes
     ----------
-    accuracy
-        Of the folded network, on the images held out.
+    accuracy, fresh_accuracy
+        Of the folded network, on the images held out; and with batch norm's statistics taken at
+        its weights (`Experiment.read_fresh`): where the first is far below, they lagged behind.
     train_loss, train_accuracy
         Over its last epoch.
     norm_initial, norm_final
@@ -79,6 +80,7 @@ class Cycle:
     """
 
     accuracy: float
+    fresh_accuracy: float
     train_loss: float
     train_accuracy: float
     norm_initial: float
@@ -240,6 +242,7 @@ class _Run:
         self.cycles.append(
             Cycle(
                 accuracy=float(self._read()),
+                fresh_accuracy=float(self.experiment.read_fresh(trainer)),
                 train_loss=history[-1].loss,
                 train_accuracy=history[-1].accuracy,
                 norm_initial=trainer.initial_norm,

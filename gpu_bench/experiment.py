@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from gpu_bench.train import Trainer, Weights
 from mirrorflow.results import Row
 
 __all__ = ["Experiment", "Place", "load_data"]
+
+FRESH_BATCHES = 4  # for the statistics of a reading; more change the accuracy less than a seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,18 @@ class Experiment:
     def read(self, trainer: Trainer) -> Tensor:
         """Return the accuracy on the images held out, a 0-d tensor on the device."""
         return trainer.accuracy(self.batches.evaluation())
+
+    def read_fresh(self, trainer: Trainer) -> Tensor:
+        """Return that accuracy with batch norm's statistics taken at these weights, then put back.
+
+        From the first batches of epoch 0, which is never trained on: nothing else is drawn.
+        """
+        trained = [buffer.clone() for buffer in trainer.buffers]
+        trainer.refresh(itertools.islice(self.batches.epoch(0), FRESH_BATCHES))
+        accuracy = self.read(trainer)
+        for buffer, value in zip(trainer.buffers, trained, strict=True):
+            buffer.copy_(value)
+        return accuracy
 
     def training_flops(self, mask: Tensor | None) -> float:
         """Multiply-adds of one epoch under a mask: forward once, backward twice as many."""

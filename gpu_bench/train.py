@@ -12,84 +12,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpu_bench import masks
 from gpu_bench.capture import Captured
 from gpu_bench.flat import Flat
 from gpu_bench.methods import Method, Plan
 from gpu_bench.ranks import Ranks
+from gpu_bench.records import Epoch, History, Weights
 from mirrorflow.checks import Array, InputError
 
 __all__ = ["Epoch", "History", "Trainer", "Weights"]
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """What one epoch leaves behind, all on the host.
-
-    Attributes
-    ----------
-    loss, accuracy
-        Over the training images as they went by, while the weights moved.
-    test_accuracy
-        After the epoch, on the held-out images; NaN where it was not read.
-    norm
-        ‖x‖₁ over the prunable weights, after the epoch.
-    alpha
-        α in force during the epoch; 0 without such a penalty.
-    total
-        A = Σ η_k α_k/(1 − momentum) so far.
-    """
-
-    number: int
-    loss: float
-    accuracy: float
-    test_accuracy: float
-    norm: float
-    alpha: float
-    total: float
-    images_per_second: float
-
-
-@dataclass(slots=True)
-class History:
-    """The epochs of a run and how it ended: "completed" or "diverged"."""
-
-    status: str = "completed"
-    message: str = ""
-    epochs: list[Epoch] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Weights:
-    """What training may start from: a copy of all that it has learned.
-
-    Attributes
-    ----------
-    x : Tensor, shape (N,)
-        The prunable weights.
-    parameters : tuple of Tensor
-        θ, the method's.
-    rest : Tensor
-        Biases and normalisation.
-    buffers : tuple of Tensor
-        The model's: statistics of batch norm.
-    total : float
-        A spent so far.
-    """
-
-    x: Tensor
-    parameters: tuple[Tensor, ...]
-    rest: Tensor
-    buffers: tuple[Tensor, ...]
-    total: float
 
 
 class Trainer:
@@ -380,6 +320,25 @@ class Trainer:
         return torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.half, cache_enabled=False
         )
+
+    @torch.no_grad()
+    def refresh(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Set batch norm's running statistics to their means over `batches` at these weights.
+
+        Those of training average over some ten steps and lag behind weights that shrink or were
+        cut since. Each rank gives its own `batches`, all of them equally many.
+        """
+        norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        self.model.train()
+        with self._autocast():
+            for count, (images, _) in enumerate(batches, 1):
+                for norm in norms:
+                    norm.momentum = 1.0 / count  # the plain mean over the batches so far
+                self.model(images)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        self.ranks.average_buffers(self.model)
 
     @torch.no_grad()
     def accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

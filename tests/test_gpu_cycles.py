@@ -362,6 +362,37 @@ def test_flops_follow_the_mask(tmp_path):
     assert half < dense
 
 
+# --- batch norm's statistics -----------------------------------------------------------------
+
+
+def test_fresh_readings_do_not_see_how_large_the_weights_are(tmp_path):
+    """Batch norm takes a factor of its layer's weights out again, once it has seen them."""
+    changes = {"methods": ("dense",), "cycles": 1, "epochs": 6, "batch_size": 64}
+    outcome, _ = trained(Iterative, tmp_path, **changes)
+    trainer, experiment = outcome.trainer, experiment_of(Iterative, tmp_path, **changes)
+    before = float(experiment.read(trainer)), float(experiment.read_fresh(trainer))
+    assert outcome.cycles[0].fresh_accuracy == before[1] > 0.3
+    with torch.no_grad():
+        trainer.model[0].weight.mul_(1024.0)  # exact but for ε = 1e-5 in the variance
+    assert float(experiment.read(trainer)) < before[0] - 0.1
+    assert float(experiment.read_fresh(trainer)) == pytest.approx(before[1], abs=2 / 360)
+
+
+def test_a_fresh_reading_leaves_no_trace(tmp_path):
+    """Else it would change what the next cycle starts from, and what is exported."""
+    experiment = experiment_of(Iterative, tmp_path, methods=("pilot",))
+    trainer = experiment.trainer()
+    trainer.train(experiment.batches)
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    drawn = torch.get_rng_state()
+    one, two = experiment.read_fresh(trainer), experiment.read_fresh(trainer)
+    assert torch.equal(one, two)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
+    norms = [m for m in trainer.model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(norm.momentum == 0.1 for norm in norms)
+
+
 # --- going on after a stop --------------------------------------------------------------------
 
 

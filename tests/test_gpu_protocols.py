@@ -98,7 +98,7 @@ def test_iterative_rows(tmp_path):
         np.testing.assert_allclose(part["overlap_previous"][1:], [0.8, 0.8], atol=1e-5)
         np.testing.assert_allclose(part["overlap_final"], [0.64, 0.8, 1.0], atol=1e-5)
         assert part["final_found"].between(0.3, 1.0).all()
-        assert part["accuracy"].between(0, 1).all()
+        assert part[["accuracy", "fresh_accuracy"]].stack().between(0, 1).all()
         paths = results.load_paths(tmp_path / "paths.npz")
         key = part["key"].iloc[0]
         assert paths[f"{key}/alpha"].shape == (6,)
@@ -299,6 +299,7 @@ def test_two_ranks_train_as_one_process(tmp_path):
     assert list(ours["ranks"]) == [2, 2]
     assert list(ours["alpha_last"]) == list(theirs["alpha_last"])
     np.testing.assert_allclose(ours["train_loss"], theirs["train_loss"], rtol=1e-8)
+    assert list(ours["fresh_accuracy"]) == list(theirs["fresh_accuracy"])
     states = [
         torch.load(folder / "weights" / f"{rows['files'].iloc[0]}.pt", weights_only=True)
         for folder, rows in ((two, ours), (one, theirs))

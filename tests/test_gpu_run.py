@@ -109,6 +109,9 @@ def test_no_cut_is_the_trained_network(finished, frame):
     """Sparsity 0 and the last epoch's accuracy are one number, where folding changes nothing."""
     rows = frame[frame["sparsity"] == 0]
     assert (rows["accuracy"] == rows["uncut_accuracy"]).all()
+    assert (rows["fresh_accuracy"] == rows["fresh_uncut_accuracy"]).all()
+    # two epochs: what training measured is there again once the statistics are taken anew
+    assert (rows["fresh_accuracy"] > rows["train_accuracy"] - 0.25).all()
     rows = rows[rows["method"] != "continuous"]
     assert (rows["accuracy"] == rows["last_accuracy"]).all()
     paths = results.load_paths(finished / "paths.npz")

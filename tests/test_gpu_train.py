@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -191,6 +192,25 @@ def test_test_accuracy_is_read_in_evaluation_mode():
     model.eval()
     hits = (model(held.images.flatten(0, 1)).argmax(1) == held.labels.flatten()).double().mean()
     assert history.epochs[-1].test_accuracy == pytest.approx(float(hits))
+
+
+@pytest.mark.parametrize("count", [1, 3, STEPS])
+def test_refreshed_statistics_are_means_over_the_batches(count):
+    """Of each batch's mean and unbiased variance at these weights; nothing else moves."""
+    model, trainer, _ = trained("pilot")
+    norm = model[1]
+    others = {k: v.clone() for k, v in model.state_dict().items() if not k.startswith("1.running")}
+    trainer.refresh(itertools.islice(Fixed().epoch(0), count))
+    with torch.no_grad():
+        seen = [model[0](images) for images, _ in itertools.islice(Fixed().epoch(0), count)]
+    mean = torch.stack([part.mean((0, 2, 3)) for part in seen]).mean(0)
+    variance = torch.stack([part.var((0, 2, 3)) for part in seen]).mean(0)
+    torch.testing.assert_close(norm.running_mean, mean, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(norm.running_var, variance, rtol=1e-12, atol=1e-14)
+    assert norm.momentum == 0.1
+    left = model.state_dict()
+    del others["1.num_batches_tracked"]
+    assert all(torch.equal(left[name], value) for name, value in others.items())
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run():

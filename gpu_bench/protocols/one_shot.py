@@ -32,6 +32,7 @@ COLUMNS = {
     "sparsities": "sparsity",
     "measured_sparsity": "measured_sparsity",
     "accuracy": "accuracy",
+    "fresh_accuracy": "fresh_accuracy",
 }
 
 
@@ -45,7 +46,8 @@ def compute(
     row : dict
         Scalars of the run, among them `last_accuracy` (the network as it was trained) and
         `uncut_accuracy` (folded: for continuous sparsification another network, its mask is
-        hard), and lists over the sparsities: `measured_sparsity`, `accuracy`.
+        hard), and lists over the sparsities: `measured_sparsity`, `accuracy`, `fresh_accuracy`.
+        The fresh ones are with batch norm's statistics taken at the weights that are read.
     arrays : dict
         One entry per epoch: `loss`, `accuracy` (running), `test_accuracy`, `norm` (‖x‖₁),
         `alpha`, `total` (A), `images_per_second`; and `layer_density` (sparsities, layers).
@@ -61,18 +63,16 @@ def compute(
     outcome = cycles.run(experiment, cycles.Course(1, lambda *_: None), checkpoints, tell)
     sparsities = spec["sparsities"]
     if outcome.status == "completed":
-        measured, accuracies, densities, cuts = _read_all(experiment, outcome.trainer, sparsities)
+        lists, densities, cuts = _read_all(experiment, outcome.trainer, sparsities)
     else:
-        nothing = [math.nan] * len(sparsities)
-        measured, accuracies, cuts = nothing, nothing, {}
+        lists, cuts = dict.fromkeys(COLUMNS, [math.nan] * len(sparsities)), {}
         densities = np.full((len(sparsities), len(experiment.layout.sizes)), math.nan)
     start = exports.stem(run)
     row: Row = {
         "status": outcome.status,
         "message": outcome.message,
+        **lists,
         "sparsities": sparsities,
-        "measured_sparsity": measured,
-        "accuracy": accuracies,
         **_scalars(outcome),
         **experiment.machine(),
         "files": start,
@@ -90,6 +90,7 @@ def _scalars(outcome: cycles.Outcome) -> Row:
     alpha, x = trainer.method.alpha, trainer.x.values
     return {
         "uncut_accuracy": outcome.cycles[0].accuracy if completed else math.nan,
+        "fresh_uncut_accuracy": outcome.cycles[0].fresh_accuracy if completed else math.nan,
         "last_accuracy": last.test_accuracy,
         "train_accuracy": last.accuracy,
         "train_loss": last.loss,
@@ -116,26 +117,29 @@ Cuts = dict[float, dict[str, Tensor]]
 
 def _read_all(
     experiment: Experiment, trainer: cycles.Trainer, sparsities: list[float]
-) -> tuple[list[float], list[float], Array, Cuts]:
-    """Return measured sparsity, accuracy and layer densities at each sparsity, and the masks
-    of those that the table shows; the model is left as it was."""
+) -> tuple[dict[str, list[float]], Array, Cuts]:
+    """Return what is read and the layer densities at each sparsity, and the masks of those that
+    the table shows; the model is left as it was."""
     model, x = trainer.model, trainer.x.values
     whole = x.clone()
     shown = {nearest(sparsities, wanted) for wanted in SHOWN}
     cuts: Cuts = {}
-    accuracies, measured, densities = [], [], []
+    accuracies, fresh, measured, densities = [], [], [], []
     for sparsity in sparsities:
         x.copy_(whole)
         weights = {k: p.detach() for k, p in masks.prunable(model).items()}
         mask = masks.magnitude(weights, sparsity)
         masks.apply(model, mask)
         accuracies.append(experiment.read(trainer))
+        fresh.append(experiment.read_fresh(trainer))
         measured.append(1.0 - masks.density(mask))
         densities.append(list(masks.layer_densities(mask).values()))
         if sparsity in shown:
             cuts[sparsity] = mask
     x.copy_(whole)
-    return measured, torch.stack(accuracies).tolist(), np.array(densities), cuts
+    read, fresh_read = torch.stack([torch.stack(accuracies), torch.stack(fresh)]).tolist()
+    lists = {"measured_sparsity": measured, "accuracy": read, "fresh_accuracy": fresh_read}
+    return lists, np.array(densities), cuts
 
 
 def nearest(sparsities: list[float], wanted: float) -> float:

@@ -28,6 +28,7 @@ COLUMNS = {
         "sparsity",
         "kept",
         "accuracy",
+        "fresh_accuracy",
         "train_loss",
         "train_accuracy",
         "norm_initial",
@@ -62,7 +63,8 @@ def compute(
 
         cycle             1, 2, …
         sparsity, kept    measured fraction of zeros of its mask, and weights left
-        accuracy          at its end, of the folded network
+        accuracy          at its end, of the folded network; fresh_accuracy: with batch norm's
+                          statistics taken at its weights
         epochs_spent, training_flops
                           from the start of the run to its end; multiply-adds, masked weights
                           not counted, backward as twice forward
@@ -125,6 +127,7 @@ def _lists(experiment: Experiment, outcome: cycles.Outcome) -> Row:
             scale = cycles.predicted_scale(method, cycle.total)
             entry |= {
                 "accuracy": cycle.accuracy,
+                "fresh_accuracy": cycle.fresh_accuracy,
                 "train_loss": cycle.train_loss,
                 "train_accuracy": cycle.train_accuracy,
                 "norm_initial": cycle.norm_initial,
