@@ -39,7 +39,7 @@ def compute(spec: Row) -> Row:
     torch.set_num_threads(1)
     started = time.perf_counter()
     digits = data.load("digits")
-    batches = digits.batches(BATCH_SIZE, spec["seed"])
+    batches = data.Batches(digits, BATCH_SIZE, spec["seed"])
     epochs = spec["epochs"]
     rates = learning_rates(spec["lr"], "cosine", epochs, len(batches), epochs / 30)
     method = methods.build(

@@ -83,9 +83,8 @@ class Setting:
     def batches(self, mode: Mode = PLAIN) -> data.Batches:
         """Return the batches on the device."""
         dtype = torch.bfloat16 if mode.half else self.dtype
-        return self.dataset.batches(
-            self.batch_size, 0, device=self.device, dtype=dtype, channels_last=mode.channels_last
-        )
+        last = mode.channels_last
+        return data.Batches(self.dataset, self.batch_size, 0, self.device, dtype, last)
 
     def trainer(self, name: str, mode: Mode = PLAIN, epochs: int = 1) -> Trainer:
         """Return a fresh trainer with constant learning rate."""

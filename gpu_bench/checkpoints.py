@@ -1,4 +1,4 @@
-"""Where a run stands, on disk after every epoch, so that it can be killed at any moment.
+"""Checkpoints of a run, on disk after every epoch, so that it can be killed at any moment.
 
 A checkpoint is an NPZ file of plain arrays that appears by an atomic rename. It names the run it
 belongs to. The last two are kept: where the last is torn or foreign, the one before it is used.
@@ -18,7 +18,7 @@ from mirrorflow.archives import read_arrays
 from mirrorflow.checks import Array, InputError
 from mirrorflow.results import atomic_write
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "entry"]
 
 KEPT = 2
 
@@ -64,6 +64,17 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*.npz"), reverse=True)
+
+
+def entry(arrays: Mapping[str, Array], name: str, like: Array) -> Array:
+    """Return an array of a checkpoint, which must have the shape and dtype of `like`."""
+    array = arrays.get(name, np.empty(0))
+    if array.shape != like.shape or array.dtype != like.dtype:
+        raise InputError(
+            f"{name} of the checkpoint must be {like.dtype} of shape {like.shape}, but it is "
+            f"{array.dtype} of shape {array.shape}."
+        )
+    return array
 
 
 def _letters(key: str) -> Array:

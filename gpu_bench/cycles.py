@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_bench import masks
-from gpu_bench.checkpoints import Checkpoints
+from gpu_bench.checkpoints import Checkpoints, entry
 from gpu_bench.experiment import Experiment
 from gpu_bench.methods import Method
 from gpu_bench.train import Epoch, Trainer, Weights
@@ -32,7 +32,7 @@ Masks = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What happens between the cycles.
+    """Plan of the cycles: how many, and what happens between them.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """What a finished cycle leaves behind.
+    """Measurements of a finished cycle.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Cycle:
 
 @dataclass(slots=True)
 class Outcome:
-    """A course as far as it went.
+    """Result of a run in cycles, as far as it went.
 
     Attributes
     ----------
@@ -332,13 +332,7 @@ class _Run:
 
 
 def _tensor(arrays: Mapping[str, Array], name: str, like: Tensor) -> Tensor:
-    array, expected = arrays.get(name, np.empty(0)), like.cpu().numpy()
-    if array.shape != expected.shape or array.dtype != expected.dtype:
-        raise InputError(
-            f"{name} of the checkpoint must be {expected.dtype} of shape {expected.shape}, but it "
-            f"is {array.dtype} of shape {array.shape}."
-        )
-    return torch.from_numpy(np.array(array)).to(like.device)
+    return torch.from_numpy(np.array(entry(arrays, name, like.cpu().numpy()))).to(like.device)
 
 
 def _table(arrays: Mapping[str, Array], name: str, columns: int) -> Array:

@@ -1,4 +1,4 @@
-"""Data, network and method of one run, ready to be trained, on one rank or several."""
+"""Experiment: data, network and method of one run, ready to be trained on one rank or several."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FRESH_BATCHES = 4  # for the statistics of a reading; more change the accuracy l
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run finds and leaves things: nothing here changes its numbers.
+    """Paths and options of a run that change none of its numbers.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ def load_data(spec: Row, place: Place) -> data.Dataset | data.ImageFolders:
 
 
 class Experiment:
-    """What a run's trainings have in common.
+    """Data, network and settings that the trainings of a run share.
 
     Parameters
     ----------
@@ -96,7 +96,8 @@ class Experiment:
         self.half = spec["precision"] == "bfloat16"
         self.shape = images.shape
         folders = isinstance(images, data.ImageFolders)
-        self.batches = images.batches(
+        self.batches = data.batches_of(
+            images,
             spec["batch_size"],
             spec["seed"],
             device=self.device,

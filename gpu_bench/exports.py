@@ -1,4 +1,4 @@
-"""What a user takes home: folded weights, boolean masks, sparsity and FLOPs layer by layer."""
+"""Exported files: folded weights, boolean masks, sparsity and FLOPs layer by layer."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ __all__ = ["Flat", "Layout"]
 
 
 class Layout:
-    """Where each of several tensors lies in one vector: one after the other, in memory order.
+    """Layout of several tensors in one vector: one after the other, in memory order.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What several processes, started by torchrun, share: one model, one epoch, one configuration.
+"""Ranks: processes started by torchrun that share a model, its epochs and its configuration.
 
 >>> ranks = Ranks.join("cpu")
 >>> ranks.first, ranks.size, ranks.sum(torch.ones(2))

@@ -11,7 +11,7 @@ __all__ = ["Epoch", "History", "Weights"]
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch leaves behind, all on the host.
+    """Measurements of one epoch, all on the host.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class History:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """What training may start from: a copy of all that it has learned.
+    """Copy of all that a training has learned, from which another may start.
 
     Attributes
     ----------

@@ -62,6 +62,7 @@ def run(setting: Setting) -> int:
         require("--tensorboard", "tensorboard")
     runs = list({run.key: run for run in setting.runs()}.values())  # a value given twice is one
 
+    from gpu_bench import data
     from gpu_bench.experiment import load_data
     from gpu_bench.grid import Job, Readings, execute
     from gpu_bench.ranks import Ranks
@@ -72,13 +73,11 @@ def run(setting: Setting) -> int:
     ranks = Ranks.join(runs[0].spec["device"])
     where = place(setting)
     if setting.download and ranks.first:
-        from gpu_bench import data
-
         data.load(setting.dataset, where.data_root, download=True)
     ranks.barrier()
     images = load_data(runs[0].spec, where)  # missing data: said at once
     size = runs[0].spec["batch_size"]
-    images.batches(size, 0, ranks=ranks.size)  # refuses a batch that is larger than the data
+    data.batches_of(images, size, 0, ranks=ranks.size)  # refuses one larger than the data
     protocol = setting.module()
     folder = Readings(setting.folder, protocol.COLUMNS)
     folder.units = UNITS

@@ -1,4 +1,4 @@
-"""SGD on a network whose prunable weights are x = mask ⊙ g(θ); knows neither method nor protocol.
+"""Trainer: SGD on a network whose prunable weights are x = mask ⊙ g(θ), for any method.
 
 On CUDA one whole training step (forward, backward, update) is captured in a CUDA graph and
 replayed. The learning rate and α live in 0-d tensors on the device: they change without a new
@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpu_bench import masks
 from gpu_bench.capture import Captured
+from gpu_bench.checkpoints import entry
 from gpu_bench.flat import Flat
 from gpu_bench.methods import Method, Plan
 from gpu_bench.ranks import Ranks
@@ -201,13 +202,7 @@ class Trainer:
         """
         tensors = self._tensors()
         for name, tensor in tensors.items():
-            expected = tensor.detach().cpu().numpy()
-            found = state.get(name, np.empty(0))
-            if found.shape != expected.shape or found.dtype != expected.dtype:
-                raise InputError(
-                    f"{name} of the checkpoint must be {expected.dtype} of shape "
-                    f"{expected.shape}, but it is {found.dtype} of shape {found.shape}."
-                )
+            entry(state, name, tensor.detach().cpu().numpy())
         epochs, total = state.get("epochs", np.empty(0)), state.get("total", np.empty(0))
         if epochs.shape[1:] != (len(Epoch.__slots__),) or len(epochs) > self.epochs or total.shape:
             raise InputError(

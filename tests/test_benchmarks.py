@@ -312,10 +312,13 @@ def test_no_entry_of_ours_beats_the_bound_of_the_machine(setting: FlowSetting) -
     )
     compute = entry.prepare()
     work = entry.read(compute()).figures
+    before = rates(20, 200, 1)
     start = time.perf_counter()
     compute()
     spent = (time.perf_counter() - start) / entry.runs
-    least = bound(20, 200, work["right_hand_sides"], work["factorizations"], rates(20, 200, 1))
+    after = rates(20, 200, 1)  # the better of both: the machine may have been busy at one
+    best = {name: max(before[name], after[name]) for name in before}
+    least = bound(20, 200, work["right_hand_sides"], work["factorizations"], best)
     assert 0 < least < spent
 
 

@@ -44,7 +44,7 @@ def test_plain_images_are_those_of_the_batches():
     plain = PlainImages(
         dataset.test_images, dataset.test_labels, dataset.mean, dataset.std, augment=False
     )
-    ours, labels = next(dataset.batches(10, 0).evaluation())
+    ours, labels = next(data.Batches(dataset, 10, 0).evaluation())
     theirs = torch.stack([plain[i][0] for i in range(10)])
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0)
     assert [plain[i][1] for i in range(10)] == labels.tolist()
@@ -92,7 +92,7 @@ def test_plain_loop_learns_and_reads_the_test_images(setting):
     assert last < 0.5 * first
     loop.model.eval()
     with torch.no_grad():
-        images, labels = next(digits.batches(100, 0).evaluation())
+        images, labels = next(data.Batches(digits, 100, 0).evaluation())
         assert accuracy == (loop.model(images).argmax(1) == labels).double().mean()
     assert accuracy > 0.3
 

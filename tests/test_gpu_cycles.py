@@ -89,13 +89,13 @@ def records_of(outcome, cycle):
 def test_masked_training_is_torchs_pruned_training():
     """Against torch.nn.utils.prune, which multiplies by the mask inside autograd."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(4, 32, 1, 8, 8, generator=generator)
+    images = torch.randn(4, 32, 1, 8, 8, generator=generator, dtype=torch.float64)
     labels = torch.randint(10, (4, 32), generator=generator)
     mask = {
         name: torch.rand(weight.shape, generator=generator) < 0.4
         for name, weight in masks.prunable(tiny("", (1, 8, 8), 10, 0)).items()
     }
-    theirs = tiny("", (1, 8, 8), 10, 0)
+    theirs = tiny("", (1, 8, 8), 10, 0).double()
     for name, part in mask.items():
         prune.custom_from_mask(theirs[int(name.split(".")[0])], "weight", part)
     rates = learning_rates(0.1, "cosine", 2, 4, 0.5)
@@ -114,14 +114,17 @@ def test_masked_training_is_torchs_pruned_training():
         def epoch(self, k):
             yield from zip(images, labels, strict=True)
 
-    ours = tiny("", (1, 8, 8), 10, 0)
+    ours = tiny("", (1, 8, 8), 10, 0).double()
     flat = Layout(masks.prunable(ours)).flatten(mask)
     method = methods.build("dense", {"weight_decay": 1e-3})
     trainer = Trainer(ours, method, rates, 2, 0.9, 1e-3, mask=flat, smoothing=0.2)
     trainer.train(Batches())
     trainer.fold()
     for (name, one), two in zip(ours.state_dict().items(), _ordered(ours, theirs), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}{m}")
+        # float64's roundings over eight steps; a weight or a rate that differs moves more
+        torch.testing.assert_close(
+            one, two, rtol=1e-10, atol=1e-12, msg=lambda m, n=name: f"{n}{m}"
+        )
 
 
 def _ordered(ours, theirs):
@@ -195,7 +198,8 @@ def test_the_order_of_the_images_goes_on(tmp_path, monkeypatch):
     asked, epoch = [], experiment.batches.epoch
     monkeypatch.setattr(experiment.batches, "epoch", lambda k: asked.append(k) or epoch(k))
     cycles.run(experiment, iterative.course(experiment))
-    assert asked == [1, 2, 3, 4, 5, 6]
+    # epoch 0, which is never trained on, gives the statistics of the fresh readings
+    assert [k for k in asked if k] == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_smallest_weights_are_cut(tmp_path):

@@ -409,8 +409,10 @@ def test_black_and_white_has_no_grey_between(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_and_ranks_change_nothing(made: Path, workers: int) -> None:
     folders = load(made)
-    alone = folders.batches(20, seed=0, workers=0)
-    shards = [folders.batches(20, seed=0, workers=workers, rank=r, ranks=2) for r in (0, 1)]
+    alone = data.FolderBatches(folders, 20, seed=0, workers=0)
+    shards = [
+        data.FolderBatches(folders, 20, seed=0, workers=workers, rank=r, ranks=2) for r in (0, 1)
+    ]
     state = torch.get_rng_state()
     for k in (1, 2):  # persistent workers: the second epoch too
         assert len(alone) == 10
@@ -419,31 +421,33 @@ def test_workers_and_ranks_change_nothing(made: Path, workers: int) -> None:
         assert {len(labels) for _, labels in parts} == {10}
         assert same(joined(parts), joined(alone.epoch(k)))
     assert torch.equal(state, torch.get_rng_state())
-    tested = [part for shard in shards for part in shard.evaluation(7)]
-    assert [len(labels) for _, labels in tested] == [7, 7, 7, 4] * 2
+    tested = [part for shard in shards for part in shard.evaluation()]
+    assert [len(labels) for _, labels in tested] == [10, 10, 5] * 2
     assert same(joined(tested), joined(alone.evaluation()))
 
 
 def test_workers_start_in_a_worker_process(made: Path) -> None:
-    batches = load(made).batches(100, seed=0, workers=0)
+    batches = data.FolderBatches(load(made), 100, seed=0, workers=0)
     with crew(2) as workers:
         ((_, (found,)),) = carry(in_a_job, [[made]], workers)
     assert same(found, joined(batches.epoch(0)))
 
 
 def in_a_job(roots: Sequence[Path]) -> list[tuple[Tensor, Tensor]]:
-    return [joined(load(root).batches(100, seed=0, workers=1).epoch(0)) for root in roots]
+    return [
+        joined(data.FolderBatches(load(root), 100, seed=0, workers=1).epoch(0)) for root in roots
+    ]
 
 
 def test_epochs_are_keyed_by_seed_and_number(made: Path) -> None:
     folders = load(made)
-    batches = folders.batches(30, seed=0, workers=0)
+    batches = data.FolderBatches(folders, 30, seed=0, workers=0)
     first, labels = joined(batches.epoch(1))
     assert first.shape == (180, 3, SIZE, SIZE)
     list(batches.evaluation())
     assert same(joined(batches.epoch(1)), (first, labels))
     assert not torch.equal(joined(batches.epoch(2))[0], first)
-    others = [folders.batches(200, seed, workers=0) for seed in range(3)]
+    others = [data.FolderBatches(folders, 200, seed, workers=0) for seed in range(3)]
     keyed = [joined(other.epoch(k)) for other in others for k in range(3)]
     assert len({images.numpy().tobytes() for images, _ in keyed}) == 9  # none is another's
     assert len({labels.numpy().tobytes() for _, labels in keyed}) == 9  # nor its order
@@ -460,7 +464,7 @@ def test_windows_and_flips_are_drawn_anew_for_every_image_and_epoch(tmp_path: Pa
     mean, std = (torch.tensor(m).view(3, 1, 1) for m in (data.folders.MEAN, data.folders.STD))
     seen = []
     for seed, k in ((0, 0), (0, 1), (1, 0)):
-        images, labels = joined(load(tmp_path).batches(200, seed, workers=0).epoch(k))
+        images, labels = joined(data.FolderBatches(load(tmp_path), 200, seed, workers=0).epoch(k))
         pixels = ((images * std + mean) * 255).round().int()
         number = pixels[:, 2, 0, 0]
         assert torch.equal(number // 100, labels.int())
@@ -477,17 +481,19 @@ def test_windows_and_flips_are_drawn_anew_for_every_image_and_epoch(tmp_path: Pa
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_may_be_left_but_not_gone_back_to(made: Path, workers: int) -> None:
     folders = load(made)
-    batches = folders.batches(20, seed=0, workers=workers)
+    batches = data.FolderBatches(folders, 20, seed=0, workers=workers)
     left = batches.epoch(1)
     next(left)
-    expected = joined(folders.batches(20, seed=0, workers=0).epoch(2))
+    expected = joined(data.FolderBatches(folders, 20, seed=0, workers=0).epoch(2))
     assert same(joined(batches.epoch(2)), expected)
     with pytest.raises(RuntimeError, match="can't be continued after another one has begun"):
         next(left)
 
 
 def test_layout_and_dtype(made: Path) -> None:
-    batches = load(made).batches(8, 0, dtype=torch.bfloat16, channels_last=True, workers=0)
+    batches = data.FolderBatches(
+        load(made), 8, 0, dtype=torch.bfloat16, channels_last=True, workers=0
+    )
     images, labels = next(iter(batches.epoch(0)))
     assert (images.dtype, labels.dtype) == (torch.bfloat16, torch.int64)
     assert images.is_contiguous(memory_format=torch.channels_last)
@@ -503,9 +509,9 @@ def test_batches_of_folders_refuse_bad_input(made: Path) -> None:
         ({"batch_size": 8, "dtype": torch.int32}, "dtype must be a floating"),
     ):
         with pytest.raises(InputError, match=message):
-            folders.batches(seed=0, **options)
+            data.FolderBatches(folders, seed=0, **options)
     with pytest.raises(InputError, match="k must be at least 0"):
-        folders.batches(8, seed=0).epoch(-1)
+        data.FolderBatches(folders, 8, seed=0).epoch(-1)
 
 
 # Broken files
@@ -558,7 +564,7 @@ def a_jpeg(root: Path) -> Path:
 )
 def test_a_broken_file_is_refused_by_name(few: Path, kind: str, workers: int) -> None:
     spoil(a_jpeg(few), kind)
-    batches = load(few).batches(12, seed=0, workers=workers)
+    batches = data.FolderBatches(load(few), 12, seed=0, workers=workers)
     sentence = ""
     try:  # pytest.raises would keep the workers in a cycle, which ends them seconds later
         list(batches.epoch(0))
@@ -577,7 +583,7 @@ def test_a_broken_file_that_is_skipped_is_named_once(few: Path, capsys) -> None:
     spoil(lost, "cut")
     paths = [path for path, _ in load(few).train]
     successor = paths[paths.index(str(lost)) + 1]
-    one = load(few, "skip").batches(12, seed=0, workers=0)
+    one = data.FolderBatches(load(few, "skip"), 12, seed=0, workers=0)
     found = [joined(one.epoch(k)) for k in (0, 1)]
     said = capsys.readouterr().err
     assert said.count(str(lost)) - said.count(f"file '{lost}'") == 1
@@ -585,14 +591,14 @@ def test_a_broken_file_that_is_skipped_is_named_once(few: Path, capsys) -> None:
     assert said.endswith("; the next of its class is taken in its place.\n")
     for workers, ranks in ((2, 1), (0, 3)):
         shards = [
-            load(few, "skip").batches(12, seed=0, workers=workers, rank=r, ranks=ranks)
+            data.FolderBatches(load(few, "skip"), 12, seed=0, workers=workers, rank=r, ranks=ranks)
             for r in range(ranks)
         ]
         for k in (0, 1):
             assert same(joined(part for shard in shards for part in shard.epoch(k)), found[k])
     # the same as if its successor's content stood in its place
     shutil.copy(successor, lost)
-    whole = load(few).batches(12, seed=0, workers=0)
+    whole = data.FolderBatches(load(few), 12, seed=0, workers=0)
     for k in (0, 1):
         assert same(joined(whole.epoch(k)), found[k])
 
@@ -601,11 +607,13 @@ def test_the_last_of_a_class_is_followed_by_its_first(few: Path, capsys) -> None
     files = sorted((few / "val" / "class01").iterdir())
     for path in files[1:]:
         spoil(path, "empty")
-    images, labels = joined(load(few, "skip").batches(2, seed=0, workers=0).evaluation())
+    images, labels = joined(
+        data.FolderBatches(load(few, "skip"), 2, seed=0, workers=0).evaluation()
+    )
     assert labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert torch.equal(images[3], images[4])
     assert torch.equal(images[3], images[5])
     assert capsys.readouterr().err.count("warning") == 2
     spoil(files[0], "empty")
     with pytest.raises(InputError, match=r"^the class of .*class01.* has no readable image\.$"):
-        list(load(few, "skip").batches(2, seed=0, workers=0).evaluation())
+        list(data.FolderBatches(load(few, "skip"), 2, seed=0, workers=0).evaluation())

@@ -136,7 +136,7 @@ def test_files_rebuild_the_row_in_an_untouched_model(finished, frame, name):
     model.eval()
     right = total = 0
     with torch.no_grad():
-        for images, labels in digits.batches(359, 0).evaluation():
+        for images, labels in data.Batches(digits, 359, 0).evaluation():
             right += int((model(images).argmax(1) == labels).sum())
             total += len(labels)
     assert right / total == pytest.approx(row["accuracy"], abs=1e-12)

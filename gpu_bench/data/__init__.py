@@ -4,11 +4,13 @@
 >>> digits = data.load("digits")
 >>> digits.shape, digits.classes, len(digits.train_labels), len(digits.test_labels)
 ((1, 8, 8), 10, 1437, 360)
->>> batches = digits.batches(batch_size=128, seed=0)
+>>> batches = data.batches_of(digits, batch_size=128, seed=0)
 >>> images, labels = next(iter(batches.epoch(0)))
 >>> images.shape, images.dtype, labels.dtype
 (torch.Size([128, 1, 8, 8]), torch.float32, torch.int64)
 """
+
+from typing import Any
 
 from gpu_bench.data.batches import Batches
 from gpu_bench.data.dataset import Dataset
@@ -16,4 +18,13 @@ from gpu_bench.data.folder_batches import FolderBatches
 from gpu_bench.data.folders import ImageFolders
 from gpu_bench.data.sources import NAMES, load
 
-__all__ = ["NAMES", "Batches", "Dataset", "FolderBatches", "ImageFolders", "load"]
+__all__ = ["NAMES", "Batches", "Dataset", "FolderBatches", "ImageFolders", "batches_of", "load"]
+
+
+def batches_of(
+    images: Dataset | ImageFolders, batch_size: int, seed: int, **options: Any
+) -> Batches | FolderBatches:
+    """Return `Batches` or `FolderBatches` of the images, with the options of the one it is."""
+    if isinstance(images, Dataset):
+        return Batches(images, batch_size, seed, **options)
+    return FolderBatches(images, batch_size, seed, **options)

@@ -108,51 +108,18 @@ class Batches:
         """
         return self._epoch(whole("k", k, 0))
 
-    def evaluation(
-        self,
-        images: Tensor | None = None,
-        labels: Tensor | None = None,
-        batch_size: int | None = None,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield every image once, in order, without augmentation; the last batch may be smaller.
+    def evaluation(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every test image once, in order, without augmentation.
 
-        Of several ranks each yields a contiguous part of its own, to within one image of the
-        same size; where images are fewer than ranks some yield nothing.
-
-        Parameters
-        ----------
-        images : (N, C, H, W) uint8 Tensor, optional
-            Without: the data set's test images, which are on the device already.
-        labels : (N,) int64 Tensor, optional
-        batch_size : int, optional
-            Images that a rank yields at a time. Without: as many as in training, on CUDA at least
-            `CUDA_EVALUATION`.
-
-        Raises
-        ------
-        InputError
-            If the images' shape or dtype or the number of labels doesn't fit.
+        As many at a time as in training, on CUDA at least `CUDA_EVALUATION`; the last may be fewer.
+        Of several ranks each yields a contiguous part of its own, to within one image of the same
+        size; where images are fewer than ranks some yield nothing.
         """
-        usual = max(self.per_rank, CUDA_EVALUATION if self.device.type == "cuda" else 1)
-        size = usual if batch_size is None else whole("batch_size", batch_size, 1)
-        if images is None and labels is None:
-            images, labels = self.dataset.test_images, self.dataset.test_labels
-        if images is None or labels is None:
-            raise InputError("images and labels must be given together, but one is missing.")
-        if images is self.dataset.test_images and labels is self.dataset.test_labels:
-            return self._evaluation(self._test, self._test_labels, size)
-        shape = self.dataset.shape
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1:] != shape:
-            raise InputError(
-                f"images must be uint8 of shape (N, {', '.join(map(str, shape))}), but their "
-                f"shape is {tuple(images.shape)} and their dtype {images.dtype}."
-            )
-        if labels.shape != images.shape[:1]:
-            raise InputError(
-                f"labels must have {len(images)} entries (images), but their shape is "
-                f"{tuple(labels.shape)}."
-            )
-        return self._evaluation(_Rows(images, self.device, 0), labels.to(self.device), size)
+        size = max(self.per_rank, CUDA_EVALUATION if self.device.type == "cuda" else 1)
+        mine = self.shard.of_test(len(self._test_labels))
+        for start in range(mine.start, mine.stop, size):
+            part = slice(start, min(start + size, mine.stop))
+            yield self._normalised(self._test.images[part]), self._test_labels[part]
 
     def _epoch(self, k: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator(self.device)
@@ -177,14 +144,6 @@ class Batches:
                 images = self._train.images[chosen]
             images, labels = self._normalised(images), self._train_labels[chosen]
             yield from zip(images.split(self.per_rank), labels.split(self.per_rank), strict=True)
-
-    def _evaluation(
-        self, rows: _Rows, labels: Tensor, size: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        mine = self.shard.of_test(len(labels))
-        for start in range(mine.start, mine.stop, size):
-            part = slice(start, min(start + size, mine.stop))
-            yield self._normalised(rows.images[part]), labels[part]
 
 
 class _Rows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,9 +10,6 @@ from torch import Tensor
 
 from mirrorflow.checks import InputError, number, whole
 from mirrorflow.problems import random_stream
-
-if TYPE_CHECKING:
-    from gpu_bench.data.batches import Batches
 
 __all__ = ["Dataset"]
 
@@ -119,16 +115,7 @@ class Dataset:
         InputError
             If `fraction` is outside (0, 1) or leaves one of the two parts empty.
         """
-        fraction = number("fraction", fraction, 0.0, 1.0, open_low=True)
-        seed = whole("seed", seed, 0)
-        total = len(self.train_labels)
-        size = round(fraction * total)
-        if not 0 < size < total:
-            raise InputError(
-                f"validation fraction must leave images on both sides, but {fraction:g} of {total} "
-                f"training images holds out {size}."
-            )
-        held = stratified(self.train_labels.numpy(), size, ("split", self.name, seed))
+        held = held_out(self.train_labels.numpy(), fraction, self.name, seed)
         out, kept = torch.from_numpy(held), torch.from_numpy(~held)
         return Dataset.of(
             self.name,
@@ -137,12 +124,6 @@ class Dataset:
             self.classes,
             self.augment,
         )
-
-    def batches(self, batch_size: int, seed: int, **options: Any) -> Batches:
-        """Return `Batches(self, batch_size, seed, **options)`."""
-        from gpu_bench.data.batches import Batches
-
-        return Batches(self, batch_size, seed, **options)
 
 
 def channel_moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -156,6 +137,19 @@ def channel_moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...
     mean = weights @ values
     variance = (weights * (values - mean[:, None]) ** 2).sum(1)
     return tuple(mean.tolist()), tuple(variance.sqrt().tolist())
+
+
+def held_out(labels: np.ndarray, fraction: float, name: str, seed: int) -> np.ndarray:
+    """Mark round(fraction·N) of the labels for validation; see `Dataset.split`."""
+    fraction = number("fraction", fraction, 0.0, 1.0, open_low=True)
+    seed = whole("seed", seed, 0)
+    size = round(fraction * len(labels))
+    if not 0 < size < len(labels):
+        raise InputError(
+            f"validation fraction must leave images on both sides, but {fraction:g} of "
+            f"{len(labels)} training images holds out {size}."
+        )
+    return stratified(labels, size, ("split", name, seed))
 
 
 def stratified(labels: np.ndarray, size: int, key: tuple[str | int, ...]) -> np.ndarray:

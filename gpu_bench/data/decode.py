@@ -1,4 +1,4 @@
-"""Image files to squares of pixels: decode, cut a window out, resize it."""
+"""Decoder of image files: a window of the image, resized to a square of pixels."""
 
 from __future__ import annotations
 

@@ -103,14 +103,14 @@ class FolderBatches:
         order = random_stream("batches", self.seed, k).permutation(len(self.dataset.train))
         return self._read(self.shard.of_batches(torch.from_numpy(order), self.batch_size), k)
 
-    def evaluation(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def evaluation(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every test image once, in order; the last batch may be smaller.
 
         Each rank yields a part of its own, as in `Batches.evaluation`.
         """
-        size = self.per_rank if batch_size is None else whole("batch_size", batch_size, 1)
-        mine = range(len(self.dataset.test))[self.shard.of_test(len(self.dataset.test))]
-        return self._read([torch.tensor(mine[i : i + size]) for i in range(0, len(mine), size)])
+        mine, size = self.shard.of_test(len(self.dataset.test)), self.per_rank
+        starts = range(mine.start, mine.stop, size)
+        return self._read([torch.arange(i, min(i + size, mine.stop)) for i in starts])
 
     def _read(
         self, batches: Iterable[Tensor], epoch: int | None = None

@@ -6,15 +6,11 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpu_bench.data.dataset import stratified
-from mirrorflow.checks import InputError, number, whole
-
-if TYPE_CHECKING:
-    from gpu_bench.data.folder_batches import FolderBatches
+from gpu_bench.data.dataset import held_out
+from mirrorflow.checks import InputError, whole
 
 __all__ = ["ImageFolders"]
 
@@ -117,25 +113,10 @@ class ImageFolders:
         InputError
             If `fraction` is outside (0, 1) or leaves one of the two parts empty.
         """
-        fraction = number("fraction", fraction, 0.0, 1.0, open_low=True)
-        seed = whole("seed", seed, 0)
-        size = round(fraction * len(self.train))
-        if not 0 < size < len(self.train):
-            raise InputError(
-                f"validation fraction must leave images on both sides, but {fraction:g} of "
-                f"{len(self.train)} training images holds out {size}."
-            )
-        labels = np.array([label for _, label in self.train])
-        held = stratified(labels, size, ("split", self.name, seed))
+        held = held_out(np.array([label for _, label in self.train]), fraction, self.name, seed)
         train = tuple(s for s, out in zip(self.train, held, strict=True) if not out)
         test = tuple(s for s, out in zip(self.train, held, strict=True) if out)
         return dataclasses.replace(self, train=train, test=test)
-
-    def batches(self, batch_size: int, seed: int, **options: Any) -> FolderBatches:
-        """Return `FolderBatches(self, batch_size, seed, **options)`."""
-        from gpu_bench.data.folder_batches import FolderBatches
-
-        return FolderBatches(self, batch_size, seed, **options)
 
 
 def _class_names(folder: Path) -> list[str]:

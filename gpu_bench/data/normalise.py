@@ -1,4 +1,4 @@
-"""Raw pixels to what a network sees."""
+"""Normalisation of raw pixels to a network's input."""
 
 from __future__ import annotations
 

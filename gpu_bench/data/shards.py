@@ -1,4 +1,4 @@
-"""The part that one of several processes takes of what all go through together."""
+"""Shards: the part of every batch and of the test images that is one process's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where images come from: scikit-learn, an array cache, torchvision's official files."""
+"""Sources of images: scikit-learn, an array cache, torchvision's official files."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def load(
     Returns
     -------
     Dataset or ImageFolders
-        Both have `name`, `shape`, `classes`, `mean`, `std`, `augment`, `split`, `batches`.
+        Both have `name`, `shape`, `classes`, `mean`, `std`, `augment`, `split`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Ways to parametrize the prunable weights, by the names that the command line knows."""
+"""Methods: ways to parametrize the prunable weights, by their names on the command line."""
 
 from __future__ import annotations
 

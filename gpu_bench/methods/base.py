@@ -1,4 +1,4 @@
-"""What every way to parametrize the prunable weights has in common.
+"""Interface of the methods, the ways to parametrize the prunable weights.
 
 A method is an elementwise map x = g(θ₁, θ₂, …) with closed forms for its inverse (at the start)
 and its vector-Jacobian product. The network itself always runs on the plain weights x, so a
@@ -42,7 +42,7 @@ def around(**values: Sequence[float]) -> Grid:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a method may know of the run before it starts.
+    """Facts of a run that a method may use before it starts.
 
     Attributes
     ----------
@@ -136,5 +136,5 @@ class Method(ABC):
         return None
 
     def readings(self) -> dict[str, float]:
-        """Return what the records of an epoch should hold beside loss and accuracy."""
+        """Return the method's own numbers for the row of a run, by name."""
         return {}
