@@ -193,9 +193,10 @@ DEAF = """
 import sys, threading
 import numpy as np
 from mirrorflow.execution import stoppable
+matrix = np.random.default_rng(0).standard_normal((4000, 4000))
 with stoppable("finished runs are kept"):
     print("ready", flush=True)
-    np.linalg.svd(np.random.default_rng(0).standard_normal((4000, 4000)))
+    np.linalg.svd(matrix)
     print("decomposed", flush=True)
 """
 
