@@ -86,14 +86,12 @@ def _given(name: str, value: Any, ndim: int) -> np.ndarray:
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{name} must be a rectangular array of real numbers ({error}).") from None
     if given.dtype == object:  # numbers, perhaps: a DataFrame whose columns differ in dtype
+        entry: Any
         for at, entry in np.ndenumerate(given):
-            if not isinstance(entry, Real | np.bool_):
+            if not isinstance(entry, Real | np.bool_) or abs(entry) > FLOAT_MAX:
                 said = f"its dtype is object and {_place(name, value, at)} is {shown(entry)}"
                 raise InputError(f"{name} must hold real numbers, but {said}.")
-        try:
-            given = given.astype(np.float64)
-        except OverflowError as error:
-            raise InputError(f"{name} must hold numbers of float64 ({error}).") from None
+        given = given.astype(np.float64)
     return given[:, 0] if ndim == 1 and given.ndim == 2 and given.shape[1] == 1 else given
 
 

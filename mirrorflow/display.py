@@ -19,7 +19,6 @@ class Displayed:
     __slots__ = ()
 
     def _facts(self) -> dict[str, Any]:
-        """Names and values, in the order in which they are shown."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -30,11 +29,8 @@ class Displayed:
         facts, message = self._facts(), getattr(self, "message", None)
         if isinstance(message, str):
             facts["message"] = message
-        rows = "".join(
-            f"<tr><th>{escape(name)}</th><td>{_cell(value)}</td></tr>"
-            for name, value in facts.items()
-        )
-        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+        rows = [f"<tr><th>{name}</th><td>{_cell(value)}</td></tr>" for name, value in facts.items()]
+        return f"<table><caption>{type(self).__name__}</caption>{''.join(rows)}</table>"
 
 
 def _short(value: Any) -> str:
@@ -45,6 +41,5 @@ def _short(value: Any) -> str:
 
 def _cell(value: Any) -> str:
     """A value as HTML: text in full, true and false as ✓ and ✗."""
-    if isinstance(value, bool):
-        return "✓" if value else "✗"
-    return escape(value if isinstance(value, str) else _short(value))
+    mark = "✗✓"[value] if isinstance(value, bool) else _short(value)
+    return escape(value if isinstance(value, str) else mark)

@@ -65,14 +65,9 @@ class Descent(Displayed):
 
     def _facts(self) -> dict[str, Any]:
         runs, rows, d = self.x.shape
-        return {
-            "runs": runs,
-            "d": d,
-            "steps": int(self.steps[-1]),
-            "recorded": rows,
-            "diverged": self.status.count("diverged"),
-            "largest_loss_end": float(self.loss[:, -1].max()),
-        }
+        sizes = {"runs": runs, "d": d, "steps": int(self.steps[-1]), "recorded": rows}
+        worst = float(self.loss[:, -1].max())
+        return {**sizes, "diverged": self.status.count("diverged"), "worst_loss_end": worst}
 
     @property
     def valid(self) -> NDArray[np.bool_]:

@@ -60,14 +60,10 @@ class Flow(Displayed):
         return self.status != "failed" and self.status != "not_converged"
 
     def _facts(self) -> dict[str, Any]:
-        return {
-            "times": self.times.size,
-            "d": self.x.shape[1],
-            "t_end": float(self.times.max(initial=0.0)),
-            "status": self.status,
-            "loss_end": float(self.loss[-1]) if self.loss.size else math.nan,
-            "steps": self.steps,
-        }
+        end = float(self.times.max(initial=0.0))
+        loss = float(self.loss[-1]) if self.loss.size else math.nan
+        sizes = {"times": self.times.size, "d": self.x.shape[1], "t_end": end}
+        return {**sizes, "status": self.status, "loss_end": loss, "steps": self.steps}
 
 
 def check_times(times: ArrayLike, rtol: float) -> tuple[Array, bool, float]:

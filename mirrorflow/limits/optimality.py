@@ -78,14 +78,9 @@ class Interpolator(Displayed):
         return self.status != "not_converged"
 
     def _facts(self) -> dict[str, Any]:
-        return {
-            "n": self.dual.size,
-            "d": self.x.size,
-            "status": self.status,
-            "residual": self.constraint_residual,
-            "stationarity": self.stationarity_residual,
-            "gap": self.gap,
-        }
+        what = {"n": self.dual.size, "d": self.x.size, "status": self.status}
+        proof = {"residual": self.constraint_residual, "stationarity": self.stationarity_residual}
+        return {**what, **proof, "gap": self.gap}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
