@@ -86,9 +86,9 @@ def _given(name: str, value: Any, ndim: int) -> np.ndarray:
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{name} must be a rectangular array of real numbers ({error}).") from None
     if given.dtype == object:  # numbers, perhaps: a DataFrame whose columns differ in dtype
-        entry: Any
         for at, entry in np.ndenumerate(given):
-            if not isinstance(entry, Real | np.bool_) or abs(entry) > FLOAT_MAX:
+            real: Any = entry if isinstance(entry, Real | np.bool_) else np.inf
+            if abs(real) > FLOAT_MAX:
                 said = f"its dtype is object and {_place(name, value, at)} is {shown(entry)}"
                 raise InputError(f"{name} must hold real numbers, but {said}.")
         given = given.astype(np.float64)
@@ -133,9 +133,9 @@ def shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
-def vector(name: str, value: ArrayLike, size: int, of: str) -> Array:
+def vector(name: str, value: ArrayLike, size: int, of: str, largest: float = FLOAT_MAX) -> Array:
     """Return `value` as a checked vector with `size` entries; `of` says where `size` is from."""
-    array = real_array(name, value, 1)
+    array = real_array(name, value, 1, largest)
     if array.size != size:
         entries = "1 entry" if size == 1 else f"{size} entries"
         raise InputError(f"{name} must have {entries} ({of}), but it has {array.size}.")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import kl_div
 
-from mirrorflow.checks import Array, InputError, number, real_array, vector
+from mirrorflow.checks import Array, InputError, number, vector
 from mirrorflow.display import Displayed
 from mirrorflow.factors import Factors
 
@@ -178,4 +178,4 @@ class HyperbolicEntropy(Displayed):
         return np.where(x >= 0, larger, smaller), np.where(x >= 0, smaller, larger)
 
     def _point(self, x: Array) -> Array:
-        return vector("x", real_array("x", x, 1), self.log_p.size, "one for each coordinate")
+        return vector("x", x, self.log_p.size, "one for each coordinate")

@@ -91,8 +91,8 @@ class Regression(Displayed):
         object.__setattr__(self, "names", _names(self.names, self.Z))
         Z = _matrix(self.Z)
         object.__setattr__(self, "Z", Z)
-        y = real_array("y", self.y, 1, LARGEST)
-        object.__setattr__(self, "y", vector("y", y, Z.shape[0], "one for each row of Z"))
+        y = vector("y", self.y, Z.shape[0], "one for each row of Z", LARGEST)
+        object.__setattr__(self, "y", y)
         if self.x_true is not None:
             x_true = vector("x_true", self.x_true, Z.shape[1], "one for each column of Z")
             object.__setattr__(self, "x_true", x_true)
@@ -144,7 +144,7 @@ class Regression(Displayed):
 
     def with_targets(self, y: ArrayLike) -> Regression:
         """The same Z (and its factorization) with other targets y, shape (n,)."""
-        y = vector("y", real_array("y", y, 1, LARGEST), self.n, "one for each row of Z")
+        y = vector("y", y, self.n, "one for each row of Z", LARGEST)
         with np.errstate(over="ignore"):
             space = _moderate(self.row_space.towards(y))
         return self._changed(y=y, x_true=None, _row_space=[space])

@@ -56,6 +56,7 @@ PROBLEMS: dict[str, Row] = {
 START: Row = {"seeds": 5, "beta": 1.0, "transition_betas": (0.01, 100.0)}  # unless a file has one
 UNEVEN = 100.0  # ratio of the columns' scales that is worth a sentence
 
+ProblemName = Literal["gaussian", "diabetes", "digits", "all"]
 ScheduleName = Literal["constant", "quadratic", "geometric", "harmonic"]
 
 
@@ -67,9 +68,7 @@ class Theorem23(Study):
     initialisation m₀ ⊙ w₀ = x₀ ~ N(0, I/√d), m₀² − w₀² = β.
     """
 
-    problem: Annotated[Literal["gaussian", "diabetes", "digits", "all"] | None, default("all")] = (
-        None
-    )
+    problem: Annotated[ProblemName | None, default("all")] = None
     """Which regression: Gaussian sparse recovery, monomials of the diabetes data, compressed
     sensing of a digit, or all three."""
     data: Path | None = None
@@ -198,11 +197,8 @@ class Theorem23(Study):
 
     def _run(self, start: Row, schedule: str, total: float) -> Row:
         # the entropic program by cvxpy is slow: one initialisation per total
-        check = (
-            start["seed"] == 0
-            and schedule == "constant"
-            and start["beta"] in (self._of_start("beta"), None)
-        )
+        usual = start["beta"] in (self._of_start("beta"), None)
+        check = start["seed"] == 0 and schedule == "constant" and usual
         return {
             **start,
             "schedule": schedule,
@@ -222,8 +218,8 @@ class Theorem23(Study):
             digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
             row = {**blank, "problem": path.stem, "data": str(path), "data_sha256": digest}
             flags = {"target": self.target, "standardize": self.standardize or None}
-            given = {flag: value for flag, value in flags.items() if value is not None}
-            return [row | given]  # a part of the key where they are given
+            # a part of the key where they are given
+            return [row | {flag: value for flag, value in flags.items() if value is not None}]
         return [
             {**blank, "problem": name}
             | {f: v if getattr(self, f) is None else getattr(self, f) for f, v in flags.items()}
