@@ -4,26 +4,32 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: sweep test test-all lint notebooks figures claims bench clean
+.PHONY: help sweep test test-all test-matrix lint notebooks figures claims bench clean
 
-sweep: $(READY)
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+sweep: $(READY) ## Theorem 2.3 on one synthetic and two real problems: verdicts, figures, rows
 	$(BIN)/python -m mirrorflow.sweep
 	@echo "To go on: source $(BIN)/activate; then python -m mirrorflow.sweep --help"
 	@echo "or, without activating: $(BIN)/python -m mirrorflow.sweep --help"
 
-test: $(READY) lint
+test: $(READY) lint ## lint, types, tests, notebooks
 	$(BIN)/python -m pytest -m "not slow"
 	$(BIN)/python notebooks/execute.py --check
 
-test-all: $(READY) lint
+test-all: $(READY) lint ## the slow tests too
 	$(BIN)/python -m pytest
 
-lint: $(READY)
+test-matrix: ## quick tests on each Python 3.11 to 3.14 found, and on the lowest dependencies
+	$(PYTHON) tests/matrix.py $(ONLY)
+
+lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-notebooks: $(READY)
+notebooks: $(READY) ## execute and write the notebooks
 	for study in initialization regularization schedules sgd; do \
 		$(BIN)/python -m mirrorflow.sweep $$study || exit 1; \
 	done
@@ -31,7 +37,7 @@ notebooks: $(READY)
 
 STUDIES := theorem23 initialization regularization schedules sgd
 
-figures: $(READY)
+figures: $(READY) ## every study's figures and rows, into figures/
 	for study in $(STUDIES); do \
 		$(BIN)/python -m mirrorflow.sweep $$study || exit 1; \
 		cp results/$$study/*.png results/$$study/*.pdf figures/; \
@@ -41,17 +47,20 @@ figures: $(READY)
 	for suffix in png pdf; do cp results/one-shot/accuracy.$$suffix figures/one_shot.$$suffix; done
 	cp results/one-shot/rows.parquet figures/one_shot_rows.parquet
 
-claims: $(READY)
+claims: $(READY) ## the ledger of claims, docs/claims.md
 	$(BIN)/python -m mirrorflow.sweep claims --page docs/claims.md
 
-bench: $(READY)
+bench: $(READY) ## flows and limits against other libraries, docs/performance.md
+	@echo "Installing the other libraries into $(VENV) ..."
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
 	$(BIN)/python -m benchmarks.run --publish
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	touch $(READY)
+	@echo "Installing mirrorflow and what it needs into $(VENV): some minutes the first time ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $(READY)
+	@echo "Installed. To use it in this shell: . $(VENV)/bin/activate"
 
-clean:
-	rm -rf $(VENV) results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove environments, results and caches
+	rm -rf $(VENV) .matrix results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
