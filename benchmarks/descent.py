@@ -17,7 +17,6 @@ import time
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from mirrorflow import Factors, Regression, gaussian_recovery
 from mirrorflow.descent import descend
@@ -65,7 +64,6 @@ def main() -> None:
     parser.add_argument("--plain-steps", type=int, default=20000, help="of the plain loop")
     parser.add_argument("--runs", type=int, default=100, help="runs at once")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="BLAS threads")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     given = parser.parse_args()
     problem = gaussian_recovery(40, 100, 5, seed=0)
@@ -76,27 +74,25 @@ def main() -> None:
         f"{given.runs} runs x {given.steps} steps, n = 40, d = 100, float64; "
         f"median [least, most] of {given.repetitions} repetitions, µs per run and step"
     )
-    for threads in given.threads:
-        with threadpool_limits(threads, "blas"):
-            for kind in given.kinds:
-                options = dict(KINDS[kind])
-                if "batch_size" in options:
-                    options["seed"] = range(given.runs)
-                # the first calls pay for memory and for the start of BLAS threads
-                plain_loop(problem, factors[0], 1000)
-                batched(problem, factors, 200, options)
-                plain, fast = [], []
-                for _ in range(given.repetitions):
-                    seconds = plain_loop(problem, factors[0], given.plain_steps)
-                    plain.append(1e6 * seconds / given.plain_steps)
-                    seconds = batched(problem, factors, given.steps, options)
-                    fast.append(1e6 * seconds / given.steps / given.runs)
-                ratios = [one / other for one, other in zip(plain, fast, strict=True)]
-                print(
-                    f"{threads} threads  {kind:12s} plain GD {summary(plain)}   "
-                    f"batched {summary(fast)}   ratio {summary(ratios)}",
-                    flush=True,
-                )
+    for kind in given.kinds:
+        options = dict(KINDS[kind])
+        if "batch_size" in options:
+            options["seed"] = range(given.runs)
+        # the first calls pay for memory and for the start of BLAS threads
+        plain_loop(problem, factors[0], 1000)
+        batched(problem, factors, 200, options)
+        plain, fast = [], []
+        for _ in range(given.repetitions):
+            seconds = plain_loop(problem, factors[0], given.plain_steps)
+            plain.append(1e6 * seconds / given.plain_steps)
+            seconds = batched(problem, factors, given.steps, options)
+            fast.append(1e6 * seconds / given.steps / given.runs)
+        ratios = [one / other for one, other in zip(plain, fast, strict=True)]
+        print(
+            f"{kind:12s} plain GD {summary(plain)}   "
+            f"batched {summary(fast)}   ratio {summary(ratios)}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

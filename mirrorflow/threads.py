@@ -35,9 +35,8 @@ def _controller(modules: int) -> ThreadpoolController:
     return ThreadpoolController()
 
 
-_LOCK = threading.Lock()
-_loops = 0  # under way, in all Python threads
-_before: list[tuple[LibController, int]] = []  # libraries with one number for the process
+_lock, _loops = threading.Lock(), 0  # loops under way in all Python threads
+_shared = contextlib.ExitStack()  # resets what the first of them has set
 
 
 @contextlib.contextmanager
@@ -52,36 +51,34 @@ def one_blas_thread(work: float) -> Iterator[None]:
         yield
         return
     libraries = [lib for lib in controller().lib_controllers if lib.user_api == "blas"]
-    own = _limited([lib for lib in libraries if _per_thread(lib)])
-    with _LOCK:
-        if _loops == 0:
-            _before[:] = _limited([lib for lib in libraries if not _per_thread(lib)])
-        _loops += 1
+    own = [lib for lib in libraries if getattr(lib, "threading_layer", "") == "openmp"]
+    with _limited(own):  # of OpenMP every Python thread has its own number
+        with _lock:
+            if _loops == 0:
+                _shared.enter_context(_limited([lib for lib in libraries if lib not in own]))
+            _loops += 1
+        try:
+            yield
+        finally:
+            with _lock:
+                _loops -= 1
+                if _loops == 0:
+                    _shared.close()
+
+
+@contextlib.contextmanager
+def _limited(libraries: list[LibController]) -> Iterator[None]:
+    before = [library.num_threads for library in libraries]
+    _set(libraries, [1] * len(libraries))
     try:
         yield
     finally:
-        with _LOCK:
-            _loops -= 1
-            if _loops == 0:
-                _set(_before)
-        _set(own)
+        _set(libraries, before)
 
 
-def _per_thread(library: LibController) -> bool:
-    """Whether every Python thread has its own number; older threadpoolctl sets the process's."""
-    openmp = getattr(library, "threading_layer", None) == "openmp"
-    return openmp and hasattr(library, "clear_controlling_thread")
-
-
-def _limited(libraries: list[LibController]) -> list[tuple[LibController, int]]:
-    before = [(library, library.num_threads) for library in libraries]
-    _set([(library, 1) for library in libraries])
-    return before
-
-
-def _set(numbers: list[tuple[LibController, int]]) -> None:
-    for library, number in numbers:
-        # newer threadpoolctl ignores all threads but the one that set a number first
+def _set(libraries: list[LibController], numbers: list[int]) -> None:
+    for library, number in zip(libraries, numbers, strict=True):
+        # newer threadpoolctl ignores all Python threads but the one that set a number first
         clear = getattr(library, "clear_controlling_thread", lambda force: None)
         clear(force=True)
         library.set_num_threads(number)
@@ -93,8 +90,7 @@ def on_one_thread(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def limited(*args: P.args, **options: P.kwargs) -> R:
-        problem = args[0] if args else options.get("problem")
-        work = 0.0
+        problem, work = args[0] if args else options.get("problem"), 0.0
         if isinstance(problem, Regression):
             work = 2.0 * problem.n * problem.d * min(problem.n, problem.d)
         with one_blas_thread(work):

@@ -6,6 +6,7 @@ import inspect
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,42 @@ def test_many_threads_that_come_and_go(small, two):
         worker.join(120)
     assert not failures
     assert blas_threads() == two
+
+
+class OpenMP:
+    """A library of which each Python thread has its own number of threads."""
+
+    user_api, threading_layer, numbers = "blas", "openmp", threading.local()
+
+    @property
+    def num_threads(self):
+        return getattr(self.numbers, "value", 4)
+
+    def set_num_threads(self, number):
+        self.numbers.value = number
+
+
+def test_each_thread_restores_its_own_number(monkeypatch):
+    library = OpenMP()
+    monkeypatch.setattr(threads, "controller", lambda: SimpleNamespace(lib_controllers=[library]))
+    entered, left, seen = threading.Event(), threading.Event(), []
+
+    def loop():
+        with threads.one_blas_thread(0.0):
+            seen.append(library.num_threads)
+            entered.set()
+            left.wait(60)
+        seen.append(library.num_threads)
+
+    other = threading.Thread(target=loop)
+    with threads.one_blas_thread(0.0):
+        other.start()
+        assert entered.wait(60)
+        assert library.num_threads == 1
+    assert library.num_threads == 4  # at once, though the other is still within
+    left.set()
+    other.join(60)
+    assert seen == [1, 4]
 
 
 def test_large_products_keep_their_threads(two):
