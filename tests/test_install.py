@@ -69,7 +69,6 @@ MISSING = {
     "mf.pilot": "mirrorflow.pilot needs torch",
     "mf.plots": "mirrorflow.plots needs matplotlib",
     "mf.commuting.commutes(abs, 2)": "mirrorflow.commuting needs torch",
-    "mf.descend(problem, start, mf.Constant(0.0), 0.1, 1, device='cuda')": "torch",
     "mf.results.load('results')": "mirrorflow.results.load needs pandas, pyarrow",
 }
 

@@ -67,16 +67,23 @@ def test_loops_have_one_thread_and_leave_two(name, small, two):
     assert blas_threads() == two
 
 
-def test_threads_are_restored_after_an_exception(small, two):
-    def interrupt(*_):
+class Interrupted(mf.Harmonic):
+    """A schedule during which Ctrl-C is pressed."""
+
+    def alpha(self, t):
         raise KeyboardInterrupt
 
+    total = alpha
+
+
+@pytest.mark.parametrize("call", [mf.gradient_flow, mf.direct_flow])
+def test_threads_are_restored_after_an_exception(call, small, two):
     problem, factors = small
     with pytest.raises(KeyboardInterrupt):
-        mf.descend(problem, factors, mf.Constant(0.0), 1e-3, 20, progress=interrupt)
+        call(problem, factors, Interrupted(1.0, 1.0), [0.0, 1.0])
     assert blas_threads() == two
     with pytest.raises(mf.InputError):
-        mf.gradient_flow(problem, factors, mf.Constant(0.0), [2.0, 1.0])
+        call(problem, factors, mf.Constant(0.0), [2.0, 1.0])
     with pytest.raises(mf.InputError):
         mf.interpolator("no problem", factors, 1.0)
     assert blas_threads() == two
