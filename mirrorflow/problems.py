@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ class Regression(Displayed):
                 f"Z has n = {self.n} samples for d = {self.d} features: with n ≥ d and full "
                 "column rank there is one least-squares solution, and the implicit bias has "
                 "nothing to select; it shapes the path only.",
-                stacklevel=3,
+                stacklevel=_outside(),
             )
 
     def _facts(self) -> dict[str, Any]:
@@ -210,6 +211,14 @@ class Regression(Displayed):
         rows = max(BLOCK // self.d, 1)
         starts = range(0, self.n, rows)
         return np.concatenate([x @ np.abs(self.Z[i : i + rows]).T for i in starts], axis=-1)
+
+
+def _outside() -> int:
+    """The stack level of whoever called this package: a warning belongs there."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith("mirrorflow"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _moderate(space: RowSpace) -> RowSpace:

@@ -446,3 +446,19 @@ def test_standardizing_says_nothing_twice():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         problem.standardized()
+
+
+def test_the_warning_points_at_the_caller(tmp_path):
+    """Not at a line of this package, whichever of its functions made the problem."""
+    from mirrorflow import load
+
+    (tmp_path / "a.csv").write_text("a,y\n1,2\n3,4\n")
+    for make in (
+        lambda: Regression(np.ones((2, 1)), [1.0, 2.0]),
+        lambda: gaussian_recovery(3, 2, 1, 0),
+        lambda: digits_sensing(0, 64, 0),
+        lambda: load(tmp_path / "a.csv"),
+    ):
+        with pytest.warns(UserWarning, match="n ≥ d") as caught:
+            make()
+        assert [warning.filename for warning in caught] == [__file__]
