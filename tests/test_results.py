@@ -388,6 +388,25 @@ def test_files_that_belong_together_are_replaced_together(tmp_path, monkeypatch)
     assert [path.read_bytes() for path in paths] == [b"new"] * 3
 
 
+def test_two_processes_may_write_one_file(tmp_path, monkeypatch):
+    """Where nothing can be locked: what is renamed is whole, and is the one's or the other's."""
+    path, sync, written = tmp_path / "f", os.fsync, []
+
+    def meanwhile(opened: int) -> None:
+        sync(opened)
+        if not written:  # another process writes all of its own in between
+            written.append(True)
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "getpid", lambda: 1)
+                atomic_write(path, b"theirs, longer")
+            assert path.read_bytes() == b"theirs, longer"
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    atomic_write(path, b"ours")
+    assert path.read_bytes() == b"ours"
+    assert files(tmp_path) == {"f"}
+
+
 FILL = """
 import sys
 from pathlib import Path

@@ -106,8 +106,9 @@ class Claims(Study):
     compute = staticmethod(claim_trials.compute)
 
     def narrowed(self, run: Run, claim: str | None = None) -> Self:
-        only = self.only if claim is None else (self.column(claim),)
-        return dataclasses.replace(super().narrowed(run), only=only, page=None)
+        of_group = (some.key for some in CLAIMS if some.group == run.spec["group"])
+        key = self.column(claim) if claim else next(of_group)
+        return dataclasses.replace(super().narrowed(run), only=(key,), page=None)
 
     def column(self, claim: str) -> str:
         return next(some.key for some in CLAIMS if some.statement == claim)

@@ -1,0 +1,300 @@
+"""Commands: output on any stream, exit codes, the command that repeats a run, progress."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.progress import Progress
+
+from gpu_bench import run as vision_cli
+from gpu_bench.settings import SETTINGS
+from mirrorflow import results
+from mirrorflow.execution import progress
+from mirrorflow.execution.commands import configured, narrowed, typed
+from mirrorflow.execution.progress import Board, note
+from mirrorflow.results import Folder, Run
+from mirrorflow.sweep import __main__ as cli
+from mirrorflow.sweep import theorem23
+from mirrorflow.sweep import theorem23_trials as trials
+from mirrorflow.sweep.claim_list import CLAIMS
+from mirrorflow.sweep.study import Verdict
+
+TINY = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--seeds", "2", "--totals"]
+TINY += ["0", "0.5", "--schedules", "constant", "geometric", "--transition-betas", "--jobs", "1"]
+
+
+# ---- streams that can't show everything
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize(
+    ("module", "words", "code"),
+    [
+        ("mirrorflow", [], 0),
+        ("mirrorflow.sweep", ["--help"], 0),
+        ("mirrorflow.sweep", [*TINY, "--out", "out"], 0),
+        ("mirrorflow.sweep", ["Theorem²³ ∇"], 2),
+        ("mirrorflow.sweep", ["--data", "ζ.csv"], 2),
+        ("gpu_bench.run", ["--help"], 0),
+        ("gpu_bench.run", ["tune", "--help"], 0),
+        ("gpu_bench.run", ["--dataset", "α"], 2),
+        ("benchmarks.run", ["--help"], 0),
+        ("benchmarks.vision", ["--help"], 0),
+        ("benchmarks.total_decay", ["--help"], 0),
+    ],
+    ids=lambda value: " ".join(value)[:20] if isinstance(value, list) else None,
+)
+def test_what_a_stream_cannot_show_is_replaced(tmp_path, encoding, module, words, code):
+    command = [sys.executable, "-m", module, *words]
+    root = os.path.dirname(os.path.dirname(__file__))
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": root}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    said = (done.stdout + done.stderr).decode(encoding)
+    assert "Traceback" not in said
+    assert done.returncode == code, said
+    assert "error: " in said if code else len(said) > 200
+
+
+# ---- exit codes, and the command that repeats a run
+
+
+@pytest.mark.parametrize(
+    ("verdict", "refuted"),
+    {
+        "confirmed": False,
+        "reproduced": False,
+        "not reproduced": False,
+        "outside": False,
+        "refuted (v1)": False,
+        "can't be judged in 3": False,
+        "no trial finished": False,
+        "refuted in 1": True,
+        "not refuted in 2": True,
+    }.items(),
+)
+def test_what_contradicts_the_theory(verdict, refuted):
+    assert Verdict("claim", 3, 2.0, 1.0, verdict).refuted == refuted
+
+
+def spoil(monkeypatch, chosen, change):
+    """Let `change` have the row of the runs that `chosen` picks by their specification."""
+    compute = trials.compute
+
+    def spoiled(specs):
+        finished = compute(specs)
+        for spec, (row, _) in zip(specs, finished, strict=True):
+            if chosen(spec):
+                change(row)
+        return finished
+
+    spoiled.__module__ = trials.__name__  # a run's digest is of the module that computes it
+    monkeypatch.setattr(theorem23.Theorem23, "compute", staticmethod(spoiled))
+
+
+def repeated(errors: str) -> theorem23.Theorem23:
+    """The study of the command that repeats a run."""
+    (line,) = re.findall(r"^To repeat.*: python -m mirrorflow\.sweep (.*)$", errors, re.MULTILINE)
+    name, *words = shlex.split(line)
+    return cli.configure(name, words)
+
+
+def test_a_refuted_claim_is_exit_code_3_with_its_run(tmp_path, monkeypatch, capsys):
+    def off(row):
+        row |= {"invariant": 1.0, "invariant_bound": 1e-6, "invariant_holds": False}
+
+    one = {"seed": 1, "schedule": "geometric", "total": 0.5}
+    spoil(monkeypatch, lambda spec: one.items() <= spec.items(), off)
+    assert cli.main([*TINY, "--out", str(tmp_path)]) == 3
+    errors = capsys.readouterr().err
+    assert "refuted in 1: (m² − w²)·exp(4A) stays constant" in errors
+    again = repeated(errors)
+    assert again.out == tmp_path / "repeat"
+    keys = [run.key for run in again.runs()]
+    assert len(keys) <= 2  # seeds up to its own
+    frame = results.load(tmp_path)
+    (wrong,) = frame["key"][~frame["invariant_holds"].astype(bool)]
+    assert wrong in keys
+    # and without its fault
+    monkeypatch.undo()
+    assert cli.main([*TINY, "--out", str(tmp_path), "--force"]) == 0
+    assert "refuted" not in capsys.readouterr().err
+
+
+def test_a_failed_run_is_named_with_its_command(tmp_path, monkeypatch, capsys):
+    def fail(row):
+        raise RuntimeError("broken on purpose")
+
+    spoil(monkeypatch, lambda spec: spec["total"] == 0.0 and spec["seed"] == 1, fail)
+    assert cli.main([*TINY, "--out", str(tmp_path)]) == 1
+    errors = capsys.readouterr().err
+    assert "broken on purpose" in errors
+    done, failed = results.split(results.load(tmp_path))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["runs"], manifest["failed"]) == (len(done), len(failed))
+    assert len(failed) == 1
+    assert set(failed["key"]) <= {run.key for run in repeated(errors).runs()}
+
+
+def test_any_run_of_any_study_is_among_those_of_its_command():
+    for name in cli.STUDIES:
+        study = cli.configure(name, ["--out", "results/x y"])
+        runs = study.runs()
+        for run in (runs[0], runs[len(runs) // 2], runs[-1]):
+            narrow = study.narrowed(run)
+            words = shlex.split(typed("", narrow))
+            again = cli.configure(name, words).runs()
+            assert run.key in {other.key for other in again}
+            assert len(again) < len(runs) or len(runs) == 1
+    for kind in SETTINGS.values():
+        setting = configured(kind, ["--methods", "all", "--no-capture"], "", {})
+        run = setting.runs()[-1]
+        narrow = configured(kind, shlex.split(typed("", narrowed(setting, run.spec))), "", {})
+        assert run.key in {other.key for other in narrow.runs()}
+        assert len(narrow.methods) == 1
+
+
+def test_a_claim_is_repeated_alone_and_leaves_the_page_alone(tmp_path):
+    study = cli.configure("claims", ["--page", str(tmp_path / "claims.md")])
+    claim = next(some for some in CLAIMS if some.group == "path")
+    run = next(run for run in study.runs() if run.spec["group"] == "path")
+    narrow = study.narrowed(run, claim.statement)
+    assert (narrow.only, narrow.trials, narrow.page) == ((claim.key,), 1, None)
+    assert study.column(claim.statement) == claim.key
+
+
+def test_unknown_commands_name_the_known_ones(capsys):
+    assert cli.main(["theorem32"]) == 2
+    assert "STUDY must be one of theorem23, " in capsys.readouterr().err
+    assert vision_cli.main(["report-all"]) == 2
+    assert "PROTOCOL must be one of one-shot, " in capsys.readouterr().err
+
+
+# ---- progress
+
+
+@pytest.fixture
+def _fast(monkeypatch):
+    monkeypatch.setattr(progress, "POLL", 0.01)
+    monkeypatch.setattr(progress, "FIRST", 0.02)
+
+
+def until(condition):
+    while not condition():
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("_fast")
+def test_a_file_gets_lines_while_nothing_ends(tmp_path, capsys):
+    folder, said = tmp_path / "notes", ""
+    with Board(9, 2, folder):
+        note(folder, "k", "pilot seed 0", 3, 30, "loss 1")
+        note(folder, "damaged", "x", 1, 1, "")
+        (folder / "damaged").write_text("[")
+        while "runs" not in said:
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+    said += capsys.readouterr().err
+    first, last = said.splitlines()
+    assert first.startswith("runs 2/9, 0:00:00")
+    assert "pilot seed 0 3/30" in last
+    assert not folder.exists()
+
+
+def test_nothing_is_said_of_a_command_that_was_stopped(capsys):
+    with pytest.raises(KeyboardInterrupt), Board(9, 2):
+        raise KeyboardInterrupt
+    with Board(9, 2, visible=False):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def words(board: Board) -> str:
+    return board._words()
+
+
+def test_the_estimate_is_not_from_the_first_result(monkeypatch):
+    """Of 90 runs, 30 in 30 s and 30 in 10 s: what is left takes 20 s, less what has passed."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    board = Board(100, 10)
+    clock[0] += 30.0
+    board.finish("a", 30)
+    assert words(board) == "0:00:30"
+    clock[0] += 10.0
+    board.finish("b", 30)
+    assert words(board) == "0:00:40, about 0:00:20 left"
+    clock[0] += 8.0
+    assert words(board) == "0:00:48, about 0:00:12 left, 0:00:08 since the last result"
+    clock[0] += 60.0
+    assert "about 0:00:00 left, 0:01:08 since" in words(board)
+    board.finish("c", 30)
+    assert words(board) == "0:01:48"
+
+
+def test_runs_under_way_count_by_their_share(tmp_path, monkeypatch):
+    """Two runs of 10 epochs, one of which went on after the fifth."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    board = Board(2, 0, tmp_path)
+    clock[0] += 10.0
+    for key, epoch in (("a", 1), ("b", 6)):
+        note(tmp_path, key, key, epoch, 10, "")
+        board._read(key)
+    # two epochs in 10 s; 9 + 4 are left
+    assert words(board) == "0:00:10, about 0:01:05 left"
+    clock[0] += 40.0
+    note(tmp_path, "b", "b", 10, 10, "")
+    board.finish("b")
+    assert words(board) == "0:00:50, about 0:01:15 left"  # six epochs in 50 s; nine are left
+
+
+def test_a_late_note_brings_no_line_back(tmp_path):
+    board = Board(2, 0, tmp_path)
+    note(tmp_path, "a", "a", 10, 10, "")
+    board.finish("a")
+    board._read("a")
+    assert [task.description for task in board._progress.tasks] == ["runs"]
+    assert isinstance(board._progress, Progress)
+
+
+# ---- figures of an earlier command
+
+
+def test_figures_of_the_command_before_go_and_other_files_stay(tmp_path):
+    folder, run = Folder(tmp_path), Run({"seed": 0}, "d")
+    folder.write(run, {"status": "ok"}, {})
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    drawn = [tmp_path / name for name in ("old.png", "old.pdf", "edited.png", "kept.png")]
+    for path in drawn:
+        path.write_bytes(path.name.encode())
+    folder.consolidate([run], "one", {})
+    folder.conclude({}, drawn)
+    (tmp_path / "edited.png").write_bytes(b"edited")
+    folder.consolidate([run], "two", {})
+    left = {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".pdf")}
+    assert left == {"mine.png", "edited.png"}
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [["x"], {"../outside.png": "D"}, {"shards/x.run": "D"}, {"a\0b": "D"}, {"": "D"}, {"..": "D"}],
+    ids=repr,
+)
+def test_a_manifest_removes_nothing_but_figures_beside_it(tmp_path, figures):
+    digest = hashlib.sha256(b"theirs").hexdigest()
+    folder = Folder(tmp_path / "out")
+    for path in (tmp_path / "outside.png", folder.shards / "x.run"):
+        path.write_bytes(b"theirs")
+    text = json.dumps({"figures": figures}).replace('"D"', json.dumps(digest))
+    (folder.path / "manifest.json").write_text(text)
+    folder.consolidate([], "", {})
+    assert (tmp_path / "outside.png").exists()
+    assert (folder.shards / "x.run").exists()
