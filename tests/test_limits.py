@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,11 @@ from scipy.optimize import linprog
 
 import mirrorflow as mf
 from mirrorflow.certificates import margin
+from mirrorflow.limits import columns, exact, faces
 from mirrorflow.limits.entropic import solve_entropic
+from mirrorflow.limits.nonnegative import least_squares
+from mirrorflow.limits.optimality import Points, proven
+from mirrorflow.rowspace import Basis
 
 EPS = np.finfo(float).eps
 TOTALS = [0.0, 0.25, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 100.0, 186.0, 300.0, 1000.0]
@@ -265,3 +272,322 @@ def test_zero_targets_at_any_size_of_the_masses(total):
     assert limit.status == "converged"
     assert limit.dual == pytest.approx(start.dual, rel=1e-12)
     assert limit.x == pytest.approx(np.exp(-4 * total) * start.x, rel=1e-11, abs=1e-320)
+
+
+def lasso_violation(problem, x, penalty):
+    """Largest violation of the KKT conditions of f + penalty‖x‖₁, in units of the penalty."""
+    g = problem.gradient(x)
+    off = np.where(x == 0, np.maximum(np.abs(g) - penalty, 0.0), np.abs(g + np.sign(x) * penalty))
+    return off.max() / penalty
+
+
+@pytest.mark.parametrize("tiny", [1e-3, 1e-6, 3e-10, 1e-11])
+def test_minimum_l1_with_a_tiny_component(tiny):
+    """Each of two atoms twice: the limit splits both evenly, however small one of them is."""
+    Z = [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, -1.0, -1.0]]
+    problem = mf.Regression(Z, [1.0, 1.0 - 2 * tiny])
+    limit = mf.interpolator(problem, mf.Factors.pilot(np.zeros(4)), np.inf)
+    assert limit.status == "converged"
+    assert np.abs(limit.x - 0.5 * np.array([1 - tiny, 1 - tiny, tiny, tiny])).max() < 4 * EPS
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-12, 1e-9, 1e-6, 1.0])
+def test_minimum_l1_of_repeated_columns_and_noise(noise):
+    """Noise makes entries of x of its own size; the dual proves that ‖x‖₁ is least."""
+    rng = np.random.default_rng(1)
+    for _ in range(15):
+        Z = rng.standard_normal((8, 20))
+        Z[:, 10:] = Z[:, :10]
+        x = np.zeros(20)
+        x[rng.permutation(20)[:3]] = [1.0, -1.0, 2.0]
+        y = Z @ x + noise * rng.standard_normal(8)
+        problem = mf.Regression(Z, y)
+        limit = mf.interpolator(problem, mf.Factors.pilot(np.zeros(20)), np.inf)
+        assert limit.status == "converged"
+        assert limit.constraint_residual <= 1e-12 * scale(problem, limit)
+        assert np.abs(Z.T @ limit.dual).max() <= 1 + 1e-9
+        assert y @ limit.dual == pytest.approx(np.abs(limit.x).sum(), rel=1e-9)
+        assert limit.x[:10] == pytest.approx(limit.x[10:], rel=1e-9, abs=1e-15)
+
+
+def test_minimum_l1_does_not_hang_on_highs(recovery, monkeypatch):
+    """Without a linear program, or from a coarse answer, the dual still rises to the same point."""
+    problem, factors = recovery
+    doubled = mf.Regression(np.hstack([problem.Z[:8, :20]] * 2), problem.y[:8])
+    pairs = [(problem, factors), (doubled, mf.Factors.pilot(np.linspace(-1.0, 1.0, 40)))]
+    expected = [mf.interpolator(*pair, np.inf) for pair in pairs]
+
+    def none(*_, **__):
+        return SimpleNamespace(x=None, status=4, message="(HiGHS Status 0: Not Set)")
+
+    def coarse(*arguments, **options):
+        result = linprog(*arguments, **options)
+        result.x = np.where(result.x > 0.5 * result.x.max(), result.x, 0.0)
+        result.eqlin.marginals *= 0.9
+        return result
+
+    for program in (none, coarse):
+        monkeypatch.setattr(faces, "linprog", program)
+        for pair, before in zip(pairs, expected, strict=True):
+            limit = mf.interpolator(*pair, np.inf)
+            assert limit.status == "converged"
+            assert np.abs(limit.x - before.x).max() < 1e-12
+            assert limit.gap < 1e-12
+
+
+def test_no_minimum_l1_is_said_in_a_sentence(monkeypatch):
+    """Never in the words of the solver."""
+    problem, factors = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    monkeypatch.setattr(faces, "_reached", lambda *_: False)
+    limit = mf.interpolator(problem, factors, np.inf)
+    assert limit.status == "not_converged"
+    assert limit.message.startswith("No minimum-L1 interpolator was found")
+    assert "rescale Z and y" in limit.message
+    assert "HiGHS" not in limit.message
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_the_largest_support_does_not_depend_on_sizes(seed):
+    """Against one linear program for each column, with every entry of the point of size 1."""
+    rng = np.random.default_rng(seed)
+    G = rng.integers(-1, 2, (int(rng.integers(1, 5)), int(rng.integers(1, 9)))).astype(float)
+    at_work, among = rng.random(G.shape[1]) < 0.4, rng.random(G.shape[1]) < 0.9
+    at_work &= among
+    bounds = [(None, 1.0) if on else (0.0, 1.0 if able else 0.0)
+              for on, able in zip(at_work, among, strict=True)]  # fmt: skip
+    largest = [
+        -linprog(-np.eye(G.shape[1])[j], A_eq=G, b_eq=np.zeros(len(G)), bounds=bounds).fun
+        for j in range(G.shape[1])
+    ]
+    expected = at_work | (np.array(largest) > 1e-6)
+    for sizes in (np.ones(G.shape[1]), 10.0 ** rng.uniform(-12, 0, G.shape[1])):
+        found = faces.largest_support(G, np.where(at_work, sizes, 0.0), among)
+        assert found.tolist() == expected.tolist()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), ties=st.booleans())
+def test_least_squares_over_the_cone(seed, ties):
+    """KKT conditions to rounding, and no objective below, over all supports."""
+    rng = np.random.default_rng(seed)
+    r, N = int(rng.integers(1, 4)), int(rng.integers(1, 8))
+    B, target = rng.standard_normal((r, N)), rng.standard_normal(r)
+    if ties:
+        B = rng.integers(-2, 3, (r, N)).astype(float)
+    penalty = float(rng.choice([0.0, 1e-3, 0.3]))
+    u = least_squares(B, target, penalty)
+    slopes = B.T @ (target - B @ u) - penalty
+    assert u.min() >= 0
+    assert slopes.max() < 1e-13 * (1 + np.abs(B).max())
+    assert np.abs(slopes[u > 0]).max(initial=0.0) < 1e-11 * (1 + np.abs(B).max())
+    on = np.flatnonzero(u)
+    assert np.linalg.matrix_rank(B[:, on]) == on.size
+
+    def objective(v):
+        return 0.5 * np.sum((B @ v - target) ** 2) + penalty * v.sum()
+
+    for size in range(1, r + 1):
+        for support in map(list, itertools.combinations(range(N), size)):
+            v = np.zeros(N)
+            gram = B[:, support].T @ B[:, support]
+            v[support] = np.linalg.lstsq(gram, B[:, support].T @ target - penalty)[0]
+            assert v.min() < 0 or objective(u) <= objective(v) + 1e-12
+
+
+@pytest.mark.filterwarnings("ignore:Z has n = 12 samples")
+def test_balanced_starts_on_data_of_low_precision():
+    """y = float32(Zx), x ≥ 0 with zeros, more rows than columns: the least-squares point.
+
+    Zx = y has no solution then, and entries of the size of the rounding lie on both sides of 0.
+    """
+    rng = np.random.default_rng(0)
+    described = ("inconsistent", "converged", "no_interpolator_in_sign_cone")
+    for _ in range(40):
+        Z = np.round(rng.standard_normal((12, 6)), 1).astype("f4").astype(float)
+        y = (Z @ np.array([1.0, 0.5, 0, 0, 0, 0])).astype("f4").astype(float)
+        problem, statuses = mf.Regression(Z, y), set()
+        for total in (0.0, 1.0, np.inf):
+            limit = mf.interpolator(problem, mf.Factors.balanced(np.ones(6)), total)
+            slopes = Z.T @ (Z @ limit.x - y)
+            assert limit.status in described, limit.message
+            assert limit.x.min() >= 0
+            assert slopes.min() > -1e-12
+            assert np.abs(slopes * limit.x).max() < 1e-12
+            statuses.add(limit.status)
+        assert len(statuses) == 1
+
+
+@pytest.mark.parametrize(("distance", "outside"), [(1e-9, True), (1e-6, True), (1e-12, False)])
+def test_how_near_the_sign_cone_counts_as_inside(distance, outside):
+    """x ≥ 0 reaches y = (1, −distance) up to the distance: more than rounding is said."""
+    problem = mf.Regression([[1.0, 2.0, 0.0], [0.0, 0.0, 1.0]], [1.0, -distance])
+    for total in (0.0, 2.0, np.inf):
+        limit = mf.interpolator(problem, mf.Factors.balanced(np.ones(3)), total)
+        assert limit.status == ("no_interpolator_in_sign_cone" if outside else "converged")
+        assert limit.x[2] == 0.0
+        assert abs(limit.x[0] + 2 * limit.x[1] - 1) < 1e-14
+
+
+def test_lasso_where_ties_are_the_rule():
+    """±1 designs and a penalty that leaves entries of the size of the noise."""
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        Z = rng.choice([-1.0, 1.0], (6, 12))
+        y = np.round(Z[:, 0] - 2 * Z[:, 1] + 1e-6 * rng.standard_normal(6), 9)
+        problem, penalty = mf.Regression(Z, y), 0.1 * np.abs(Z.T @ y).max() / 6
+        limit = mf.lasso_limit(problem, mf.Factors.pilot(np.zeros(12)), penalty / 2)
+        assert limit.status == "converged", limit.message
+        assert lasso_violation(problem, limit.x, penalty) < 1e-9
+
+
+@pytest.mark.parametrize("apart", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("penalty", [1e-1, 1e-6])
+def test_lasso_with_near_duplicates(apart, penalty):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        Z = np.round(rng.standard_normal((2, 4)), 1)
+        Z[:, 2:] = Z[:, :2] + apart * rng.standard_normal((2, 2))
+        problem = mf.Regression(Z, [1.0, -1.0])
+        limit = mf.lasso_limit(problem, mf.Factors.pilot(np.zeros(4)), penalty / 2)
+        assert limit.status == "converged", limit.message
+        assert lasso_violation(problem, limit.x, penalty) < 1e-6
+
+
+def test_lasso_of_zero_targets_on_unscaled_columns():
+    """x = 0, whatever the columns' units (years squared, populations)."""
+    years = np.arange(1950, 2010, 12.0)
+    Z = np.stack([np.ones(5), years, years**2, years**3, 1e6 * years, years - 1980], axis=1)
+    for alpha in (1e-12, 1e-4, 1e6):
+        factors = mf.Factors.pilot(np.zeros(6))
+        limit = mf.lasso_limit(mf.Regression(Z, np.zeros(5)), factors, alpha)
+        assert limit.status == "converged"
+        assert not limit.x.any()
+
+
+@pytest.mark.parametrize("alpha", 10.0 ** -np.arange(0, 19, 1.5))
+def test_a_lasso_that_calls_itself_converged_is_one(alpha):
+    """A penalty below the rounding of y is refused; above it the certificate holds."""
+    problem, factors = mf.gaussian_recovery(6, 15, 2, 0), mf.Factors.pilot(np.zeros(15))
+    limit = mf.lasso_limit(problem, factors, alpha)
+    assert limit.success == (alpha > 1e-12)
+    if limit.success:
+        assert limit.stationarity_residual < 1e-6
+        assert limit.gap <= 1e-12 * alpha
+    else:
+        assert "lost in the rounding of y; take a larger alpha" in limit.message
+
+
+def test_a_dual_that_proves_nothing_is_not_converged(recovery, monkeypatch):
+    minimum = exact.minimum_l1_face
+
+    def spoiled(*arguments):
+        face = minimum(*arguments)
+        return faces.Face(face.point, face.support, 1.00001 * face.dual, face.unique)
+
+    monkeypatch.setattr(exact, "minimum_l1_face", spoiled)
+    limit = mf.interpolator(*recovery, np.inf)
+    assert limit.status == "not_converged"
+    assert limit.stationarity_residual == pytest.approx(1e-5)
+
+
+def test_what_the_solver_doubts_is_not_converged(small):
+    """A small residual alone does not make a limit."""
+    problem, factors = small
+    limit = mf.interpolator(problem, factors, 1.0)
+    kappa = problem.row_space.s * (problem.row_space.U.T @ limit.dual)
+    for sure in (True, False):
+        points = Points(
+            *(a[None] for a in (limit.p, limit.q, limit.x, kappa)),
+            np.ones(1, int),
+            np.array([sure]),
+        )
+        found = proven(problem, points, np.zeros(1), np.zeros(1))[0]
+        assert found.success == sure
+
+
+@pytest.mark.parametrize("beta", [1e3, 1e6, 1e9])
+def test_masses_much_larger_than_x_cost_no_digits(beta):
+    """x = p − q, of 1e9 each, solves Zx = y to rounding of x: the minimum-L2 limit."""
+    problem = mf.gaussian_recovery(6, 15, 2, 0)
+    limit = mf.interpolator(problem, mf.Factors.pilot(np.zeros(15), beta), 0.0)
+    assert limit.status == "converged"
+    assert np.abs(problem.Z @ limit.x - problem.y).max() <= 50 * EPS * scale(problem, limit)
+
+
+def test_zeros_of_minimum_l1_are_exact():
+    """Where x* of 2 entries is the least in L1, the vertex is degenerate: all others are 0."""
+    exact_ones = 0
+    for seed in range(40):
+        problem = mf.gaussian_recovery(10, 30, 2, seed)
+        limit = mf.interpolator(problem, mf.Factors.pilot(np.zeros(30)), np.inf)
+        if np.abs(limit.x - problem.x_true).max() < 1e-9:
+            exact_ones += 1
+            assert np.count_nonzero(limit.p + limit.q) == 2
+    assert exact_ones == 35
+
+
+@pytest.mark.parametrize("violation", [1e-6, 1e-4, 1e-2])
+def test_a_column_that_breaks_optimality_slightly_still_joins(violation, monkeypatch):
+    """The last of 40 columns is above the level, but the start ranks it last."""
+    monkeypatch.setattr(columns, "WHOLE", 0)
+    V = np.vstack([np.full(40, 0.5), np.arange(40.0)])
+    V[0, :4], V[0, 39] = 1.0, 1.0 + violation
+    every = np.arange(40)
+    G = columns.SignedColumns(Basis(V), every, every[:0])
+    chosen = columns.working_set(
+        G, np.array([0.0, -1.0]), lambda H: np.array([1.0, 0.0]), 1.0, 1e-7
+    )
+    assert 39 in chosen
+    assert chosen.size < 40
+
+
+UNITS = [1e-12, 1e-8, 1e-4, 1.0, 1e4, 1e8, 1e12]
+
+
+def cases_in_units():
+    """A free and a balanced start, one vertex, many minimisers, and more rows than columns."""
+    rng = np.random.default_rng(4)
+    wide, tall = rng.standard_normal((6, 15)), rng.standard_normal((12, 6))
+    doubled = np.hstack([wide[:, :8]] * 2)
+    y = rng.standard_normal(6)
+    cases = [(wide, y), (doubled, y), (tall, tall @ np.r_[1.0, 0.5, np.zeros(4)] + 1e-8)]
+    for Z, y in cases:
+        for factors in (
+            mf.Factors.pilot(rng.normal(0, 0.3, Z.shape[1])),
+            mf.Factors.balanced(rng.choice([-1.0, 1.0], Z.shape[1])),
+        ):
+            yield Z, y, factors
+
+
+@pytest.mark.filterwarnings("ignore:Z has n = 12 samples")
+@pytest.mark.parametrize("case", list(cases_in_units()), ids=[f"case{i}" for i in range(6)])
+@pytest.mark.parametrize("unit", UNITS)
+def test_units_do_not_matter(case, unit):
+    """Z, y → cZ, cy leaves limits as they are; y → cy takes x of the polyhedral ones to cx."""
+    Z, y, factors = case
+    plain, both = mf.Regression(Z, y), mf.Regression(unit * Z, unit * y)
+    targets = mf.Regression(Z, unit * y)
+    alpha = 0.02 * np.abs(Z.T @ y).max() / y.size
+
+    def same(limit, other, factor=1.0):
+        assert limit.success, limit.message
+        assert limit.status == other.status
+        assert np.abs(limit.x / factor - other.x).max() <= 1e-9 * np.abs(other.x).max()
+
+    for total in (0.0, 2.0, np.inf):
+        same(mf.interpolator(both, factors, total), mf.interpolator(plain, factors, total))
+    endless = mf.interpolator(plain, factors, np.inf)
+    same(mf.interpolator(targets, factors, np.inf), endless, unit)
+    lasso = mf.lasso_limit(plain, factors, alpha)
+    same(mf.lasso_limit(both, factors, alpha * unit**2), lasso)
+    same(mf.lasso_limit(targets, factors, alpha * unit), lasso, unit)
+    if not plain.row_space.consistent:
+        return
+    # rows may be weighed and mixed where Zx = y has a solution
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.standard_normal((y.size, y.size)))[0]
+    rows = unit * Q * 10.0 ** rng.uniform(-1, 1, y.size)
+    mixed = mf.interpolator(mf.Regression(rows @ Z, rows @ y), factors, np.inf)
+    if endless.status == "converged":  # the least-squares point does depend on the rows' weights
+        same(mixed, endless)

@@ -1,4 +1,4 @@
-r"""Where the flow ends: argmin of R_a over {Zx = y} for A ∈ [0, ∞], and the LASSO.
+r"""Limits of the flow: argmin of R_a over {Zx = y} for A ∈ [0, ∞], and the LASSO.
 
 For finite A the answer is x = p − q with p = p̄e^{Zᵀν}, q = q̄e^{−Zᵀν} and ν ∈ Rⁿ from a smooth
 concave dual (Theorem 2.3). For A = ∞, 2R_a = 4A‖x‖₁ + KL + const makes it, among all
@@ -22,13 +22,13 @@ from mirrorflow.limits.columns import SignedColumns
 from mirrorflow.limits.entropic import EntropicSolution, solve_entropic
 from mirrorflow.limits.faces import (
     Face,
-    FaceError,
     cone_projection,
     guessed_l1_face,
     lasso_face,
     minimum_l1_face,
 )
 from mirrorflow.limits.lanes import Grams, follow
+from mirrorflow.limits.nonnegative import FaceError
 from mirrorflow.limits.optimality import Interpolator, Points, failed, proven, smooth_proofs
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
@@ -95,8 +95,7 @@ def _reach(problem: Regression, factors: Factors, total: float) -> _Reach:
     free = np.isfinite(potential.log_a)
     if free.all() or (free.any() and space.basis.left_factor(free).shape[1] == space.rank):
         return reach
-    face, fit, misfit = cone_projection(reach.signed, space.b, space.s)
-    outside = misfit > 1e-10
+    face, fit, outside = cone_projection(reach.signed, space.b, space.s)
     return reach.restricted(
         face.support, fit, "no_interpolator_in_sign_cone" if outside else status
     )
@@ -257,7 +256,10 @@ def _points(found: EntropicSolution, kappa: Array) -> Points:
 
 def _smooth(problem: Regression, reach: _Reach, found: EntropicSolution) -> Interpolator:
     if not np.isfinite(found.x).all():
-        return failed(problem, "the masses p and q left the range of float64")
+        return failed(
+            problem,
+            "The masses p and q left the range of float64; rescale y, or start closer to m² = w².",
+        )
     points = _points(found, found.kappa)
     proofs = smooth_proofs(problem, reach.potential, reach.b, points)
     return proven(problem, points, *proofs, reach.fit, reach.status)[0]
@@ -274,6 +276,8 @@ def _polyhedral(
         off_p[np.isfinite(reach.potential.log_p)].max(initial=0.0),
         off_q[np.isfinite(reach.potential.log_q)].max(initial=0.0),
     )
+    # near ties that rounding decides can leave a dual that proves nothing
+    found = dataclasses.replace(found, converged=found.converged and stationarity <= 1e-6)
     points = _points(found, face.dual)
     proofs = np.array([stationarity]), np.array([gap])
     return proven(problem, points, *proofs, reach.fit, reach.status)[0]

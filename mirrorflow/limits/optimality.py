@@ -1,4 +1,4 @@
-"""What proves a limit: residuals, duality gap and status, for many runs at once."""
+"""Proofs of limits: residuals, duality gap and status, for many runs at once."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ MESSAGES = {
         "sign-constrained least-squares point. Use an initialisation with |m| ≠ |w|."
     ),
     "not_converged": (
-        "Newton's method stopped before the residual was down to rounding; rescale Z and y, or "
-        "remove nearly dependent rows of Z."
+        "The residuals did not come down to rounding; rescale Z and y, or remove nearly dependent "
+        "rows or nearly equal columns of Z."
     ),
 }
 
@@ -156,9 +156,9 @@ def proven(
     ]
 
 
-def failed(problem: Regression, reason: str) -> Interpolator:
-    """No point at all, and the reason."""
-    zeros, message = np.zeros(problem.d), f"{MESSAGES['not_converged']} ({reason})"
+def failed(problem: Regression, message: str) -> Interpolator:
+    """No point at all; the message says why, and what to change."""
+    zeros = np.zeros(problem.d)
     residual = float(np.abs(problem.y).max())
     return Interpolator(
         zeros,
