@@ -23,11 +23,9 @@ from mirrorflow.limits.entropic import EntropicSolution, solve_entropic
 from mirrorflow.limits.faces import (
     Face,
     cone_projection,
-    guessed_l1_face,
     lasso_face,
     minimum_l1_face,
 )
-from mirrorflow.limits.lanes import Grams, follow
 from mirrorflow.limits.nonnegative import FaceError
 from mirrorflow.limits.optimality import Interpolator, Points, failed, proven, smooth_proofs
 from mirrorflow.potentials import HyperbolicEntropy
@@ -37,7 +35,6 @@ from mirrorflow.threads import on_one_thread
 
 __all__ = ["check_pair", "endless", "interpolator", "lasso_limit"]
 
-LATE = (1e3, 1e4, 1e5)  # A at which masses off the minimum of L1 are likely gone
 MOST = 1e9  # beyond it, exponents 4A round to more than 1e-6
 
 
@@ -150,7 +147,7 @@ def endless(problem: Regression, factors_list: Sequence[Factors]) -> list[Interp
         try:
             reach = _reach(problem, factors, 0.0)
             free = bool(np.isfinite(reach.potential.log_a).all())
-            face = shared if free and shared else _minimum_l1(reach)
+            face = shared if free and shared else minimum_l1_face(reach.signed, reach.b)
             shared = face if free else shared
             found = _on_face(reach, face)
             gap = abs(float(np.sum(found.p + found.q) - reach.b @ face.dual))
@@ -158,27 +155,6 @@ def endless(problem: Regression, factors_list: Sequence[Factors]) -> list[Interp
         except FaceError as error:
             limits.append(failed(problem, str(error)))
     return limits
-
-
-def _minimum_l1(reach: _Reach) -> Face:
-    columns, potential = reach.signed, reach.potential
-    if not columns.large or not np.isfinite(potential.log_a).all() or not reach.b.any():
-        return minimum_l1_face(columns, reach.b)
-    # far along a path the masses name the support, and κ grows by 4 times the L1 dual; the face
-    # is that of Z and b alone, so the path is one whose start, on the scale of b, is too
-    basis, dual = reach.space.basis, None
-    size = float(np.linalg.norm(reach.b))
-    potential = HyperbolicEntropy.of(Factors.pilot(np.zeros(basis.shape[1]), size))
-    for end in LATE:
-        path, _, arrived = follow(Grams(basis), reach.b, potential, np.array([end / 2, end]))
-        if not arrived.all():
-            break
-        bend, dual = basis.rmatvec(path[0, 1]), (path[0, 1] - path[0, 0]) / (2 * end)
-        p, q = np.exp(potential.log_p - 4 * end + bend), np.exp(potential.log_q - 4 * end - bend)
-        face = guessed_l1_face(columns, reach.b, np.concatenate([p, q]), dual)
-        if face is not None:
-            return face
-    return minimum_l1_face(columns, reach.b, dual)
 
 
 @on_one_thread
@@ -218,10 +194,11 @@ def lasso_limit(problem: Regression, factors: Factors, alpha: float) -> Interpol
 
 def _on_face(reach: _Reach, face: Face) -> EntropicSolution:
     """The point of an L1 or LASSO face that minimises KL to the reference masses."""
+    p, q = reach.signed.split(face.point)
     if face.unique:
-        p, q = reach.signed.split(face.point)
         return EntropicSolution(p, q, p - q, face.dual, 0, True)
-    on = reach.restricted(face.support, reach.b, reach.status)
+    # what the point reaches is within the cone of its columns; b may be off by rounding
+    on = reach.restricted(face.support, reach.space.basis.matvec(p - q), reach.status)
     # Σu is constant on the face and Gᵀ·dual = 1 there, so that masses scale along the dual
     size = float(face.point.sum())
     if size == 0.0:

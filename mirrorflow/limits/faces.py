@@ -21,7 +21,6 @@ from mirrorflow.limits.nonnegative import DEPENDENT, FaceError, least_squares
 __all__ = [
     "Face",
     "cone_projection",
-    "guessed_l1_face",
     "lasso_face",
     "minimum_l1_face",
 ]
@@ -89,8 +88,8 @@ def largest_support(G: Array, point: Array, among: Mask) -> Mask:
     support[rest[~off]] = True
     W, rest = W[:, off] / lengths[off], rest[off]
     while rest.size:
-        delta = 1.0 + least_squares(W, -W.sum(axis=1))
-        residual = W @ delta
+        extra, residual = least_squares(W, -W.sum(axis=1))
+        delta, residual = 1.0 + extra, -residual
         if math.hypot(*residual) <= TIGHT * float(delta.sum()):
             support[rest] = True
             break
@@ -110,21 +109,13 @@ def _face(G: Array, b: Array, point: Array, candidates: Mask, dual: Array) -> Fa
     return Face(point, support, dual, bool(point[support].all()))
 
 
-def _least_sum(G: Array, b: Array) -> tuple[Array, Array] | None:
-    """A vertex of min Σu over u ≥ 0, Gu = b, and its dual; None where HiGHS has none."""
-    result = linprog(np.ones(G.shape[1]), A_eq=G, b_eq=b, method="highs", options=LP_OPTIONS)
-    return (result.x, result.eqlin.marginals) if result.status == 0 else None
-
-
-def minimum_l1_face(columns: SignedColumns, b: Array, start: Array | None = None) -> Face:
+def minimum_l1_face(columns: SignedColumns, b: Array) -> Face:
     """All minimisers of Σu over u ≥ 0, Gu = b.
 
-    HiGHS proposes a dual. Where no u ≥ 0 on the columns with Gᵀ·dual = 1 reaches b, its tolerance
-    was too coarse for the smallest entries of u, and the residual of least squares is a direction
-    in which the dual rises until another column is at 1 (Barnes, Chen, Gopalakrishnan, Johnson,
-    Oper. Res. Lett. 30, 2002).
-
-    `start` (r,), a guess of the dual, spares linear programs where G is large.
+    HiGHS proposes a dual where G is small. Where no u ≥ 0 on the columns with Gᵀ·dual = 1 reaches
+    b, its tolerance was too coarse for the smallest entries of u. Then, and for a large G from 0
+    on, the residual of least squares is a direction in which the dual rises until another column
+    is at 1 (Barnes, Chen, Gopalakrishnan, Johnson, Oper. Res. Lett. 30, 2002).
 
     Raises
     ------
@@ -135,33 +126,30 @@ def minimum_l1_face(columns: SignedColumns, b: Array, start: Array | None = None
     if scale == 0.0 or columns.count == 0:
         zeros = np.zeros(columns.count)
         return Face(zeros, zeros > 0, np.zeros(b.size), True)
-
-    def dual_on(G: Array) -> Array | None:
-        found = _least_sum(G, b / scale)
-        return None if found is None else found[1]
-
-    chosen = working_set(columns, b if start is None else start, dual_on, 1.0, 1e-7)
-    G = columns.take(chosen)
-    found = _least_sum(G, b / scale)
     dual, active = np.zeros(b.size), np.zeros(0, dtype=np.intp)
-    if found is not None:
-        dual = found[1]
-        basic = found[0] > 1e-9 * found[0].max(initial=0.0)
-        active = chosen[basic | (G.T @ dual >= 1.0 - TIGHT)]
-    for _ in range(10 * b.size + 10):
+    if not columns.large:
+        G = columns.take(np.arange(columns.count))
+        found = linprog(np.ones(columns.count), A_eq=G, b_eq=b / scale, options=LP_OPTIONS)
+        if found.status == 0:
+            dual = found.eqlin.marginals
+            basic = found.x > 1e-9 * found.x.max(initial=0.0)
+            active = np.flatnonzero(basic | (G.T @ dual >= 1.0 - TIGHT))
+    at_work, residual = active[:0], b
+    for step in range(20 * b.size + 20):
         G = columns.take(active)
         every = np.full(active.size, True)
-        point = _only_solution(G, b, every)
+        point = _only_solution(G, b / scale, every) if step == 0 else None
         if point is None:
-            point = scale * least_squares(G, b / scale)
-        residual = b / scale - G @ (point / scale)
-        if _reached(G, b, point):
+            start = np.flatnonzero(np.isin(active, at_work))
+            point, residual = least_squares(G, b / scale, start=start)
+        if _reached(G, b / scale, point):
             for H in (G, G[:, point > 0]):
                 sharper = _sharpened(columns, H, dual)
                 if sharper is not None:
                     dual = sharper
                     break
-            return _spread(_face(G, b, point, every, dual), active, columns.count)
+            return _spread(_face(G, b, scale * point, every, dual), active, columns.count)
+        at_work = active[point > 0]
         slopes, slack = columns.correlate(residual), 1.0 - columns.correlate(dual)
         slopes[active] = 0.0
         rising = slopes > REACHED * math.hypot(*residual)
@@ -175,24 +163,11 @@ def minimum_l1_face(columns: SignedColumns, b: Array, start: Array | None = None
     )
 
 
-def guessed_l1_face(columns: SignedColumns, b: Array, guess: Array, dual: Array) -> Face | None:
-    """The face of `minimum_l1_face` where it is one point, near u = guess (N,), and `dual` almost
-    proves it; else None."""
-    near = columns.correlate(dual) >= 1.0 - 1e-7
-    chosen = np.flatnonzero(near | (guess > 1e-9 * guess.max()))
-    G = columns.take(chosen)
-    sharper = _sharpened(columns, G, dual)
-    point = _only_solution(G, b, np.full(chosen.size, True))
-    if sharper is None or point is None:
-        return None
-    return _spread(Face(point, point > 0, sharper, True), chosen, columns.count)
-
-
 def _sharpened(columns: SignedColumns, G: Array, dual: Array) -> Array | None:
     """The dual moved to exactly 1 on the columns G, where that keeps it feasible for all."""
-    correction = np.linalg.lstsq(G.T, 1.0 - G.T @ dual, rcond=DEPENDENT)[0]
-    sharper: Array = dual + correction
-    return sharper if columns.correlate(sharper).max() <= 1.0 + TIGHT else None
+    sharper = dual + np.linalg.lstsq(G.T, 1.0 - G.T @ dual, rcond=DEPENDENT)[0]
+    tight = np.abs(G.T @ sharper - 1.0).max(initial=0.0) <= TIGHT
+    return sharper if tight and columns.correlate(sharper).max() <= 1.0 + TIGHT else None
 
 
 def _spread(face: Face, chosen: Indices, count: int) -> Face:
@@ -227,31 +202,10 @@ def _lasso_on(G: Array, b: Array, s: Array, penalty: float) -> tuple[Face, Array
             "The penalty is lost in the rounding of y; take a larger alpha, or the limit of "
             "A → ∞ (`interpolator` with total = inf)."
         )
-    u = least_squares(B, target / (size or 1.0), penalty / (size or 1.0)) * size
-    columns = np.flatnonzero(u)
-    Q, R = np.linalg.qr(B[:, columns])
-    along, lowered = Q.T @ target, np.linalg.solve(R.T, np.full(columns.size, penalty))
-    polished = np.linalg.solve(R, along - lowered)
-    if polished.min(initial=0.0) >= 0:
-        u[columns] = polished
-    # θ = sb − Bu without the rounding of sb along the columns, which a small penalty would feel
-    across = target - Q @ along
-    theta = across - Q @ (Q.T @ across) + Q @ lowered
+    u, theta = least_squares(B, target, penalty)
     candidates = (u > 0) | (B.T @ theta / penalty >= 1.0 - TIGHT - rounding)
     fit = G @ u
     return _face(G, fit, u, candidates, s * theta / penalty), fit
-
-
-def _nonnegative(G: Array, b: Array, s: Array) -> tuple[Array, Array]:
-    """u ≥ 0 that minimises ‖s(Gu − b)‖ for ‖sb‖ = 1, and s(b − Gu)."""
-    B = s[:, None] * G
-    u = least_squares(B, s * b)
-    columns = np.flatnonzero(u > 0)
-    if columns.size:
-        polished = np.linalg.lstsq(B[:, columns], s * b, rcond=None)[0]
-        if polished.min() >= 0:
-            u[columns] = polished
-    return u, s * b - B @ u
 
 
 def cone_projection(columns: SignedColumns, b: Array, s: Array) -> tuple[Face, Array, bool]:
@@ -265,13 +219,13 @@ def cone_projection(columns: SignedColumns, b: Array, s: Array) -> tuple[Face, A
         return Face(np.zeros(columns.count), np.full(columns.count, True), b, False), b, False
 
     def dual_on(G: Array) -> Array:
-        residual = _nonnegative(G, b / size, s)[1]
+        residual = least_squares(s[:, None] * G, s * b / size)[1]
         misfit = math.hypot(*residual)
         return s * residual / misfit if misfit > OUTSIDE else np.zeros_like(s)
 
     chosen = working_set(columns, s * s * b, dual_on, 0.0, TIGHT * float(s[0]))
     G = columns.take(chosen)
-    u, residual = _nonnegative(G, b / size, s)
+    u, residual = least_squares(s[:, None] * G, s * b / size)
     misfit = math.hypot(*residual)
     if misfit <= OUTSIDE and chosen.size < columns.count:
         return Face(np.zeros(columns.count), np.full(columns.count, True), b, False), b, False
