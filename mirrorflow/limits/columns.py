@@ -62,7 +62,7 @@ class SignedColumns:
 def working_set(
     G: SignedColumns,
     start: Array,
-    solve: Callable[[Array], Array | None],
+    solve: Callable[[Array], Array],
     level: float,
     tolerance: float,
 ) -> Indices:
@@ -74,21 +74,16 @@ def working_set(
     start : (r,) array
         The first columns are those with the largest Gᵀ·start.
     solve : callable
-        From G[:, chosen] to its optimal dual (r,), or None where those columns are too few.
+        From G[:, chosen] to its optimal dual (r,).
     level, tolerance : float
         Optimality means Gᵀ·dual ≤ level; columns within the tolerance of it belong to the set.
     """
     rank = start.size
     if not G.large:
         return np.arange(G.count)
-    order, size = np.argsort(-G.correlate(start)), 4 * rank
-    chosen = np.sort(order[:size])
+    chosen = np.sort(np.argsort(-G.correlate(start))[: 4 * rank])
     while chosen.size < G.count:
         dual = solve(G.take(chosen))
-        if dual is None:
-            size *= 2
-            chosen = np.union1d(chosen, order[:size])
-            continue
         if not dual.any():  # no condition is left to break
             return chosen
         slopes = G.correlate(dual)

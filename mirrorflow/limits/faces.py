@@ -88,12 +88,11 @@ def largest_support(G: Array, point: Array, among: Mask) -> Mask:
     support[rest[~off]] = True
     W, rest = W[:, off] / lengths[off], rest[off]
     while rest.size:
-        extra, residual = least_squares(W, -W.sum(axis=1))
-        delta, residual = 1.0 + extra, -residual
-        if math.hypot(*residual) <= TIGHT * float(delta.sum()):
+        extra, residual = least_squares(W, -W.sum(axis=1))  # δ − 1, −Wδ
+        if math.hypot(*residual) <= TIGHT * (rest.size + float(extra.sum())):
             support[rest] = True
             break
-        slopes = W.T @ residual
+        slopes = -W.T @ residual
         stay = slopes < 1e-3 * slopes.max()  # only what is surely above rounding leaves
         W, rest = W[:, stay], rest[stay]
     return support
@@ -116,11 +115,7 @@ def minimum_l1_face(columns: SignedColumns, b: Array) -> Face:
     b, its tolerance was too coarse for the smallest entries of u. Then, and for a large G from 0
     on, the residual of least squares is a direction in which the dual rises until another column
     is at 1 (Barnes, Chen, Gopalakrishnan, Johnson, Oper. Res. Lett. 30, 2002).
-
-    Raises
-    ------
-    FaceError
-        If no u ≥ 0 with Gu = b is found.
+    FaceError if no u ≥ 0 with Gu = b is found.
     """
     scale = math.hypot(*b)  # unlike NumPy's norm it does not underflow below 1e-162
     if scale == 0.0 or columns.count == 0:
@@ -138,16 +133,16 @@ def minimum_l1_face(columns: SignedColumns, b: Array) -> Face:
     for step in range(20 * b.size + 20):
         G = columns.take(active)
         every = np.full(active.size, True)
-        point = _only_solution(G, b / scale, every) if step == 0 else None
+        point, at_one = _only_solution(G, b / scale, every) if step == 0 else None, every
         if point is None:
             start = np.flatnonzero(np.isin(active, at_work))
             point, residual = least_squares(G, b / scale, start=start)
+            at_one = point > 0
         if _reached(G, b / scale, point):
-            for H in (G, G[:, point > 0]):
-                sharper = _sharpened(columns, H, dual)
-                if sharper is not None:
-                    dual = sharper
-                    break
+            H = G[:, at_one]
+            sharper = dual + np.linalg.lstsq(H.T, 1.0 - H.T @ dual, rcond=DEPENDENT)[0]
+            if columns.correlate(sharper).max() <= 1.0 + TIGHT:
+                dual = sharper
             return _spread(_face(G, b, scale * point, every, dual), active, columns.count)
         at_work = active[point > 0]
         slopes, slack = columns.correlate(residual), 1.0 - columns.correlate(dual)
@@ -163,13 +158,6 @@ def minimum_l1_face(columns: SignedColumns, b: Array) -> Face:
     )
 
 
-def _sharpened(columns: SignedColumns, G: Array, dual: Array) -> Array | None:
-    """The dual moved to exactly 1 on the columns G, where that keeps it feasible for all."""
-    sharper = dual + np.linalg.lstsq(G.T, 1.0 - G.T @ dual, rcond=DEPENDENT)[0]
-    tight = np.abs(G.T @ sharper - 1.0).max(initial=0.0) <= TIGHT
-    return sharper if tight and columns.correlate(sharper).max() <= 1.0 + TIGHT else None
-
-
 def _spread(face: Face, chosen: Indices, count: int) -> Face:
     """A face of G[:, chosen] as one of G."""
     point, support = np.zeros(count), np.zeros(count, dtype=bool)
@@ -180,10 +168,7 @@ def _spread(face: Face, chosen: Indices, count: int) -> Face:
 def lasso_face(columns: SignedColumns, b: Array, s: Array, penalty: float) -> tuple[Face, Array]:
     """All minimisers of ½‖s(Gu − b)‖² + penalty·Σu over u ≥ 0, and their common fit Gu.
 
-    Raises
-    ------
-    FaceError
-        If rounding of sb hides the penalty, or nearly equal columns can't be told apart.
+    FaceError if rounding of sb hides the penalty, or nearly equal columns can't be told apart.
     """
     chosen = working_set(
         columns, s * s * b, lambda G: _lasso_on(G, b, s, penalty)[0].dual, 1.0, 1e-7

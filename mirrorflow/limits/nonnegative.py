@@ -27,6 +27,7 @@ def least_squares(
     Columns join one at a time and leave where their entries would turn negative (Lawson, Hanson,
     "Solving Least Squares Problems", 1974, ch. 23). The penalty changes one thing: a column that
     depends on those at work may still lower the objective, and takes the place of one of them.
+    FaceError if after 10N + 10 columns the set still changes.
 
     Parameters
     ----------
@@ -42,11 +43,6 @@ def least_squares(
     residual : (r,) array
         θ = target − Bu, free of the target's rounding along the columns at work. Bᵀθ is the penalty
         where u > 0, and elsewhere larger by at most rounding and 1e-12 of the penalty.
-
-    Raises
-    ------
-    FaceError
-        If after 10N + 10 exchanges of columns the set still changes.
     """
     lengths, size = np.linalg.norm(B, axis=0), float(np.linalg.norm(target))
     u, on, refused = np.zeros(B.shape[1]), list(start), lengths == 0
