@@ -53,9 +53,10 @@ def least_squares(
         gains = np.divide(gains, lengths, where=~refused, out=np.full(gains.size, -np.inf))
         gains[on] = -np.inf
         if gains.max(initial=-np.inf) <= ROUNDING * (size + float(lengths @ u)):
-            on.sort()
-            entries, residual = _solve(*_factors(B, on), target, penalty)
-            u[on] = np.maximum(entries, 0.0)
+            on.sort()  # once anew: updates have rounded
+            Q, R = np.linalg.qr(B[:, on])
+            lowered = np.linalg.solve(R.T, np.full(len(on), penalty))
+            u[on] = np.maximum(np.linalg.solve(R, Q.T @ target - lowered), 0.0)
             return u, residual
         j = int(np.argmax(gains))
         Q, R = qr_insert(Q, R, B[:, j], len(on), which="col")
