@@ -224,7 +224,7 @@ def _scalars(folder: Path | None, run: Run) -> Iterator[Callable[[dict[str, Any]
 
 def _words(epoch: Mapping[str, Any]) -> str:
     return (
-        f"loss {epoch['loss']:.3f}  accuracy {epoch['accuracy']:.3f}"
-        f" → {epoch['test_accuracy']:.3f}  α {epoch['alpha']:.2e}  A {epoch['total']:.2f}"
-        f"  ‖x‖₁ {epoch['norm']:.0f}  {epoch['images_per_second']:,.0f} images/s"
+        f"{epoch['images_per_second']:,.0f} images/s  accuracy {epoch['accuracy']:.3f}"
+        f" → {epoch['test_accuracy']:.3f}  loss {epoch['loss']:.3f}  α {epoch['alpha']:.2e}"
+        f"  A {epoch['total']:.2f}  ‖x‖₁ {epoch['norm']:.0f}"
     )

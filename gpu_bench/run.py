@@ -89,7 +89,8 @@ def run(setting: Setting) -> int:
     )
 
     def repeat(run: Run) -> str:
-        narrow = dataclasses.replace(narrowed(setting, run.spec), out=setting.folder / "repeat")
+        spec = {**run.spec, "alpha": run.spec["alpha_initial"]}
+        narrow = dataclasses.replace(narrowed(setting, spec), out=setting.folder / "repeat")
         return typed(f"{PROGRAM} {setting.protocol}", narrow)
 
     lock = folder.lock() if ranks.first else contextlib.nullcontext()
@@ -111,7 +112,7 @@ def place(setting: Setting) -> Place:
     return Place(
         setting.folder if setting.scheduler is None else setting.folder.resolve(),
         None if setting.data_root is None else str(setting.data_root),
-        setting.broken_images,
+        setting.broken_images or "refuse",
         setting.decoders(),
         None if mask_file is None else str(mask_file),
         setting.folder / "tensorboard" if setting.tensorboard else None,

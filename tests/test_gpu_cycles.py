@@ -20,11 +20,12 @@ from gpu_bench.protocols import cyclic, iterative, sculpt
 from gpu_bench.ranks import Ranks
 from gpu_bench.rates import learning_rates
 from gpu_bench.settings import Cyclic, Iterative, Sculpt
+from gpu_bench.settings.flags import owners
 from gpu_bench.train import Trainer
 from mirrorflow.checks import InputError
 
-QUICK = {"epochs": 3, "batch_size": 359, "seeds": 1, "total": 1.0}
-COURSES = {"iterative": iterative.course, "cyclic": cyclic.course, "sculpt": sculpt.course}
+QUICK = {"epochs": 3, "batch_size": 359, "seeds": 1}
+COURSES = {"iterative": iterative.plan, "cyclic": cyclic.plan, "sculpt": sculpt.plan}
 
 
 def tiny(name, shape, classes, seed):
@@ -53,7 +54,13 @@ def _tiny(monkeypatch):
 
 
 def spec_of(kind, **changes):
-    return kind(**{**QUICK, **changes}).runs()[0].spec
+    """The first run's configuration; options that its method doesn't have are left out."""
+    given = {**QUICK, "total": 1.0, **changes}
+    name, *_ = given.get("methods", kind.methods)
+    for option, names in owners().items():
+        if option != "weight_decay" and name not in names:
+            given.pop(option, None)
+    return kind(**{**given, "methods": (name,)}).runs()[0].spec
 
 
 def experiment_of(kind, tmp_path, **changes):
@@ -197,7 +204,7 @@ def test_the_order_of_the_images_goes_on(tmp_path, monkeypatch):
     experiment = experiment_of(Iterative, tmp_path, methods=("dense",), cycles=2)
     asked, epoch = [], experiment.batches.epoch
     monkeypatch.setattr(experiment.batches, "epoch", lambda k: asked.append(k) or epoch(k))
-    cycles.run(experiment, iterative.course(experiment))
+    cycles.run(experiment, iterative.plan(experiment))
     # epoch 0, which is never trained on, gives the statistics of the fresh readings
     assert [k for k in asked if k] == [1, 2, 3, 4, 5, 6]
 
@@ -206,7 +213,7 @@ def test_the_smallest_weights_are_cut(tmp_path):
     """Between cycles 1 and 2 of magnitude pruning, against a sort."""
     seen = []
     experiment = experiment_of(Iterative, tmp_path, methods=("dense",), cycles=2)
-    course = iterative.course(experiment)
+    course = iterative.plan(experiment)
 
     def mask(cycle, model, kept):
         chosen = course.mask(cycle, model, kept)
@@ -228,8 +235,9 @@ VARIANTS = {"imp": 0, "wr": 2, "lrr": None}
 def test_where_a_cycle_starts(variant, name, tmp_path, monkeypatch):
     """IMP: the initial weights; WR: those after the rewind epoch; LRR: the last ones. All of
     them: θ, biases, batch norm with its statistics; under the new mask, a fresh optimizer."""
+    rewind = {"rewind_epoch": 2} if variant == "wr" else {}
     experiment = experiment_of(
-        Iterative, tmp_path, methods=(name,), variant=(variant,), rewind_epoch=2, cycles=3
+        Iterative, tmp_path, methods=(name,), variant=(variant,), cycles=3, **rewind
     )
     starts, after = [], {}
     make = experiment.trainer
@@ -243,7 +251,7 @@ def test_where_a_cycle_starts(variant, name, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "trainer", spied)
     outcome = cycles.run(
         experiment,
-        iterative.course(experiment),
+        iterative.plan(experiment),
         tell=lambda epoch: after.setdefault(epoch.number, spied.last.weights()),
     )
     origin = {"imp": starts[0][0], "wr": after[2], "lrr": None}[variant]
@@ -284,7 +292,7 @@ def test_a_cycle_says_what_its_epochs_were(tmp_path, monkeypatch):
         return trainer
 
     monkeypatch.setattr(experiment, "trainer", spied)
-    outcome = cycles.run(experiment, iterative.course(experiment))
+    outcome = cycles.run(experiment, iterative.plan(experiment))
     for number, cycle in enumerate(outcome.cycles):
         first, *_, last = records_of(outcome, number)
         assert cycle.norm_initial == pytest.approx(starts[number], rel=1e-5)
@@ -327,7 +335,7 @@ def test_weights_alone_are_carried(tmp_path, monkeypatch):
         return trainer
 
     monkeypatch.setattr(experiment, "trainer", spied)
-    outcome = cycles.run(experiment, iterative.course(experiment))
+    outcome = cycles.run(experiment, iterative.plan(experiment))
     m, w = made[1].parameters
     torch.testing.assert_close(m**2 - w**2, torch.full_like(m, 0.5), rtol=1e-5, atol=1e-6)
     assert made[1].total == 0.0
@@ -356,7 +364,7 @@ def test_sculpt_cuts_once_before_its_last_cycle(tmp_path):
 
 def test_flops_follow_the_mask(tmp_path):
     experiment = experiment_of(Iterative, tmp_path, methods=("dense",), cycles=2, keep=0.5)
-    outcome = cycles.run(experiment, iterative.course(experiment))
+    outcome = cycles.run(experiment, iterative.plan(experiment))
     dense = masks.flops(experiment.model, experiment.shape)["dense"]
     images = len(experiment.batches) * 359 * 3
     assert outcome.cycles[0].flops == 3 * dense * images
@@ -586,7 +594,7 @@ def with_mask(mask, tmp_path, name="dense"):
     setting = Cyclic(**QUICK, methods=(name,), mask_file=tmp_path / "mask.pt", cycles=1)
     place = Place(tmp_path, mask_file=str(tmp_path / "mask.pt"))
     experiment = Experiment(setting.runs()[0].spec, place, Ranks())
-    return cycles.run(experiment, cyclic.course(experiment)), experiment
+    return cycles.run(experiment, cyclic.plan(experiment)), experiment
 
 
 def test_a_mask_file_is_trained(tmp_path):
@@ -629,7 +637,7 @@ def test_a_mask_file_of_another_model_is_refused(tmp_path):
     place = Place(tmp_path, mask_file=str(tmp_path / "mask.pt"))
     experiment = Experiment(setting.runs()[0].spec, place, Ranks())
     with pytest.raises(InputError, match="masks must be named like the model's weights"):
-        cycles.run(experiment, cyclic.course(experiment))
+        cycles.run(experiment, cyclic.plan(experiment))
 
 
 def test_a_mask_file_that_is_too_sparse_for_the_target_is_refused(tmp_path):
@@ -639,4 +647,4 @@ def test_a_mask_file_that_is_too_sparse_for_the_target_is_refused(tmp_path):
     place = Place(tmp_path, mask_file=str(tmp_path / "m.pt"))
     experiment = Experiment(setting.runs()[0].spec, place, Ranks())
     with pytest.raises(InputError, match=r"--sparsities must be at least .* one is 0\.5"):
-        cycles.run(experiment, sculpt.course(experiment))
+        cycles.run(experiment, sculpt.plan(experiment))

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import math
+import re
+from collections import Counter
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from gpu_bench import report, run
+from gpu_bench import grid, report, run
+from gpu_bench.experiment import Place
 from gpu_bench.grid import Readings
 from gpu_bench.protocols import one_shot, per_cycle
+from gpu_bench.ranks import Ranks
 from gpu_bench.report import comparison, cycle_figures, drawing, gathered, lines, published
 from gpu_bench.report.per_cycle import shown
-from gpu_bench.report.statistics import near, nearest
-from gpu_bench.settings import Cyclic, Iterative, OneShot, Sculpt
+from gpu_bench.settings import Cyclic, Iterative, OneShot, Sculpt, Tune
+from gpu_bench.sparsities import near, nearest
 from mirrorflow import results
+from mirrorflow.execution import progress
+from mirrorflow.execution.progress import Board
 from mirrorflow.plots import style
 
 LAYERS = 3
@@ -41,7 +48,7 @@ def accuracy_of(spec, cycle):
 def write(folder, setting, diverged=lambda spec: False, accuracy=accuracy_of):
     """Put runs that were never computed into a result folder; returns its rows."""
     runs = setting.runs()
-    protocol = one_shot if setting.protocol == "one-shot" else per_cycle
+    protocol = one_shot if "tuned" in vars(setting) else per_cycle
     readings = Readings(folder, protocol.COLUMNS)
     for one in runs:
         spec, bad = one.spec, diverged(one.spec)
@@ -54,7 +61,7 @@ def write(folder, setting, diverged=lambda spec: False, accuracy=accuracy_of):
             "device_name": "CPU",
         }
         first, places = (0.1 if penalized else math.nan), range(1)
-        if setting.protocol == "one-shot":
+        if protocol is one_shot:
             places = range(len(spec["sparsities"]))
             row |= {
                 "sparsities": spec["sparsities"],
@@ -130,6 +137,19 @@ def test_levels_of_iterative_pruning_leave_no_gap():
     assert near(0.9, 0.89)
     assert not near(0.9, 0.88)  # 0.12 / 0.1 is more than 0.8^(-1/2) = 1.118
     assert not near(0.98, 0.977)
+
+
+@pytest.mark.parametrize("asked", [(0.5, 0.9, 0.96, 0.995), (0.0,), (0.7, 0.85, 0.97)])
+def test_the_table_shows_the_masks_that_are_on_disk(tmp_path, asked):
+    """Another measure of what is nearest would keep 0.995 for the column of 98 %, not 0.96."""
+    setting = OneShot(methods=("dense",), seeds=1, epochs=1, sparsities=asked, device="cpu")
+    (one,) = setting.runs()
+    row, _ = one_shot.compute(one, Place(tmp_path), Ranks.join("cpu"))
+    kept = {float(file.stem[-6:]) for file in (tmp_path / "weights").glob("*-mask-*.pt")}
+    frame = write(tmp_path, setting, accuracy=lambda *_: 0.5)
+    heading = next(line for line in printed(frame).splitlines() if "uncut" in line)
+    assert kept == {float(word) / 100 for word in heading.split() if word[0].isdigit()}
+    assert set(row["sparsities"]) == set(asked)
 
 
 def test_table_of_iterative_pruning(tmp_path):
@@ -270,6 +290,112 @@ def test_figures_of_cyclic_training_and_one_shot(tmp_path, saved):
     assert row_of(printed(frame), "dense")[3:] == [f"{mean:.2f} ± {HALF:.2f}" for mean in means]
 
 
+def test_a_method_without_a_colour_of_its_own_is_drawn(tmp_path, saved):
+    """Nobody should lose a grid's figures to a new method's name."""
+    frame = write(tmp_path, OneShot(methods=("dense", "spred", "pilot"), **QUICK))
+    renamed = frame.replace({"method": {"dense": "mine", "spred": "yours"}})
+    report.figures(tmp_path, renamed, results.load_paths(tmp_path / "paths.npz"))
+    mine, yours, pilot = saved["accuracy"].axes[0].lines
+    assert (mine.get_label(), pilot.get_color()) == ("mine", lines.METHODS["pilot"].colour)
+    listed = {look.colour for look in lines.METHODS.values()}
+    assert len({mine.get_color(), yours.get_color()} - listed) == 2
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_tables_fit_the_screen_and_are_not_cut(tmp_path, width):
+    """Names and means whole at every width; half widths too where there is room for them."""
+    write(tmp_path / "one-shot", OneShot(methods=("all",), **QUICK), accuracy=spread_out)
+    write(tmp_path / "lrr", Iterative(variant=("wr", "lrr"), cycles=12, **QUICK))
+    masked = Sculpt(sparsities=(0.8, 0.9), mask=("random", "erk"), cycles=6, **QUICK)
+    write(tmp_path / "sculpt", masked, diverged=lambda spec: spec["seed"] == 1)
+    cifar = OneShot(dataset="cifar10", **QUICK)
+    write(tmp_path / "cifar", cifar, diverged=lambda spec: spec["seed"] == 1)
+    frames = [results.load(tmp_path / name) for name in ("one-shot", "lrr", "sculpt", "cifar")]
+    tried = Tune(methods=("all",), epochs=1, budget=3, device="cpu")
+    frames.append(write(tmp_path / "tune", tried, accuracy=spread_out))
+    tables = [functools.partial(report.print_table, frame=frame) for frame in frames]
+    joined = gathered.gather([tmp_path / name for name in ("one-shot", "lrr", "sculpt")])
+    tables.append(functools.partial(comparison.print_table, frame=joined, targets=[0.8, 0.9]))
+    for table in tables:
+        narrow, wide = (words_of(table, columns) for columns in (width, 400))
+        assert max(map(len, narrow.splitlines())) <= width
+        assert "…" not in narrow
+        lost = Counter(numbers(wide)) - Counter(numbers(narrow))
+        if "confidence interval needs" in narrow:
+            halves = re.findall(r"[0-9.]+ ± ([0-9.]+)", wide)
+            lost -= Counter(halves)
+        assert not lost
+        names = {word for word in re.findall(r"[A-Za-z][\w-]+", wide) if "interval" not in word}
+        assert names <= set(re.findall(r"[A-Za-z][\w-]+", narrow))
+
+
+def spread_out(spec, cycle):
+    """Accuracies of every method, with differences between the seeds of one that are large."""
+    return (0.2, 0.5, 0.9999)[spec["seed"]] - 0.002 * abs(cycle)
+
+
+def words_of(table, width):
+    console = Console(width=width, file=io.StringIO())
+    table(console)
+    return console.file.getvalue()
+
+
+def numbers(text):
+    return re.findall(r"\d[\d.e+]*", text)
+
+
+def test_the_best_setting_is_marked_before_its_name(tmp_path):
+    setting = Tune(methods=("spred",), epochs=1, budget=3, device="cpu")
+    frame = write(tmp_path, setting, accuracy=lambda spec, _: spec["lr"] + 0.01 * spec["total"])
+    best = max(setting.runs(), key=lambda one: one.spec["lr"] + 0.01 * one.spec["total"]).spec
+    table = words_of(functools.partial(report.print_table, frame=frame), 80)
+    (marked,) = (line for line in table.splitlines() if "* " in line[:4])
+    assert f"spred  │ lr {best['lr']:g}, total {best['total']:g}" in marked
+
+
+def test_training_far_above_test_is_remarked(tmp_path):
+    """Batch norm's running statistics lag; where both are alike nothing is said."""
+    frame = write(tmp_path, OneShot(methods=("dense", "pilot"), **QUICK))
+    far = frame.assign(
+        train_accuracy=0.97, last_accuracy=frame["method"].map({"dense": 0.96, "pilot": 0.0972})
+    )
+    said = " ".join(printed(far).split())
+    assert "pilot 97 % against 10 %" in said
+    assert "dense 97" not in said
+    assert "running statistics" in said
+    assert "running statistics" not in printed(far.assign(last_accuracy=0.9))
+    cycles = write(tmp_path / "cycles", Cyclic(**QUICK))
+    assert "pilot 99 % against" not in printed(cycles.assign(train_accuracy=0.8))
+    assert "pilot 99 % against 20 %" in printed(cycles.assign(train_accuracy=0.99, accuracy=0.2))
+
+
+def test_a_folder_that_no_target_is_near_is_named(tmp_path, capsys, saved):
+    write(tmp_path / "short", Iterative(cycles=3, **QUICK))
+    write(tmp_path / "cyclic", Cyclic(sparsities=(0.9,), **QUICK))
+    names = [str(tmp_path / name) for name in ("short", "cyclic")]
+    assert run.main(["report", *names, "--out", str(tmp_path / "out")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"Left out, no row near 90 % zeros: LRR of {names[0]} (0.0 to 36.0 %)." in said
+    assert run.main(["report", names[1], "--out", str(tmp_path / "out")]) == 0
+    assert "Left out" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["pilot", "continuous"])
+def test_the_live_line_shows_method_seed_and_rate(name, tmp_path):
+    epoch = {"loss": 1.955, "accuracy": 0.972, "test_accuracy": 0.981, "alpha": 1.2e-3}
+    words = grid._words({**epoch, "total": 3.12, "norm": 15427.0, "images_per_second": 12653.0})
+    board = Board(3, 0, tmp_path)
+    progress.note(tmp_path, "key", f"{name} seed 12", 7, 150, words)
+    board._read("key")
+    live = words_of(lambda console: console.print(board._progress.get_renderable()), 80)
+    assert "…" not in live
+    (line,) = (line for line in live.splitlines() if name in line)
+    assert f"{name} seed 12" in line
+    assert "7/150" in line
+    assert "12,653 images/s" in line
+    assert set(words.split()) <= set(live.split())
+
+
 def test_looks_tell_lines_apart(tmp_path):
     setting = Cyclic(
         sparsities=(0.8, 0.9), mask=("erk", "snip", "random"), methods=("all",), seeds=1
@@ -315,10 +441,11 @@ def test_report_compares_at_equal_sparsity(tmp_path, capsys):
     assert all(file.stat().st_size > 5000 for file in out.iterdir())
 
 
-def test_comparison_draws_what_it_tabulates(tmp_path):
+def test_comparison_draws_what_it_tabulates(tmp_path, saved):
     frame = gathered.gather(folders(tmp_path))
     assert gathered.targets(frame) == [0.9]
-    above, below = comparison._cost(frame, [0.9]).axes
+    comparison.figures(tmp_path, frame, [0.9])
+    above, below = saved["comparison-cost"].axes
     named = {line.get_label(): line.get_data() for line in above.lines}
     assert next(iter(named)) == "dense, one-shot"
     np.testing.assert_allclose(named["dense, SCULPT, ERK from 50 %"], [[110], [71 + MEAN]])
@@ -327,7 +454,7 @@ def test_comparison_draws_what_it_tabulates(tmp_path):
     np.testing.assert_allclose([x, y], [[10, 20, 30], [71 + MEAN, 72 + MEAN, 73 + MEAN]])
     spent = {line.get_label(): line.get_xdata() for line in below.lines}
     np.testing.assert_allclose(spent["dense, SCULPT, ERK from 50 %"], 1e10 * 5.1)
-    axes = comparison._sparsity(frame).axes[0]
+    axes = saved["comparison-sparsity"].axes[0]
     drawn = {line.get_label(): line.get_data() for line in axes.lines}
     np.testing.assert_allclose(drawn["dense, cyclic, ERK"], [[0.9], [63 + MEAN]])  # the last cycle
     assert len(drawn["spred, one-shot"][0]) == 25

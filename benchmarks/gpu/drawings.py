@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpu_bench.report import drawing
 from gpu_bench.report.lines import lines
-from gpu_bench.report.statistics import SHOWN, near, nearest
+from gpu_bench.sparsities import SHOWN, near, nearest
 from mirrorflow.results import Row
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from benchmarks.gpu.verdicts import bars, ranking
 from benchmarks.page import fill
 from gpu_bench.report import comparison, gathered, one_shot
 from gpu_bench.report.published import POINTS, UNCUT
-from gpu_bench.report.statistics import SHOWN, counted, near, nearest, percent
+from gpu_bench.report.statistics import counted, percent
+from gpu_bench.sparsities import SHOWN, near, nearest
 from mirrorflow.checks import InputError
 from mirrorflow.results import atomic_write, load, load_paths, split
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_bench import masks
-from gpu_bench.protocols.one_shot import SHOWN
+from gpu_bench.settings.flags import flag_of, owners, worded
+from gpu_bench.sparsities import SHOWN
 
 __all__ = ["Part", "Plan", "parts"]
 
 # Settings of the PILoT paper (Jacobs & Burkholz 2025) that are no defaults: α and λ from its grids,
 # the controller's δ and K. α = 1e-4 at η = 0.2 over 150 epochs is A ≈ 3.
-PAPER = ("--alpha", "1e-4", "--l1", "1e-4", "--delta", "1.01", "--threshold", "8000")
+PAPER = {"alpha_initial": "1e-4", "l1": "1e-4", "delta": "1.01", "threshold": "8000"}
 TOTALS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # the paper's levels, and those of the table exactly
 SPARSITIES = ("--sparsities", *(f"{s:.6g}" for s in sorted({*masks.SPARSITIES, *SHOWN})))
@@ -93,6 +94,10 @@ def parts(plan: Plan) -> list[Part]:
     tuned, balanced = ("--tuned", str(plan.tuned)), ("--init", "balanced")
     cut = ("--sparsities", "0.9", "0.95")
     resnet18 = ("--model", "resnet18", *short, *SPARSITIES)
+    paper: list[str] = []
+    for option, value in PAPER.items():
+        if plan.among(*owners()[option]):
+            paper += [worded(flag_of(option)), value]
     every, two = plan.methods, plan.among("dense", "pilot")
     made: list[Part] = []
 
@@ -109,7 +114,7 @@ def parts(plan: Plan) -> list[Part]:
             flags = tuple((*common, *command) for command in commands)
             made.append(Part(name, protocol, flags, needs, weight))
 
-    add("paper", "one-shot", every, (*epochs, *one, *PAPER))
+    add("paper", "one-shot", every, (*epochs, *one, *paper))
     add("tune", "tune", every, tries)
     add("tuned", "one-shot", every, (*epochs, *seeds, *tuned), needs="tune")
     ablation = (*epochs, *seeds, *tuned, *balanced)
@@ -119,7 +124,7 @@ def parts(plan: Plan) -> list[Part]:
     add("lrr", "iterative", two, (*short, *one, "--cycles", "12"))
     add("cyclic", "cyclic", two, (*short, *one, *cut))
     add("sculpt", "sculpt", two, (*short, *one, *cut))
-    add("paper-seeds", "one-shot", every, (*epochs, *seeds, *PAPER))
+    add("paper-seeds", "one-shot", every, (*epochs, *seeds, *paper))
     three = plan.among("dense", "spred", "pilot")
     add("resnet18", "one-shot", three, (*resnet18, *one), weight=8.0)
     return made

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.gpu.sitting import read
-from gpu_bench.report.statistics import interval, nearest
+from gpu_bench.report.statistics import interval
+from gpu_bench.sparsities import nearest
 from mirrorflow.results import Row
 
 if TYPE_CHECKING:

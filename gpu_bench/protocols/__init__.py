@@ -1,1 +1,1 @@
-"""When to train, when to prune: one file per protocol."""
+"""Protocols: when to train, when to prune; one file for each."""

@@ -7,34 +7,23 @@ one before, with a fresh optimizer and a full learning-rate schedule.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
 from gpu_bench import initial_masks, masks
 from gpu_bench.cycles import Course
-from gpu_bench.experiment import Experiment, Place
+from gpu_bench.experiment import Experiment
 from gpu_bench.protocols import per_cycle
-from gpu_bench.ranks import Ranks
-from gpu_bench.train import Epoch
-from mirrorflow.checks import Array
-from mirrorflow.results import Row, Run
 
-__all__ = ["COLUMNS", "compute", "first_mask"]
+__all__ = ["COLUMNS", "compute", "first_mask", "plan"]
 
-COLUMNS = per_cycle.COLUMNS
 SNIP_BATCHES = 8  # of the run's batch size; more change the mask little
 Masks = Mapping[str, Tensor]
 
 
-def compute(
-    run: Run, place: Place, ranks: Ranks, tell: Callable[[Epoch], None] | None = None
-) -> tuple[Row, dict[str, Array]]:
-    """Train one configuration; see `per_cycle.compute`."""
-    return per_cycle.compute(run, place, ranks, tell, course)
-
-
-def course(experiment: Experiment) -> Course:
+def plan(experiment: Experiment) -> Course:
     """Return the cycles of an experiment."""
     spec = experiment.spec
 
@@ -42,6 +31,9 @@ def course(experiment: Experiment) -> Course:
         return first_mask(experiment) if kept is None else None
 
     return Course(spec["cycles"], mask, None, spec["carry"], spec["target_sparsity"] or 0.0)
+
+
+compute, COLUMNS = partial(per_cycle.compute, plan), per_cycle.COLUMNS
 
 
 def first_mask(experiment: Experiment) -> dict[str, Tensor]:

@@ -8,34 +8,23 @@ with them; learning-rate rewinding (LRR) goes on with the weights as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
 from gpu_bench import masks
 from gpu_bench.cycles import Course
-from gpu_bench.experiment import Experiment, Place
+from gpu_bench.experiment import Experiment
 from gpu_bench.protocols import per_cycle
-from gpu_bench.ranks import Ranks
-from gpu_bench.train import Epoch
-from mirrorflow.checks import Array
-from mirrorflow.results import Row, Run
 
-__all__ = ["COLUMNS", "compute"]
+__all__ = ["COLUMNS", "compute", "cut", "plan"]
 
-COLUMNS = per_cycle.COLUMNS
 Masks = Mapping[str, Tensor]
 ABOVE_ZERO = 1e-30  # added to |x| of what is left: a weight that is 0 must not change places
 
 
-def compute(
-    run: Run, place: Place, ranks: Ranks, tell: Callable[[Epoch], None] | None = None
-) -> tuple[Row, dict[str, Array]]:
-    """Prune and train one configuration; see `per_cycle.compute`."""
-    return per_cycle.compute(run, place, ranks, tell, course)
-
-
-def course(experiment: Experiment) -> Course:
+def plan(experiment: Experiment) -> Course:
     """Return the cycles of an experiment."""
     spec = experiment.spec
     keep, count = spec["keep"], spec["cycles"]
@@ -46,6 +35,9 @@ def course(experiment: Experiment) -> Course:
     return Course(
         count, mask, spec["rewind_epoch"], spec["carry"], last_sparsity=1.0 - keep ** (count - 1)
     )
+
+
+compute, COLUMNS = partial(per_cycle.compute, plan), per_cycle.COLUMNS
 
 
 def cut(model: nn.Module, kept: Masks, sparsity: float) -> dict[str, Tensor]:

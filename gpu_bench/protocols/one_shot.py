@@ -20,13 +20,13 @@ from gpu_bench import cycles, exports, masks
 from gpu_bench.checkpoints import Checkpoints
 from gpu_bench.experiment import Experiment, Place
 from gpu_bench.ranks import Ranks
+from gpu_bench.sparsities import shown
 from gpu_bench.train import Epoch
 from mirrorflow.checks import Array
 from mirrorflow.results import Row, Run
 
-__all__ = ["COLUMNS", "SHOWN", "compute"]
+__all__ = ["COLUMNS", "compute"]
 
-SHOWN = (0.8, 0.9, 0.95, 0.98)  # sparsities of the table; their masks are kept on disk
 # lists of a run's row whose entries become rows of their own, one for each sparsity
 COLUMNS = {
     "sparsities": "sparsity",
@@ -122,7 +122,7 @@ def _read_all(
     the table shows; the model is left as it was."""
     model, x = trainer.model, trainer.x.values
     whole = x.clone()
-    shown = {nearest(sparsities, wanted) for wanted in SHOWN}
+    kept = shown(sparsities)
     cuts: Cuts = {}
     accuracies, fresh, measured, densities = [], [], [], []
     for sparsity in sparsities:
@@ -134,14 +134,9 @@ def _read_all(
         fresh.append(experiment.read_fresh(trainer))
         measured.append(1.0 - masks.density(mask))
         densities.append(list(masks.layer_densities(mask).values()))
-        if sparsity in shown:
+        if sparsity in kept:
             cuts[sparsity] = mask
     x.copy_(whole)
     read, fresh_read = torch.stack([torch.stack(accuracies), torch.stack(fresh)]).tolist()
     lists = {"measured_sparsity": measured, "accuracy": read, "fresh_accuracy": fresh_read}
     return lists, np.array(densities), cuts
-
-
-def nearest(sparsities: list[float], wanted: float) -> float:
-    """Return the entry next to `wanted`."""
-    return min(sparsities, key=lambda sparsity: abs(sparsity - wanted))

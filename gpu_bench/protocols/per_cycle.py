@@ -47,13 +47,13 @@ COLUMNS = {
 
 
 def compute(
+    plan: Callable[[Experiment], cycles.Course],
     run: Run,
     place: Place,
     ranks: Ranks,
-    tell: Callable[[Epoch], None] | None,
-    course: Callable[[Experiment], cycles.Course],
+    tell: Callable[[Epoch], None] | None = None,
 ) -> tuple[Row, dict[str, Array]]:
-    """Train one configuration through its course.
+    """Train one configuration through the cycles that `plan` gives.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def compute(
     started, spec = time.perf_counter(), run.spec
     experiment = Experiment(spec, place, ranks)
     checkpoints = Checkpoints(place.out / "checkpoints", run.key)
-    outcome = cycles.run(experiment, course(experiment), checkpoints, tell)
+    outcome = cycles.run(experiment, plan(experiment), checkpoints, tell)
     trainer, last = outcome.trainer, outcome.epochs[-1]
     start, x = exports.stem(run), trainer.x.values
     row: Row = {

@@ -6,35 +6,25 @@ kept are cut in one step to the target, and one more cycle follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
 from gpu_bench import masks
 from gpu_bench.cycles import Course
-from gpu_bench.experiment import Experiment, Place
+from gpu_bench.experiment import Experiment
 from gpu_bench.protocols import per_cycle
 from gpu_bench.protocols.cyclic import first_mask
 from gpu_bench.protocols.iterative import cut
-from gpu_bench.ranks import Ranks
-from gpu_bench.train import Epoch
-from mirrorflow.checks import Array, InputError
-from mirrorflow.results import Row, Run
+from mirrorflow.checks import InputError
 
-__all__ = ["COLUMNS", "compute"]
+__all__ = ["COLUMNS", "compute", "plan"]
 
-COLUMNS = per_cycle.COLUMNS
 Masks = Mapping[str, Tensor]
 
 
-def compute(
-    run: Run, place: Place, ranks: Ranks, tell: Callable[[Epoch], None] | None = None
-) -> tuple[Row, dict[str, Array]]:
-    """Train and cut one configuration; see `per_cycle.compute`."""
-    return per_cycle.compute(run, place, ranks, tell, course)
-
-
-def course(experiment: Experiment) -> Course:
+def plan(experiment: Experiment) -> Course:
     """Return the cycles of an experiment."""
     spec = experiment.spec
     target, last = spec["target_sparsity"], spec["cycles"] - 1
@@ -52,3 +42,6 @@ def course(experiment: Experiment) -> Course:
         return cut(model, kept, target) if cycle == last else None
 
     return Course(spec["cycles"], mask, None, spec["carry"], target)
+
+
+compute, COLUMNS = partial(per_cycle.compute, plan), per_cycle.COLUMNS

@@ -49,7 +49,7 @@ def main(words: list[str]) -> int:
     )
 
     from gpu_bench.report import comparison, gathered, screen
-    from gpu_bench.settings.base import check_sparsities
+    from gpu_bench.settings.flags import check_sparsities
 
     if options.sparsities is not None:
         check_sparsities("--sparsities", options.sparsities)

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
-from gpu_bench.report import drawing, gathered, published
+from gpu_bench.report import drawing, gathered, published, tables
 from gpu_bench.report.lines import lines
-from gpu_bench.report.statistics import plain
+from gpu_bench.report.statistics import lag, percent, plain
+from gpu_bench.report.tables import INTERVAL
+from gpu_bench.sparsities import near
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
 __all__ = ["figures", "print_table"]
+
+NUMBERS = ("seeds", "zeros,\n%", "epochs", "multiply-\nadds", "accuracy,\n%")
 
 
 def print_table(console: Console, frame: pandas.DataFrame, targets: Sequence[float]) -> None:
@@ -33,16 +36,7 @@ def print_table(console: Console, frame: pandas.DataFrame, targets: Sequence[flo
     """
     first = frame.iloc[0]
     where = "validation" if first["validation"] else "test"
-    table = Table(
-        title=f"{first['dataset']}, {first['model']}: {where} accuracy at equal sparsity, by cost\n"
-        f"mean ± 95 % confidence interval over seeds",
-        title_justify="left",
-    )
-    table.add_column("zeros")
-    table.add_column("course")
-    table.add_column("method", no_wrap=True)
-    for heading in ("seeds", "zeros, %", "epochs", "multiply-adds", "accuracy, %"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table: list[list[str]] = []
     good = frame[frame["status"] == "completed"]
     for target in targets:
         there = gathered.at(good, target)
@@ -50,25 +44,29 @@ def print_table(console: Console, frame: pandas.DataFrame, targets: Sequence[flo
         for (course, method, epochs), rows in there.groupby(
             ["course", "method", "epochs_spent"], sort=False
         ):
-            table.add_row(
-                name,
-                str(course),
-                str(method),
+            numbers = [
                 str(rows["seed"].nunique()),
                 f"{100 * rows['sparsity'].mean():.1f}",
                 f"{epochs:g}",
                 plain(rows["training_flops"].mean(), ".2e"),
-                plain(100.0 * rows["accuracy"], ".2f"),
-            )
+                percent(rows["accuracy"]),
+            ]
+            table.append([name, str(course), str(method), *numbers])
             name = ""
         for point in published.at(first["dataset"], first["model"], target):
             zeros, spent = f"{100 * point.sparsity:g}", str(point.epochs or "")
-            table.add_row(name, "published", point.name, "", zeros, spent, "", point.accuracy)
+            table.append([name, "published", point.name, "", zeros, spent, "", point.accuracy])
             name = ""
-        table.add_section()
-    table.caption = _diverged(frame) or None
-    table.caption_justify = "left"
-    console.print(table)
+        table.append([])
+    tables.print_table(
+        console,
+        f"{first['dataset']}, {first['model']}: {where} accuracy at equal sparsity, by cost\n"
+        f"mean{INTERVAL} over seeds",
+        ["zeros", "course", "method", *NUMBERS],
+        table,
+        names=3,
+        remarks=[_diverged(frame), _far(good, targets), lag(frame)],
+    )
 
 
 def _diverged(frame: pandas.DataFrame) -> str:
@@ -79,35 +77,32 @@ def _diverged(frame: pandas.DataFrame) -> str:
     return f"Left out, diverged: {'; '.join(words)}." if words else ""
 
 
+def _far(frame: pandas.DataFrame, targets: Sequence[float]) -> str:
+    """Return which courses of which folders are near none of the targets."""
+    words = []
+    for (folder, course), rows in frame.groupby(["folder", "course"], sort=False):
+        there = rows["sparsity"]
+        if not any(near(zeros, target) for zeros in there for target in targets):
+            levels = f"{100 * there.min():.1f} to {100 * there.max():.1f} %"
+            words.append(f"{course} of {folder} ({levels})")
+    wanted = ", ".join(f"{100 * target:g} %" for target in targets)
+    return f"Left out, no row near {wanted} zeros: {'; '.join(words)}." if words else ""
+
+
 def figures(out: Path, frame: pandas.DataFrame, targets: Sequence[float]) -> list[Path]:
     """Draw comparison-sparsity.* and comparison-cost.* into `out`; returns the files."""
     from mirrorflow.plots.style import save
 
     good = frame[frame["status"] == "completed"]
+    longest = gathered.levels(good)
+    title = "accuracy against sparsity, longest training of each"
     drawings = {
-        "comparison-sparsity": _sparsity(good),
+        "comparison-sparsity": drawing.accuracy(
+            lines(longest, longest["course"]), title, _setting(good), 9.0
+        ),
         "comparison-cost": _cost(good, targets),
     }
     return [file for name, figure in drawings.items() for file in save(figure, out / name)]
-
-
-def _sparsity(frame: pandas.DataFrame) -> Figure:
-    from mirrorflow.plots.style import caption
-
-    longest = gathered.levels(frame)
-    found = lines(longest, longest["course"])
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        for line in found:
-            drawing.spread(axes, line, "sparsity", "sparsity", "accuracy", 100.0)
-        drawing.sparsities(axes)
-        drawing.percents(axes)
-        axes.set_title("accuracy against sparsity, longest training of each", loc="left")
-        drawing.legend(figure, found)
-        caption(figure, f"{_setting(frame)} {drawing.BANDS}")
-
-    return drawing.drawn(9.0, 4.4, draw)
 
 
 def _cost(frame: pandas.DataFrame, targets: Sequence[float]) -> Figure:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpu_bench.report import drawing
 from gpu_bench.report.lines import Line, courses, families, lines
-from gpu_bench.report.statistics import SHOWN, nearest
+from gpu_bench.sparsities import SHOWN, nearest
 from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def drawings(frame: pandas.DataFrame, paths: dict[str, Array]) -> dict[str, Figu
     found, words = lines(frame, courses(frame)), _setting(frame)
     at_target, panels = final(frame), _mask_panels(frame)
     figures = {
-        "accuracy": _accuracy(lines(at_target, families(at_target)), words),
+        "accuracy": drawing.accuracy(
+            lines(at_target, families(at_target)), "accuracy of the trained sparse network", words
+        ),
         "cost": _cost(found, words),
         "epochs": drawing.epochs(found, paths, words, int(frame["epochs"].iloc[0])),
         "layers": drawing.layers(found, paths, panels, words),
@@ -44,22 +46,6 @@ def final(frame: pandas.DataFrame) -> pandas.DataFrame:
     Those of every cycle where each is sparser than the one before, else of the last cycle.
     """
     return frame[(frame["protocol"] == "iterative") | (frame["cycle"] == frame["cycles"])]
-
-
-def _accuracy(found: list[Line], words: str) -> Figure:
-    from mirrorflow.plots.style import caption
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        for line in found:
-            drawing.spread(axes, line, "sparsity", "sparsity", "accuracy", 100.0)
-        drawing.sparsities(axes)
-        drawing.percents(axes)
-        axes.set_title("accuracy of the trained sparse network", loc="left")
-        drawing.legend(figure, found)
-        caption(figure, f"{words} {drawing.BANDS}")
-
-    return drawing.drawn(7.6, 4.2, draw)
 
 
 def _cost(found: list[Line], words: str) -> Figure:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BANDS",
+    "accuracy",
     "data",
     "drawn",
     "epochs",
@@ -63,6 +64,23 @@ def spread(axes: Axes, line: Line, by: str, x: str, y: str, scale: float = 1.0) 
         axes.errorbar(place, means, halves, color=colour, capsize=3, lw=1.2)
     else:
         axes.fill_between(place, means - halves, means + halves, color=colour, alpha=0.15, lw=0)
+
+
+def accuracy(found: list[Line], title: str, words: str, width: float = 7.6) -> Figure:
+    """Return accuracy against sparsity; `words` say the setting."""
+    from mirrorflow.plots.style import caption
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for line in found:
+            spread(axes, line, "sparsity", "sparsity", "accuracy", 100.0)
+        sparsities(axes)
+        percents(axes)
+        axes.set_title(title, loc="left")
+        legend(figure, found)
+        caption(figure, f"{words} {BANDS}")
+
+    return drawn(width, 4.2, draw)
 
 
 def percents(axes: Axes) -> None:

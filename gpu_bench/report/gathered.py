@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpu_bench.report.lines import PROTOCOLS, families
-from gpu_bench.report.statistics import SHOWN, near, nearest
+from gpu_bench.sparsities import SHOWN, near, nearest
 from mirrorflow.checks import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def gather(folders: Sequence[Path]) -> pandas.DataFrame:
     DataFrame
         The rows of the folders, among them those of diverged runs, each reading once:
 
+        folder            where it is from
         course            family of the row and what else of the configuration differs within it
         sparsity          fraction of zeros
         accuracy          of one-shot sparsification at each sparsity; of iterative pruning and
@@ -90,7 +91,7 @@ def _read(folder: Path) -> _Source:
         rows = rows.assign(epochs_spent=rows["epochs"], training_flops=cost)
     if protocol == "sculpt":
         rows = rows[(rows["cycle"] == rows["cycles"]) | (rows["status"] != "completed")]
-    return _Source(folder, rows, configuration)
+    return _Source(folder, rows.assign(folder=str(folder)), configuration)
 
 
 def _check_same_images(sources: Sequence[_Source]) -> None:

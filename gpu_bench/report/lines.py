@@ -30,6 +30,7 @@ METHODS = {  # Okabe and Ito's colours
     "powerprop": Look("#E69F00", (0, (6, 2)), "*"),
     "continuous": Look("#7F7F7F", ":", "X"),
 }
+OTHERS = ("#F0E442", "#8C564B", "#1B9E77", "#7570B3")  # of methods that are not listed
 DASHES = [look.dashes for name, look in METHODS.items() if name != "pilot"]
 PROTOCOLS = ("one-shot", "iterative", "cyclic", "sculpt")
 MASKS = {"random": "uniform", "erk": "ERK", "snip": "SNIP", "synflow": "SynFlow"}
@@ -78,10 +79,13 @@ def lines(frame: pandas.DataFrame, names: Iterable[str] | None = None) -> list[L
     different = list(dict.fromkeys(named))
     styles = zip(different, itertools.cycle(DASHES), itertools.cycle(MARKERS), strict=False)
     looks = {name: (dashes, marker) for name, dashes, marker in styles}
+    strange = [name for name in dict.fromkeys(frame["method"]) if name not in METHODS]
+    others = zip(strange, itertools.cycle(OTHERS), itertools.cycle(MARKERS), strict=False)
+    known = METHODS | {name: Look(colour, "-", marker) for name, colour, marker in others}
     found = []
     for key, rows in frame.groupby([named, "method"], sort=False):
         name, method = map(str, key)
-        look = METHODS[method]
+        look = known[method]
         if len(different) > 1:
             look = Look(look.colour, *looks[name])
         found.append(Line(name if len(different) > 1 else "", method, look, rows))

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
-from gpu_bench.report import cycle_figures, published
+from gpu_bench.report import cycle_figures, published, tables
 from gpu_bench.report.lines import courses
-from gpu_bench.report.statistics import SHOWN, counted, interval, nearest
+from gpu_bench.report.statistics import counted, interval, lag
+from gpu_bench.sparsities import SHOWN, nearest
 from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
@@ -40,28 +40,29 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
     """Print sparsity, accuracy, A and cost after each cycle, with 95 % confidence intervals."""
     first, cycles = frame.iloc[0], shown(frame)
     where = "validation" if first["validation"] else "test"
-    table = Table(
-        title=f"{first['dataset']}, {first['model']}, {first['protocol']}, {first['epochs']} "
-        f"epochs per cycle: {where} accuracy after each cycle\n"
-        f"mean, and below it ± 95 % confidence interval over seeds",
-        title_justify="left",
-        caption=published.sentences(first["dataset"], first["model"]) or None,
-        caption_justify="left",
-    )
-    table.add_column("runs")
-    table.add_column("after cycle\nepochs spent", no_wrap=True)
-    for cycle in cycles:
-        heading = f"{cycle}\n{cycle * first['epochs']}"
-        table.add_column(heading, justify="right", no_wrap=True)
+    table: list[list[str]] = []
     scale = _scale(frame["training_flops"].max())
     for (method, course), rows in frame.groupby(["method", courses(frame)], sort=False):
         names = [str(method), str(course), f"{counted(rows)} seeds"]
         good = rows[rows["status"] == "completed"]
         readings = _readings(good, cycles, scale)
         for name, reading in itertools.zip_longest(names, readings, fillvalue=""):
-            table.add_row(str(name), *(reading or ()))
-        table.add_section()
-    console.print(table)
+            table.append([str(name), *(reading or [""] * (len(cycles) + 1))])
+        table.append([])
+    tables.print_table(
+        console,
+        f"{first['dataset']}, {first['model']}, {first['protocol']}, {first['epochs']} epochs per "
+        f"cycle: {where} accuracy after each cycle\nmean, and below it ± half the width of its "
+        f"95 % confidence interval over seeds",
+        [
+            "runs",
+            "after cycle\nepochs spent",
+            *(f"{cycle}\n{cycle * first['epochs']}" for cycle in cycles),
+        ],
+        table,
+        names=2,
+        remarks=[published.sentences(first["dataset"], first["model"]), lag(frame)],
+    )
 
 
 def _scale(largest: float) -> int:

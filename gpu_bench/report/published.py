@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gpu_bench.report.statistics import near
+from gpu_bench.sparsities import near
 
 __all__ = ["POINTS", "UNCUT", "Point", "at", "sentences"]
 

@@ -1,4 +1,4 @@
-"""What the rows of `tune` say: a table of all settings that were tried."""
+"""Table of all settings that `tune` tried."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
 from gpu_bench import tuning
+from gpu_bench.report import tables
+from gpu_bench.report.statistics import lag
 from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
@@ -21,26 +22,25 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
     """Print each setting's accuracy on the images held out; * marks the best of its method."""
     first, scores = frame.iloc[0], tuning.scores(frame)
     sparsities = [column for column in scores.columns if isinstance(column, float)]
-    table = Table(
-        title=f"{first['dataset']}, {first['model']}, {first['epochs']} epochs: accuracy in % on "
-        f"{100 * first['validation']:g} % of the training images\nmean over "
-        f"{frame['seed'].nunique()} seeds; * best of its method",
-        title_justify="left",
-    )
-    table.add_column("method", no_wrap=True)
-    table.add_column("setting", no_wrap=True)
-    for sparsity in sparsities:
-        table.add_column(f"{100 * sparsity:g} %", justify="right", no_wrap=True)
-    table.add_column("mean", justify="right", no_wrap=True)
+    rows: list[list[str]] = []
     for name, tried in scores.groupby("method", sort=False):
         best = None if tried["accuracy"].isna().all() else tried["accuracy"].idxmax()
         for place, row in tried.iterrows():
             words = ", ".join(f"{flag} {value:g}" for flag, value in row["setting"].items())
             cells = [f"{100 * row[sparsity]:.2f}" for sparsity in sparsities]
-            mark = " *" if place == best else ""
-            table.add_row(str(name), words, *cells, f"{100 * row['accuracy']:.2f}{mark}")
-        table.add_section()
-    console.print(table)
+            mark = "* " if place == best else "  "
+            rows.append([mark + str(name), words, *cells, f"{100 * row['accuracy']:.2f}"])
+        rows.append([])
+    tables.print_table(
+        console,
+        f"{first['dataset']}, {first['model']}, {first['epochs']} epochs: accuracy in % on "
+        f"{100 * first['validation']:g} % of the training images\nmean over "
+        f"{frame['seed'].nunique()} seeds; * best of its method",
+        ["  method", "setting", *(f"{100 * sparsity:g} %" for sparsity in sparsities), "mean"],
+        rows,
+        names=2,
+        remarks=[lag(frame)],
+    )
 
 
 def figures(out: Path, frame: pandas.DataFrame, paths: dict[str, Array]) -> list[Path]:

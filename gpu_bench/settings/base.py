@@ -1,4 +1,4 @@
-"""The flags that every protocol has, their checks, and the runs that follow from them."""
+"""Flags that every protocol has, their checks, and the runs that follow from them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import tyro
-
+from gpu_bench.settings import flags
+from gpu_bench.settings.flags import EITHER, Methods, described, flag_of, owners, worded
 from mirrorflow.checks import InputError, number, whole
 from mirrorflow.results import Row, Run, code_digest
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Methods", "Setting", "check_sparsities", "described"]
+__all__ = ["Setting"]
 
 # What is usual for a data set: PAPER's settings for CIFAR and ImageNet (Jacobs & Burkholz 2025),
 # trials on a validation split for the small ones.
@@ -30,21 +30,6 @@ USUAL: dict[str, dict[str, Any]] = {
     "cifar100": {"model": "resnet18", "epochs": 150, "batch_size": 256, "schedule": "step"},
     "imagenet": {"model": "resnet50", "epochs": 90, "batch_size": 512, "schedule": "step"},
 }
-EITHER = (
-    ("threshold", "threshold_fraction"),
-    ("l1", "l1_total"),
-    ("mask_l1", "mask_l1_total"),
-    ("delta", "swing"),
-    ("alpha_initial", "total"),
-)
-
-
-def described(words: str, *names: str) -> Any:
-    """Say in --help what a flag without a default does; `names` are further names of it."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {words})", aliases=names)
-
-
-Methods = Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--method"])]
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,7 @@ class Setting:
     """Epochs of linear warm-up."""
     momentum: float = 0.9
     """Momentum of SGD, in [0, 1)."""
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float | None, described("1e-4")] = None
     """Ordinary weight decay (per unit of η): of biases and normalisation, and of the weights of
     the methods that have no penalty of their own."""
     label_smoothing: float = 0.0
@@ -94,41 +79,41 @@ class Setting:
     total: Annotated[float | None, described("3")] = None
     """A = Σ ηα/(1 − momentum) over the run (no unit), which sets α from the learning-rate
     schedule; PILoT's controller moves α from there. Not together with --alpha."""
-    init: Literal["pilot", "balanced"] = "pilot"
+    init: Annotated[Literal["pilot", "balanced"] | None, described("pilot")] = None
     """Start of pilot: m² − w² = β, or |m| = |w| (the paper's ablation)."""
-    beta: float = 1.0
+    beta: Annotated[float | None, described("1")] = None
     """β = m₀² − w₀² of pilot and mask-l1 (units of x)."""
     controller: bool = True
     """Let pilot move α after every epoch (Algorithm 1)."""
     delta: Annotated[float | None, described("swing^(2/T)")] = None
     """δ ≥ 1: factor by which the controller moves α."""
-    swing: float = 2.11
+    swing: Annotated[float | None, described("2.11")] = None
     """What T/2 risings multiply α by, where --delta is not given; δ = 1.01 over 150 epochs is
     2.11."""
     threshold: Annotated[float | None, described("from --threshold-fraction")] = None
     """K of the controller, absolute: α rises only while ‖m ⊙ w‖₁ ≥ K."""
-    threshold_fraction: float = 0.0
+    threshold_fraction: Annotated[float | None, described("0")] = None
     """K as a fraction of ‖x_init‖₁; 0 never stops the rising."""
     l1: Annotated[float | None, described("from --l1-total")] = None
     """λ of lasso (λ‖x‖₁) and mask-l1 (λ‖m‖₁)."""
     l1_total: Annotated[float | None, described("1 of lasso, 2 of mask-l1")] = None
     """λ Σ η/(1 − momentum), which sets λ where --l1 is not given: how far the penalty alone moves
     a weight over the run (units of x), or of m."""
-    str_start: float = -8.0
+    str_start: Annotated[float | None, described("−8")] = None
     """s₀ of str: thresholds start at σ(s₀) (units of x)."""
-    str_total: float = 3.0
+    str_total: Annotated[float | None, described("3")] = None
     """Decay of str's s times Σ η/(1 − momentum): without gradient s ends at s₀ e^(−str_total)."""
-    kappa: float = 2.0
+    kappa: Annotated[float | None, described("2")] = None
     """κ > 1 of powerprop: x = θ|θ|^(κ−1)."""
-    mask_start: float = 0.0
+    mask_start: Annotated[float | None, described("0")] = None
     """s₀ of continuous: every mask starts at σ(s₀)."""
     mask_l1: Annotated[float | None, described("from --mask-l1-total")] = None
     """λ of continuous, on Σ σ(τs)."""
-    mask_l1_total: float = 5e-3
+    mask_l1_total: Annotated[float | None, described("5e-3")] = None
     """λ Σ η/(1 − momentum), which sets λ where --mask-l1 is not given."""
-    mask_rate: float = 10.0
+    mask_rate: Annotated[float | None, described("10")] = None
     """Learning rate of continuous's s, relative to η."""
-    temperature: float = 200.0
+    temperature: Annotated[float | None, described("200")] = None
     """τ of continuous in the last epoch; 1 in the first, geometric between."""
 
     validation: float = 0.0
@@ -138,9 +123,9 @@ class Setting:
     """Folder with the official files or the array cache (cifar10.npz …)."""
     download: bool = False
     """Fetch the official files into --data-root."""
-    image_size: int = 224
+    image_size: Annotated[int | None, described("224")] = None
     """Side of the square crops of imagenet."""
-    broken_images: Literal["refuse", "skip"] = "refuse"
+    broken_images: Annotated[Literal["refuse", "skip"] | None, described("refuse")] = None
     """An image file of imagenet that can't be decoded: stop and name it, or put another image of
     its class in its place."""
 
@@ -173,7 +158,7 @@ class Setting:
     scheduler: str | None = None
     """A running cluster instead: tcp://HOST:PORT of a Dask scheduler. It must see --out and
     the data where this machine does."""
-    workers: Annotated[int, described("cores − 1, shared by runs and ranks")] = 0
+    workers: Annotated[int | None, described("cores − 1, shared by runs and ranks")] = None
     """Processes that decode the images of imagenet, for each run and rank."""
     force: bool = False
     """Repeat finished runs."""
@@ -188,7 +173,7 @@ class Setting:
         self.check()
         common = self._common()
         digest = self.digest()
-        optional = sorted({key for name in methods.METHODS for key in methods.options(name)})
+        optional = sorted(owners())
         given = {**dataclasses.asdict(self), "alpha_initial": self.alpha}
         runs = []
         for seed in range(self.seeds):
@@ -223,7 +208,7 @@ class Setting:
         return {
             "protocol": self.protocol,
             "dataset": self.dataset,
-            "image_size": self.image_size if self.dataset == "imagenet" else None,
+            "image_size": self._image_size if self.dataset == "imagenet" else None,
             "model": self.usual("model"),
             "epochs": epochs,
             "batch_size": self.usual("batch_size"),
@@ -249,6 +234,10 @@ class Setting:
         if value is None and name == "schedule":
             value = self.schedules.get(self.dataset)
         return USUAL[self.dataset][name] if value is None else value
+
+    @property
+    def _image_size(self) -> int:
+        return 224 if self.image_size is None else self.image_size
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -301,54 +290,37 @@ class Setting:
         whole("--seeds", self.seeds, 1, 10_000)
         whole("--epochs", self.usual("epochs"), 1)
         whole("--batch-size", self.usual("batch_size"), 1)
-        whole("--image-size", self.image_size, 8, 4096)
+        whole("--image-size", self._image_size, 8, 4096)
         whole("--jobs", self.jobs, 0, 1024)
         if self.scheduler is not None and ranks() > 1:
             raise InputError("--scheduler must not be given under torchrun, which has its own.")
         whole("--threads", self.threads, 1, 1024)
-        whole("--workers", self.workers, 0, 1024)
+        whole("--workers", self.workers or 0, 0, 1024)
         if self.lr is not None:
             number("--lr", self.lr, 0.0, open_low=True)
         number("--warmup", 0.0 if self.warmup is None else self.warmup, 0.0, self.usual("epochs"))
         if not 0.0 <= self.momentum < 1.0:
             raise InputError(f"--momentum must lie in [0, 1), but it is {self.momentum}.")
-        number("--weight-decay", self.weight_decay, 0.0)
         for flag in ("validation", "label_smoothing"):
             share = getattr(self, flag)
             if not 0.0 <= share < 1.0:
-                words = flag.replace("_", "-")
-                raise InputError(f"--{words} must lie in [0, 1), but it is {share}.")
-        self._check_methods()
+                raise InputError(f"{worded(flag)} must lie in [0, 1), but it is {share}.")
+        flags.check(self)
 
-    def _check_methods(self) -> None:
-        if self.alpha is not None and self.total is not None:
-            raise InputError(
-                f"--alpha and --total exclude each other (α follows from A and the learning "
-                f"rates), but they are {self.alpha} and {self.total}."
-            )
-        if self.threshold is not None and self.threshold_fraction:
-            raise InputError(
-                f"--threshold and --threshold-fraction exclude each other, but they are "
-                f"{self.threshold} and {self.threshold_fraction}."
-            )
-        for flag in ("alpha", "total", "threshold"):
-            value = getattr(self, flag)
-            if value is not None:
-                number(f"--{flag}", value, 0.0, infinite=flag == "threshold")
-        number("--beta", self.beta, 1e-30, 1e30)
-        number("--delta", 1.0 if self.delta is None else self.delta, 1.0)
-        number("--swing", self.swing, 1.0)
-        number("--threshold-fraction", self.threshold_fraction, 0.0)
-        number("--l1", self.l1 or 0.0, 0.0)
-        number("--l1-total", self.l1_total or 0.0, 0.0)
-        number("--str-start", self.str_start, -1e4, 0.0)
-        number("--str-total", self.str_total, 0.0)
-        number("--kappa", self.kappa, 1.0)
-        number("--mask-start", self.mask_start, -50.0, 50.0)
-        number("--mask-l1", self.mask_l1 or 0.0, 0.0)
-        number("--mask-l1-total", self.mask_l1_total, 0.0)
-        number("--mask-rate", self.mask_rate, 0.0)
-        number("--temperature", self.temperature, 1.0)
+    def belongings(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield flags, whether what was chosen has them, and what would have to be chosen."""
+        for option, names in owners().items():
+            if option != "weight_decay":  # biases and normalisation of every method have it
+                there = any(name in names for name in self.chosen)
+                yield flag_of(option), there, f"--methods has {' or '.join(names)}"
+        balanced = self.init == "balanced" and "mask-l1" not in self.chosen
+        yield "beta", not balanced, "--init is pilot"
+        for flag in ("delta", "swing", "threshold", "threshold_fraction"):
+            yield flag, self.controller, "the controller is on"
+        for flag in ("image_size", "broken_images", "workers"):
+            yield flag, self.dataset == "imagenet", "--dataset is imagenet"
+        for flag in ("data_root", "download"):
+            yield flag, self.dataset != "digits", "--dataset is not digits, which is bundled"
 
     def digest(self) -> str:
         """Hash of the code that computes numbers: the protocol's module and its imports."""
@@ -368,18 +340,10 @@ def _own(used: Row, optional: Iterable[str], values: Row) -> Row:
     for one, other in EITHER:
         if own[one] is not None:
             own[other] = None
-    return {**own, "weight_decay": values["weight_decay"], "lr": values["lr"]}
+    decay = 1e-4 if values["weight_decay"] is None else values["weight_decay"]
+    return {**own, "weight_decay": decay, "lr": values["lr"]}
 
 
 def ranks() -> int:
     """Return how many processes share each run: torchrun's, or 1."""
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def check_sparsities(flag: str, sparsities: tuple[float, ...]) -> None:
-    """Raise InputError unless there are sparsities and each lies in [0, 1)."""
-    if not sparsities:
-        raise InputError(f"{flag} must hold at least one entry.")
-    for sparsity in sparsities:
-        if not 0.0 <= sparsity < 1.0:
-            raise InputError(f"{flag} must lie in [0, 1), but one is {sparsity}.")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from gpu_bench.settings.base import Methods, Setting, check_sparsities, described
+from gpu_bench.settings.base import Setting
+from gpu_bench.settings.flags import Methods, check_sparsities, described
 from mirrorflow.checks import InputError, whole
 from mirrorflow.results import Row
 
@@ -19,11 +20,13 @@ __all__ = ["Cyclic", "Masked"]
 class Masked(Setting):
     """A setting whose networks are sparse from the start."""
 
+    of_masks: ClassVar[tuple[str, ...]]  # flags that say how a mask is made
+
     methods: Methods = ("dense", "pilot")
     """Any of dense, pilot, spred, lasso, mask-l1, str, powerprop, continuous; or all."""
     mask: Annotated[
-        tuple[Literal["random", "erk", "snip", "synflow"], ...], described("erk", "--masks")
-    ] = ("erk",)
+        tuple[Literal["random", "erk", "snip", "synflow"], ...] | None, described("erk", "--masks")
+    ] = None
     """How the mask at initialisation is found: at random with the same density in every layer,
     at random with Erdős–Rényi kernel densities, by SNIP, or by SynFlow."""
     mask_file: Path | None = None
@@ -38,11 +41,18 @@ class Masked(Setting):
             content = self.mask_file.read_bytes()
             yield {"mask": "file", "mask_sha256": hashlib.sha256(content).hexdigest()}
         else:
-            yield from ({"mask": name, "mask_sha256": None} for name in dict.fromkeys(self.mask))
+            yield from (
+                {"mask": name, "mask_sha256": None} for name in dict.fromkeys(self.mask or ("erk",))
+            )
+
+    def belongings(self) -> Iterator[tuple[str, bool, str]]:
+        yield from super().belongings()
+        for flag in self.of_masks:
+            yield flag, self.mask_file is None, "--mask-file is left out"
 
     def check(self) -> None:
         super().check()
-        if not self.mask:
+        if self.mask == ():
             raise InputError("--mask must hold at least one entry.")
         if self.mask_file is not None and not self.mask_file.is_file():
             raise InputError(f"--mask-file must be a file, but {self.mask_file} is none.")
@@ -57,17 +67,19 @@ class Cyclic(Masked):
     """
 
     protocol: ClassVar[str] = "cyclic"
+    of_masks: ClassVar[tuple[str, ...]] = ("mask", "sparsities")
 
     sparsities: Annotated[
-        tuple[float, ...], described("0.9; of --mask-file, its own", "--sparsity")
-    ] = (0.9,)
+        tuple[float, ...] | None, described("0.9; of --mask-file, its own", "--sparsity")
+    ] = None
     """Fractions of zeros in the masks at initialisation, each in [0, 1); one run for each."""
     cycles: int = 3
     """Number of trainings."""
 
     def variants(self) -> Iterator[Row]:
+        given = (0.9,) if self.sparsities is None else self.sparsities
         for start in self.starts():
-            for sparsity in (None,) if start["mask"] == "file" else sorted(set(self.sparsities)):
+            for sparsity in (None,) if start["mask"] == "file" else sorted(set(given)):
                 yield {
                     **start,
                     "start_sparsity": sparsity,
@@ -79,4 +91,5 @@ class Cyclic(Masked):
     def check(self) -> None:
         super().check()
         whole("--cycles", self.cycles, 1, 1000)
-        check_sparsities("--sparsities", self.sparsities)
+        if self.sparsities is not None:
+            check_sparsities("--sparsities", self.sparsities)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from gpu_bench.settings.base import Methods, Setting, described
+from gpu_bench.settings.base import Setting
+from gpu_bench.settings.flags import Methods, described
 from mirrorflow.checks import InputError, whole
 from mirrorflow.results import Row
 
@@ -37,7 +38,7 @@ class Iterative(Setting):
     """Share of the weights left that a cut keeps, globally the largest."""
     rewind_epoch: Annotated[int | None, described("T/3")] = None
     """Epoch of the first cycle that wr goes back to: its weights, biases and normalisation."""
-    carry: Literal["parameters", "weights"] = "parameters"
+    carry: Annotated[Literal["parameters", "weights"] | None, described("parameters")] = None
     """What lrr goes on with: the method's parameters (m and w as they are), or the weights x
     alone, from which the method starts anew (m² − w² = β again)."""
 
@@ -51,7 +52,7 @@ class Iterative(Setting):
                 "cycles": self.number_of_cycles,
                 "keep": self.keep,
                 "rewind_epoch": rewinds[variant],
-                "carry": self.carry if variant == "lrr" else "parameters",
+                "carry": (self.carry if variant == "lrr" else None) or "parameters",
             }
 
     @property
@@ -60,6 +61,11 @@ class Iterative(Setting):
         if self.cycles is not None:
             return self.cycles
         return 5 if self.dataset == "digits" else 25
+
+    def belongings(self) -> Iterator[tuple[str, bool, str]]:
+        yield from super().belongings()
+        yield "rewind_epoch", "wr" in self.variant, "--variant has wr"
+        yield "carry", "lrr" in self.variant, "--variant has lrr"
 
     def check(self) -> None:
         super().check()

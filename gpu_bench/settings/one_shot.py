@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from gpu_bench.settings.base import Setting, check_sparsities, described
+from gpu_bench.settings.base import Setting
+from gpu_bench.settings.flags import EITHER, check_sparsities, described, flag_of, worded
 from mirrorflow.checks import InputError
 from mirrorflow.results import Row
 
 __all__ = ["OneShot"]
-
-# what a tuned setting stands for, beside the flags that the chosen methods' grids name
-STRENGTHS = ("lr", "alpha", "total", "l1", "l1_total", "mask_l1")
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,11 @@ class OneShot(Setting):
         """Raise InputError where a flag says what `by` is to say."""
         from gpu_bench import methods
 
-        tried = [flag for name in self.chosen for flag in methods.METHODS[name].grid[0]]
-        for flag in dict.fromkeys((*STRENGTHS, *tried)):
+        tried = {flag for name in self.chosen for flag in methods.METHODS[name].grid[0]}
+        tried |= {flag_of(one) for one, other in EITHER if other in tried}
+        for flag in sorted(tried):
             value = getattr(self, flag)
-            if value != getattr(type(self), flag):  # the class keeps the default
-                words = flag.replace("_", "-")
-                raise InputError(f"--{words} must be left out, {by} decides, but it is {value}.")
+            if value is not None:
+                raise InputError(
+                    f"{worded(flag)} must be left out, {by} decides, but it is {value}."
+                )

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from gpu_bench.settings.base import check_sparsities, described
 from gpu_bench.settings.cyclic import Masked
+from gpu_bench.settings.flags import check_sparsities, described
 from mirrorflow.checks import InputError, whole
 from mirrorflow.results import Row
 
@@ -23,20 +23,28 @@ class Sculpt(Masked):
     """
 
     protocol: ClassVar[str] = "sculpt"
+    of_masks: ClassVar[tuple[str, ...]] = ("mask", "start_sparsity")
 
-    start_sparsity: Annotated[float, described("0.5; of --mask-file, its own")] = 0.5
+    start_sparsity: Annotated[float | None, described("0.5; of --mask-file, its own")] = None
     """Fraction of zeros in the mask at initialisation, in [0, 1)."""
     sparsities: Annotated[tuple[float, ...], described("0.9", "--sparsity", "--target")] = (0.9,)
     """Fractions of zeros after the cut, at least the start's; one run for each."""
     cycles: int = 3
     """Number of trainings before the cut; one more follows it."""
 
+    @property
+    def start(self) -> float | None:
+        """The fraction of zeros of masks at initialisation; None where a file has its own."""
+        if self.start_sparsity is None:
+            return 0.5 if self.mask_file is None else None
+        return self.start_sparsity
+
     def variants(self) -> Iterator[Row]:
         for start in self.starts():
             for sparsity in sorted(set(self.sparsities)):
                 yield {
                     **start,
-                    "start_sparsity": None if start["mask"] == "file" else self.start_sparsity,
+                    "start_sparsity": self.start,
                     "target_sparsity": sparsity,
                     "cycles": self.cycles + 1,
                     "carry": self.carry,
@@ -45,11 +53,11 @@ class Sculpt(Masked):
     def check(self) -> None:
         super().check()
         whole("--cycles", self.cycles, 1, 1000)
-        check_sparsities("--start-sparsity", (self.start_sparsity,))
         check_sparsities("--sparsities", self.sparsities)
-        for target in self.sparsities:
-            if self.mask_file is None and target < self.start_sparsity:
+        if self.start is not None:
+            check_sparsities("--start-sparsity", (self.start,))
+            if min(self.sparsities) < self.start:
                 raise InputError(
-                    f"--sparsities must be at least --start-sparsity {self.start_sparsity}, but "
-                    f"one is {target}."
+                    f"--sparsities must be at least --start-sparsity {self.start}, but one is "
+                    f"{min(self.sparsities)}."
                 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from gpu_bench.settings.base import described
+from gpu_bench.settings.flags import described
 from gpu_bench.settings.one_shot import OneShot
 from mirrorflow.checks import InputError, whole
 

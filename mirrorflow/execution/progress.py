@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 __all__ = ["Board", "note"]
 
@@ -46,8 +47,9 @@ class Board:
     ) -> None:
         self._folder = folder
         self._visible, self._terminal = visible, sys.stderr.isatty()
-        title, count, words = map(TextColumn, COLUMNS)
-        bar, screen = BarColumn(bar_width=20), Console(file=sys.stderr)
+        title, count = map(TextColumn, COLUMNS[:2])
+        words = TextColumn(COLUMNS[2], table_column=Column())  # wrapped, so that no other is cut
+        bar, screen = BarColumn(bar_width=10), Console(file=sys.stderr)
         self._progress = Progress(title, bar, count, words, console=screen)
         self._all = self._progress.add_task("runs", total=total, completed=done, words="")
         self._parts: dict[str, TaskID] = {}

@@ -1,0 +1,33 @@
+"""Sparsities of tables: which of those at hand stand for the usual ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+__all__ = ["SHOWN", "near", "nearest", "shown"]
+
+SHOWN = (0.8, 0.9, 0.95, 0.98)
+# Half a step of iterative pruning, in the logarithm of the share that is kept; the last digit is
+# for counts of weights, which are whole. Levels 1 − 0.8^k leave no sparsity without a neighbour.
+NEAR = 0.5 * math.log(1.0 / 0.8) + 1e-3
+
+
+def shown(sparsities: Iterable[float]) -> list[float]:
+    """Return the sparsities of the table, whose masks are kept on disk: those next to `SHOWN`."""
+    there = sorted(sparsities)
+    return list(dict.fromkeys(nearest(there, wanted) for wanted in SHOWN))
+
+
+def nearest(sparsities: Iterable[float], wanted: float) -> float:
+    """Return the sparsity whose share of kept weights has the ratio nearest to 1."""
+    return min(sparsities, key=lambda sparsity: _distance(sparsity, wanted))
+
+
+def near(sparsity: float, wanted: float) -> bool:
+    """Say whether the kept shares differ by no more than half a step of iterative pruning."""
+    return _distance(sparsity, wanted) <= NEAR
+
+
+def _distance(one: float, other: float) -> float:
+    return abs(math.log((1.0 - one) / (1.0 - other)))
