@@ -67,6 +67,7 @@ def write(folder, setting, diverged=lambda spec: False, accuracy=accuracy_of):
                 "sparsities": spec["sparsities"],
                 "measured_sparsity": spec["sparsities"],
                 "accuracy": [math.nan if bad else accuracy(spec, -place) for place in places],
+                "fresh_accuracy": [math.nan for _ in places],
                 "uncut_accuracy": math.nan if bad else accuracy(spec, 0),
                 "alpha_first": first,
                 "total_spent": 3.0 if penalized else math.nan,
