@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reference", "lasso", "min_l1", "min_l2", "min_potential"]
 
+LOOSEST = 1e-6  # relative residual beyond which an answer is none, whatever the solver says
 TIGHT = {"tol_gap_abs": 1e-13, "tol_gap_rel": 1e-13, "tol_feas": 1e-13, "max_iter": 200}
 # what Clarabel reports as `optimal` for an exponential cone; tighter settings stall
 CONIC = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11, "max_iter": 200}
@@ -54,11 +55,9 @@ def min_l1(problem: Regression) -> Reference:
     require("min_l1", "cvxpy", "clarabel")
     import cvxpy as cp
 
-    x, (y, scale) = cp.Variable(problem.d), _attainable(problem)
-    found = _solve(
-        cp.Minimize(cp.norm1(x)), [problem.Z @ x == y], x, {"method": "highs-ipm"}, "SCIPY"
-    )
-    return _rescaled(found, scale, scale)
+    x, (Z, y, scale) = cp.Variable(problem.d), _attainable(problem)
+    found = _solve(cp.Minimize(cp.norm1(x)), [Z @ x == y], x, {"method": "highs-ipm"}, "SCIPY")
+    return _rescaled(_feasible(found, Z, y), scale, scale)
 
 
 def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
@@ -73,10 +72,10 @@ def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
         origin = np.full(problem.d, number("origin", origin))
     centre = vector("origin", origin, problem.d, "one for each column of Z")
     # the step from the origin, in units of its least-norm solution
-    y, scale = _attainable(problem, centre)
+    Z, y, scale = _attainable(problem, centre)
     step = cp.Variable(problem.d)
-    found = _solve(cp.Minimize(cp.sum_squares(step)), [problem.Z @ step == y], step, TIGHT)
-    moved = _rescaled(found, scale, scale**2)
+    found = _solve(cp.Minimize(cp.sum_squares(step)), [Z @ step == y], step, TIGHT)
+    moved = _rescaled(_feasible(found, Z, y), scale, scale**2)
     return Reference(centre + moved.x, moved.value, moved.status, moved.message)
 
 
@@ -86,10 +85,19 @@ def lasso(problem: Regression, alpha: float) -> Reference:
     import cvxpy as cp
 
     alpha = number("alpha", alpha, 0.0, open_low=True)
-    x, (_, scale) = cp.Variable(problem.d), _attainable(problem)
-    fit = cp.sum_squares(problem.Z @ x - problem.y / scale) / (2 * problem.n)
-    found = _solve(cp.Minimize(fit + 2 * alpha / scale * cp.norm1(x)), [], x, TIGHT)
-    return _rescaled(found, scale, scale**2)
+    x, (_, _, scale) = cp.Variable(problem.d), _attainable(problem)
+    unit = float(_units(abs(problem.Z).max()))
+    Z, y, penalty = problem.Z / unit, problem.y / unit / scale, 2 * alpha / unit / unit / scale
+    fit = cp.sum_squares(Z @ x - y) / (2 * problem.n)
+    found = _solve(cp.Minimize(fit + penalty * cp.norm1(x)), [], x, TIGHT)
+    # the duality gap: y − Zx, shrunk until |Zᵀ(y − Zx)|/n ≤ penalty, is a point of the dual
+    residual = y - Z @ found.x
+    slope = float(np.abs(Z.T @ residual).max()) / problem.n
+    theta = residual * min(1.0, penalty / slope if slope > 0 else 1.0)
+    gap = found.value - float(y @ theta - 0.5 * theta @ theta) / problem.n
+    at_zero = 0.5 * float(y @ y) / problem.n
+    found = _checked(found, gap / at_zero if at_zero > 0 else 0.0, "duality gap")
+    return _rescaled(found, scale, scale**2 * unit**2)
 
 
 def min_potential(problem: Regression, factors: Factors, total: float) -> Reference:
@@ -113,9 +121,9 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
             f"factors must have d = {problem.d} coordinates like the problem, "
             f"but they have {factors.d}."
         )
-    y, unit = _attainable(problem)
+    Z, y, unit = _attainable(problem)
     p, q = cp.Variable(problem.d), cp.Variable(problem.d)
-    scale, goal, rules = 1.0 + 4.0 * total, 0.0, [problem.Z @ (p - q) == y]
+    scale, goal, rules = 1.0 + 4.0 * total, 0.0, [Z @ (p - q) == y]
     for mass, root in ((p, (factors.m + factors.w) ** 2), (q, (factors.m - factors.w) ** 2)):
         there = root > 0  # ½u₀² = ¼(m₀ + w₀)²
         if there.any():
@@ -125,20 +133,45 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
         if not there.all():
             rules.append(mass[~there] == 0)
     found = _solve(cp.Minimize(goal / scale), rules, p - q, CONIC)
-    return _rescaled(found, unit, 0.5 * scale * unit)
+    return _rescaled(_feasible(found, Z, y), unit, 0.5 * scale * unit)
 
 
-def _attainable(problem: Regression, origin: Array | None = None) -> tuple[Array, float]:
-    """ŷ/s and s: the part of y − Z·origin that Z reaches, in units of its least-norm solution."""
+def _units(sizes: ArrayLike) -> Array:
+    """Powers of 2¹⁰ near `sizes`, 1 for 0: to divide by them rounds nothing."""
+    sizes = np.asarray(sizes, float)
+    return 2.0 ** (10.0 * np.round(np.log2(np.where(sizes > 0, sizes, 1.0)) / 10.0))
+
+
+def _attainable(problem: Regression, origin: Array | None = None) -> tuple[Any, Array, float]:
+    """Z, ŷ/s and s: the part of y − Z·origin that Z reaches, in units of its least-norm solution.
+
+    Rows of Zx = ŷ/s in units of their own, as the solvers' tolerances are absolute.
+    """
     y = problem.y if origin is None else problem.y - problem.Z @ origin
-    Z: Any = problem.Z
-    if scipy.sparse.issparse(Z):
-        Z = Z.toarray()
-    least, _, _, _ = np.linalg.lstsq(Z, y, rcond=None)
+    unit = float(_units(abs(problem.Z).max()))
+    Z: Any = problem.Z / unit
+    dense = Z.toarray() if scipy.sparse.issparse(Z) else Z
+    least, _, _, _ = np.linalg.lstsq(dense, y / unit, rcond=None)
     scale = float(np.abs(least).max()) or 1.0
     reached = problem.Z @ least
     solvable = np.linalg.norm(y - reached) <= 1e-10 * np.linalg.norm(y)
-    return (y if solvable else reached) / scale, scale
+    rows = _units(np.abs(dense).max(axis=1))
+    Z = scipy.sparse.diags_array(1.0 / rows) @ Z if scipy.sparse.issparse(Z) else Z / rows[:, None]
+    return Z, (y if solvable else reached) / unit / rows / scale, scale
+
+
+def _feasible(found: Reference, Z: Any, y: Array) -> Reference:
+    size = abs(Z) @ np.abs(found.x) + np.abs(y)
+    off = np.abs(Z @ found.x - y)
+    return _checked(found, float((off / np.maximum(size, 1e-300)).max(initial=0.0)), "Zx − y")
+
+
+def _checked(found: Reference, off: float, what: str) -> Reference:
+    """The solver's word counts where its answer bears it out."""
+    if not found.success or off <= LOOSEST:
+        return found
+    message = f"{found.message} But its {what} is off by {off:.1e}, relatively."
+    return Reference(found.x, found.value, "inaccurate", message)
 
 
 def _rescaled(found: Reference, scale: float, value: float) -> Reference:

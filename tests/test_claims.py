@@ -117,7 +117,11 @@ def test_verdicts_follow_the_rows():
     assert verdict(claim, frame_of("convergence", [0.1, 0.9]))[1:] == (2, 1.8, 2.0, "confirmed")
     found = verdict(claim, frame_of("convergence", [0.1, 3.0, 0.9]))
     assert found[1:] == (3, 6.0, 2.0, "refuted in 1")
-    assert verdict(claim, frame_of("convergence", [0.1, np.nan])).verdict == "refuted in 1"
+    silent = frame_of("convergence", [0.1, np.nan])
+    assert verdict(claim, silent)[1:] == (2, 0.2, 2.0, "can't be judged in 1")
+    assert "1 of 2 trials can't be judged" in Claims(only=("convergence",)).remarks(silent)[0]
+    both = frame_of("convergence", [0.1, np.nan, 3.0])
+    assert verdict(claim, both).verdict == "refuted in 1"
     outside = NAMES["lasso_kkt"]
     assert verdict(outside, frame_of("lasso_kkt", [0.5])).verdict == "outside conditions"
     assert verdict(outside, frame_of("lasso_kkt", [1.5])).verdict == "refuted in 1"
@@ -133,6 +137,8 @@ def test_verdicts_of_printed_formulas():
     assert right[1:] == (3, 14.0, 2.0, VERDICTS["printed"])
     assert said([40.0, 0.7], [0.5]).verdict == "not refuted in 1"
     assert said([40.0], [1.5]).verdict == "refuted as printed, not confirmed as corrected"
+    assert said([40.0], [np.nan]).verdict == "refuted as printed, not confirmed as corrected"
+    assert said([40.0, np.nan], [0.5]).verdict == "can't be judged in 1"
     alone = verdict(claim, frame_of(claim.key, [40.0]))
     assert alone.verdict == "refuted as printed, not confirmed as corrected"
 

@@ -1,6 +1,6 @@
 r"""The theorems as checks with a number, a bound and a verdict.
 
-A certificate holds where value ≤ bound; a value that is not a number never holds. Paths are
+A certificate holds where value ≤ bound; where one of them is nan nothing can be judged. Paths are
 judged from (m, w) as `direct_flow` or `follow` integrate them, because the dual flow satisfies
 the invariant and the KKT form by construction. Bounds come from rtol, from rounding, from a
 solver's gap, from what is left of the penalty or from the next order of a series; each function
@@ -10,7 +10,15 @@ mirror: Theorem 2.1. lyapunov, rates: Theorem 2.2. limits: Theorem 2.3. sparsity
 what R_a prefers. hessians: steps of gradient descent. referee, losses: (m, w) under any loss.
 """
 
-from mirrorflow.certificates.base import EPS, PATH_FACTOR, Certificate, Trajectory
+from mirrorflow.certificates.base import (
+    EPS,
+    PATH_FACTOR,
+    UNJUDGED,
+    Certificate,
+    Trajectory,
+    columns,
+    unjudged,
+)
 from mirrorflow.certificates.bias import (
     bias_exponent,
     early_l2,
@@ -74,6 +82,7 @@ __all__ = [
     "EPS",
     "PATH_FACTOR",
     "SQUARED",
+    "UNJUDGED",
     "Certificate",
     "Constants",
     "Loss",
@@ -87,6 +96,7 @@ __all__ = [
     "asymptotic_rate",
     "bias_exponent",
     "closed_form",
+    "columns",
     "convergence",
     "early_l2",
     "entropic_choice",
@@ -126,4 +136,5 @@ __all__ = [
     "stays_at_minimiser",
     "tracking_misfit",
     "type_of_bias",
+    "unjudged",
 ]

@@ -2,6 +2,8 @@ r"""The Hessian of F_t in (m, w) along a path, and the step size that gradient d
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mirrorflow.certificates.base import EPS, Certificate, Trajectory, dense
@@ -80,7 +82,8 @@ def stability(
     Gradient descent runs `steps` steps with η = times_threshold·2/λ_max from the limit plus
     `start` times the sharpest direction. Value: |growth/|1 − ηλ_max|^steps − 1|. Bound:
     steps·η·‖D³F‖·(largest distance)/|1 − ηλ_max|, ‖D³F‖ ≤ 3σ_max(Z)²/n·max√(m² + w²), plus
-    100 d eps·max|m, w|·steps/(smallest distance), the rounding of m and w.
+    100 d eps·max|m, w|·steps/(smallest distance), the rounding of m and w; none from 1 on, where
+    it would allow any growth.
 
     Raises
     ------
@@ -105,7 +108,8 @@ def stability(
     third = 3.0 * float(problem.row_space.s[0]) ** 2 / problem.n * size
     bound = steps * step * third * far / growth
     bound += 100.0 * d * EPS * size * steps / near
-    return Certificate.of("stability", abs(measured / growth**steps - 1.0), bound)
+    value = abs(measured / growth**steps - 1.0)
+    return Certificate.of("stability", value, bound if bound < 1.0 else math.nan)
 
 
 def factors_at(factors: Factors, limit: Interpolator) -> tuple[Array, Array]:

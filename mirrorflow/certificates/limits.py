@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from mirrorflow.certificates.base import EPS, PATH_FACTOR, Certificate, Trajectory, size_of
+from mirrorflow.certificates.base import (
+    EPS,
+    PATH_FACTOR,
+    Certificate,
+    Trajectory,
+    drift,
+    explained_error,
+    size_of,
+)
 from mirrorflow.checks import Array, number
 from mirrorflow.extras import require
 from mirrorflow.factors import Factors
@@ -98,6 +106,8 @@ def arrival(
     (n/2)α_T‖dν/dA‖ of a flow that follows its moving target, plus 10 e^{−rate·(T − stop)} for
     the transient, plus 100 rtol.
     """
+    if not limit.success:
+        return Certificate.of("arrival", math.inf, math.nan)
     last = int(np.flatnonzero(np.isfinite(flow.times))[-1])
     fit = problem.Z @ limit.x
     # the flow's own size: with y = 0 the fit alone is made of rounding
@@ -115,15 +125,19 @@ def convergence(
 
     Value: ‖x_T − x_∞‖_∞ relative to the flow's largest √(x² + a²). Bound: twice
     ‖dx_∞/dA‖(A_∞ − A_T) and the lag behind the moving target, plus 10 e^{−rate·(T − stop)},
-    plus 100 rtol. With ∫α = ∞ hand over the limit
-    after A_T: the flow must follow it.
+    plus rtol (100 + steps), the drift off the row space, which the limit keeps. With ∫α = ∞ hand
+    over the limit after A_T: the flow must follow it.
     """
+    if not limit.success:
+        return Certificate.of("convergence", math.inf, math.nan)
     last = int(np.flatnonzero(np.isfinite(flow.times))[-1])
     scale = size_of(flow)
     left = _remainder(problem, limit, schedule, float(flow.times[last]))
-    bound = 2.0 * (left.moving + left.lagging) + 10.0 * left.fading * scale
+    bound = (2.0 * (left.moving + left.lagging) + 10.0 * left.fading * scale) / scale
     value = float(np.abs(flow.x[last] - limit.x).max()) / scale
-    return Certificate.of("convergence", value, bound / scale + PATH_FACTOR * rtol)
+    return Certificate.of(
+        "convergence", value, bound + drift(flow, rtol), bound + explained_error(flow, rtol)
+    )
 
 
 def optimality(problem: Regression, limit: Interpolator, total: float) -> Certificate:
@@ -141,7 +155,7 @@ def optimality(problem: Regression, limit: Interpolator, total: float) -> Certif
         limit.stationarity_residual,
         limit.gap / (reach * mass),
     )
-    return Certificate.of("optimality", value, 50.0 * EPS * reach)
+    return Certificate.of("optimality", value, 50.0 * EPS * reach if limit.success else math.nan)
 
 
 def agreement(
@@ -151,14 +165,16 @@ def agreement(
 
     Value: ‖x − x_cvxpy‖₂. Bound: √(4·max√(x² + a²)·gap), the distance that strong convexity
     of R allows a point whose value is within `gap` = 1e-9·(|R| + Σ√(x² + a²)) of the minimum
-    (Clarabel's own accuracy on exponential cones), plus 1e-7·‖x‖ for its infeasibility.
+    (Clarabel's own accuracy on exponential cones), plus 1e-7·‖x‖ for its infeasibility. A
+    reference without success gives inf and judges nothing.
     """
     size = float(np.linalg.norm(limit.x))
     gap = 1e-9 * (abs(potential.value(limit.x)) + float(np.sum(limit.p + limit.q)))
     curvature = float((limit.p + limit.q).max())
     bound = math.sqrt(4.0 * curvature * gap) + 1e-7 * size
-    value = float(np.linalg.norm(limit.x - reference.x)) if reference.success else math.inf
-    return Certificate.of("agreement", value, bound)
+    if not reference.success:
+        return Certificate.of("agreement", math.inf, math.nan)
+    return Certificate.of("agreement", float(np.linalg.norm(limit.x - reference.x)), bound)
 
 
 def tracking_misfit(problem: Regression, limit: Interpolator) -> Array:

@@ -10,7 +10,15 @@ import math
 import numpy as np
 from scipy.integrate import quad
 
-from mirrorflow.certificates.base import EPS, PATH_FACTOR, Certificate, Trajectory, misfit_unit
+from mirrorflow.certificates.base import (
+    EPS,
+    PATH_FACTOR,
+    Certificate,
+    Trajectory,
+    drift,
+    explained_error,
+    misfit_unit,
+)
 from mirrorflow.certificates.losses import SQUARED, Loss
 from mirrorflow.checks import Array, InputError, vector
 from mirrorflow.factors import Factors
@@ -64,8 +72,8 @@ def lyapunov_falls(
     """W_t does not increase (Theorem 2.2; v1 3.2), for any convex loss of the residual.
 
     Value: the largest rise of W between output times, relative to W₀. Bound, in the same unit:
-    100 rtol·max Σ|x* − x_t|, what an error of x changes in W as ∇²R ≤ 1/(m² + w²), plus 100 eps
-    times the terms of W.
+    rtol (100 + steps)·max Σ|x* − x_t|, what an error of x changes in W as ∇²R ≤ 1/(m² + w²), plus
+    100 eps times the terms of W.
 
     Parameters
     ----------
@@ -77,8 +85,11 @@ def lyapunov_falls(
     W, _, sizes = _witness(factors, path, x_star, total_infinity)
     scale = float(np.abs(W).max())
     away = float(np.abs(path.x - x_star).sum(axis=1).max())
-    bound = (PATH_FACTOR * rtol * away + 100.0 * EPS * float(sizes.max())) / scale
-    return Certificate.of("lyapunov_falls", max(float(np.diff(W).max()), 0.0) / scale, bound)
+    rounding, value = 100.0 * EPS * float(sizes.max()), max(float(np.diff(W).max()), 0.0) / scale
+    bound, explained = (
+        (error(path, rtol) * away + rounding) / scale for error in (drift, explained_error)
+    )
+    return Certificate.of("lyapunov_falls", value, bound, explained)
 
 
 def lyapunov_bounds_divergence(

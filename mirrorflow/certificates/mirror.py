@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from mirrorflow.certificates.base import PATH_FACTOR, SMALLEST, Certificate, Trajectory, size_of
+from mirrorflow.certificates.base import (
+    SMALLEST,
+    Certificate,
+    Trajectory,
+    drift,
+    explained_error,
+    size_of,
+)
 from mirrorflow.certificates.losses import SQUARED, Loss
 from mirrorflow.certificates.referee import Path
 from mirrorflow.checks import Array, InputError
@@ -57,7 +64,11 @@ DERIVED = Constants()
 
 def _path_bound(path: Path, rtol: float) -> float:
     # g is integrated to rtol(1 + |g|), and exponents are 2g
-    return PATH_FACTOR * rtol * (1.0 + float(np.abs(path.accumulated).max(initial=0.0)))
+    return drift(path, rtol) * (1.0 + float(np.abs(path.accumulated).max(initial=0.0)))
+
+
+def _explained(path: Path, rtol: float) -> float:
+    return explained_error(path, rtol) * (1.0 + float(np.abs(path.accumulated).max(initial=0.0)))
 
 
 def mirror_equation(
@@ -65,28 +76,28 @@ def mirror_equation(
 ) -> Certificate:
     """∇R_{a_t}(x_t) − ∇R_{a_0}(x_0) + ∫₀ᵗ∇f = 0 (Theorem 2.1; v1 3.1), for any loss.
 
-    Value: largest entry over times. Bound: 100 rtol (1 + max|∫∇f|), as ∇²R · (error of x) is the
-    relative error of m and w, and ∫∇f is integrated to rtol(1 + |∫∇f|).
+    Value: largest entry over times. Bound: rtol (100 + steps)(1 + max|∫∇f|), as
+    ∇²R · (error of x) is the relative error of m and w, and ∫∇f is integrated to rtol(1 + |∫∇f|).
     """
     start = constants.gradient(factors, 0.0, factors.x)
     worst = 0.0
     for x, total, g in zip(path.x, path.total, path.accumulated, strict=True):
         now = constants.gradient(factors, float(total), x)
         worst = max(worst, float(np.abs(now - start + g).max()))
-    return Certificate.of("mirror_equation", worst, _path_bound(path, rtol))
+    return Certificate.of("mirror_equation", worst, _path_bound(path, rtol), _explained(path, rtol))
 
 
 def closed_form(factors: Factors, path: Path, rtol: float, half: float = 0.5) -> Certificate:
     """x_t = ½e^{−4A_t}(u₀²e^{−2g_t} − v₀²e^{2g_t}) with g_t = ∫∇f (v1 Lemma A.1 lacks the ½).
 
     Value: largest difference over times and coordinates, relative to ½(m_t² + w_t²). Bound:
-    100 rtol (1 + max|g|). `half` is the factor to try.
+    rtol (100 + steps)(1 + max|g|). `half` is the factor to try.
     """
     g, decay = path.accumulated, np.exp(-4.0 * path.total)[:, None]
     claimed = half * decay * (factors.u**2 * np.exp(-2 * g) - factors.v**2 * np.exp(2 * g))
     sizes = np.maximum(0.5 * (path.m**2 + path.w**2), SMALLEST**2)
     value = float((np.abs(path.x - claimed) / sizes).max())
-    return Certificate.of("closed_form", value, _path_bound(path, rtol))
+    return Certificate.of("closed_form", value, _path_bound(path, rtol), _explained(path, rtol))
 
 
 def positional_bias(
@@ -96,7 +107,7 @@ def positional_bias(
 
     From (m_t, w_t) alone a_t = ½|m_t² − w_t²|, and a_t sinh(arcsinh(x_t/a_t) + 2g_t) is the point
     that the mirror map puts at gradient 0. Value: its largest distance to
-    e^{−exponent·A_t} m₀ ⊙ w₀, relative to ½(m₀² + w₀²)e^{−4A_t}. Bound: 100 rtol
+    e^{−exponent·A_t} m₀ ⊙ w₀, relative to ½(m₀² + w₀²)e^{−4A_t}. Bound: rtol (100 + steps)
     (1 + max|g|)·(largest ratio of ½(m² + w²) over times to a_t), as m_t² − w_t² loses that
     many digits.
     """
@@ -123,7 +134,8 @@ def loss_slope(
     """df/dt = −Σ 2√(x² + a_t²)(∂f)² − 4α_t⟨x, ∇f⟩ (v1 Appendix A prints 1 and 2 for 2 and 4).
 
     df/dt is ⟨w∂f, ṁ⟩ + ⟨m∂f, ẇ⟩ with ṁ, ẇ as the flow is written. Value: largest difference
-    over times, relative to the sum of the terms' sizes. Bound: 100 rtol, the drift of a_t.
+    over times, relative to the sum of the terms' sizes. Bound: rtol (100 + steps), the drift
+    of a_t.
 
     Parameters
     ----------
@@ -143,19 +155,22 @@ def loss_slope(
     scale = 2.0 * by_loss + 4.0 * np.sum(np.abs(rate * path.x * slope), axis=1)
     alive = scale > 0
     value = float((np.abs(true - claimed)[alive] / scale[alive]).max(initial=0.0))
-    return Certificate.of("loss_slope", value, PATH_FACTOR * rtol)
+    return Certificate.of("loss_slope", value, drift(path, rtol), explained_error(path, rtol))
 
 
 def signs_kept(factors: Factors, path: Trajectory, rtol: float) -> Certificate:
     """Balanced coordinates, |m₀| = |w₀| ≠ 0, keep the sign of x₀.
 
     Value: largest −sign(x₀)x_t among them, relative to the path's largest ½(m² + w²); 0 where
-    no sign changes. Bound: 100 rtol.
+    no sign changes. Bound: rtol (100 + steps), none where the path itself shows that rounding has
+    let |m| and |w| part.
     """
     balanced = (np.abs(factors.m) == np.abs(factors.w)) & (factors.m != 0)
     turned = -np.sign(factors.x[balanced]) * path.x[:, balanced]
     value = float(turned.max(initial=0.0)) / size_of(path)
-    return Certificate.of("signs_kept", value, PATH_FACTOR * rtol)
+    m, w = path.m[:, balanced], path.w[:, balanced]
+    parted = (np.abs(m - w) * np.abs(m + w) > drift(path, rtol) * (m * m + w * w)).any()
+    return Certificate.of("signs_kept", value, drift(path, rtol), math.inf if parted else 0.0)
 
 
 def invariant(factors: Factors, flow: Trajectory, rtol: float) -> Certificate:
@@ -163,16 +178,25 @@ def invariant(factors: Factors, flow: Trajectory, rtol: float) -> Certificate:
 
     Value: largest |m_t² − w_t² − (m₀² − w₀²)e^{−4A_t}| / (m_t² + w_t²) over times and
     coordinates, the drift in units that an integrator with relative error control can keep.
-    Bound: 100 rtol.
+    Bound: rtol (100 + steps). Where a drift beyond it is what a coordinate lost that was once much
+    larger, max_{s≤t} (m_s² + w_s²)e^{4A_s} of m_t² + w_t² times e^{4A_t}, nothing can be judged.
     """
     expected = factors.imbalance * np.exp(-4.0 * flow.total)[:, None]
     sizes = flow.m**2 + flow.w**2
-    drift = np.abs((flow.m - flow.w) * (flow.m + flow.w) - expected)
     alive = sizes > SMALLEST**2
-    value = np.max(drift[alive] / sizes[alive], initial=0.0)
+    off = np.abs((flow.m - flow.w) * (flow.m + flow.w) - expected)
+    off = np.divide(off, sizes, out=np.zeros_like(sizes), where=alive)
+    with np.errstate(divide="ignore"):
+        logs = np.log(sizes) + 4.0 * flow.total[:, None]
+        shrunk = np.maximum.accumulate(logs) - logs
+    bound = drift(flow, rtol)
+    explained = (np.log(np.maximum(off, SMALLEST)) <= math.log(2.0 * bound) + shrunk) | ~alive
     # a coordinate that ought to be there and is not has lost everything
-    gone = ~alive & (np.abs(expected) > 1e3 * SMALLEST**2)
-    return Certificate.of("invariant", math.inf if gone.any() else value, PATH_FACTOR * rtol)
+    gone = (~alive & (np.abs(expected) > 1e3 * SMALLEST**2)).any()
+    value = math.inf if gone else off.max(initial=0.0)
+    return Certificate.of(
+        "invariant", value, bound, math.inf if explained.all() and not gone else 0.0
+    )
 
 
 def mirror_flow(
@@ -181,8 +205,9 @@ def mirror_flow(
     """∇R_{a_t}(x_t) = −∫₀ᵗ∇f stays in the row space of Z, from ∇R_{a_0}(x_0) = 0 (Theorem 2.1).
 
     Value: largest max-norm over times of ∇R_{a_t}(x_t) minus its projection on the row space.
-    Bound: 100 rtol, as ∇²R_a · (error of x) = (relative error of m, w). An x_t outside the
-    potential's domain (a balanced coordinate that changed sign) gives inf.
+    Bound: rtol (100 + steps), as ∇²R_a · (error of x) = (relative error of m, w). An x_t outside
+    the potential's domain (a balanced coordinate that changed sign, as rounding lets it) gives inf
+    and judges nothing: see `signs_kept`.
     """
     alive = np.hypot(flow.m, flow.w) > SMALLEST
     worst = 0.0
@@ -192,8 +217,7 @@ def mirror_flow(
         try:
             gradient = potential.gradient(x)[seen]
         except InputError:
-            worst = math.inf
-            break
+            return Certificate.of("mirror_flow", math.inf, math.nan)
         if seen.all():
             off = gradient - problem.row_space.V.T @ (problem.row_space.V @ gradient)
         else:
@@ -202,18 +226,25 @@ def mirror_flow(
                 basis_of[key] = scipy.linalg.orth(problem.row_space.V[:, seen].T)
             off = gradient - basis_of[key] @ (basis_of[key].T @ gradient)
         worst = max(worst, float(np.abs(off).max(initial=0.0)))
-    return Certificate.of("mirror_flow", worst, PATH_FACTOR * rtol)
+    return Certificate.of("mirror_flow", worst, drift(flow, rtol), explained_error(flow, rtol))
 
 
 def path_difference(dual: Trajectory, direct: Trajectory, rtol: float) -> Certificate:
     """x_t = ½e^{−4A}(u₀²e^{−2g} − v₀²e^{2g}), the dual form, against integrated (m, w).
 
     Value: largest ‖x_t − x'_t‖_∞ over the times both reached, relative to the largest
-    √(x² + a²) = ½(m² + w²), of which rtol is a fraction. Bound: 100 rtol.
+    √(x² + a²) = ½(m² + w²), of which rtol is a fraction. Bound: rtol (100 + steps of both). The
+    dual form holds exponents to rtol of the largest: what that explains judges nothing.
     """
     reached = min(dual.times.size, direct.times.size)
-    difference = np.abs(dual.x[:reached] - direct.x[:reached]).max(initial=0.0)
-    return Certificate.of("path_difference", difference / size_of(direct), PATH_FACTOR * rtol)
+    difference = np.abs(dual.x[:reached] - direct.x[:reached]).max(initial=0.0) / size_of(direct)
+    by_dual, by_direct = drift(dual, rtol), drift(direct, rtol)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exponents = np.log(np.abs([dual.m + dual.w, dual.m - dual.w])) + 2.0 * dual.total[:, None]
+        span = np.nan_to_num(np.ptp(exponents, axis=1), nan=0.0, posinf=np.inf)
+    largest = float(span.max(initial=0.0))
+    explained = by_dual * (1.0 + 2.0 * largest) + explained_error(direct, rtol)
+    return Certificate.of("path_difference", difference, by_dual + by_direct, explained)
 
 
 def finite_time(
@@ -222,13 +253,15 @@ def finite_time(
     """x_t = argmin {R_{a_t}(x) : Zx = Zx_t} at every finite time.
 
     A flow that has not arrived gets its verdict here. Value: largest ‖x_t − argmin‖_∞ over
-    `checks` times spread over the flow, relative to its largest √(x² + a²). Bound: 100 rtol.
+    `checks` times spread over the flow, relative to its largest √(x² + a²); inf where an argmin
+    was not found, which judges nothing. Bound: rtol (100 + steps).
     """
     chosen = np.unique(np.linspace(0, flow.times.size - 1, checks).astype(int))
     worst = 0.0
     for i in chosen[np.isfinite(flow.times[chosen])]:
         at = problem.with_targets(problem.Z @ flow.x[i])
         found = interpolator(at, factors, float(flow.total[i]))
-        error = float(np.abs(flow.x[i] - found.x).max()) / size_of(flow)
-        worst = max(worst, error if found.success else math.inf)
-    return Certificate.of("finite_time", worst, PATH_FACTOR * rtol)
+        if not found.success:
+            return Certificate.of("finite_time", math.inf, math.nan)
+        worst = max(worst, float(np.abs(flow.x[i] - found.x).max()) / size_of(flow))
+    return Certificate.of("finite_time", worst, drift(flow, rtol), explained_error(flow, rtol))

@@ -39,6 +39,9 @@ class Path:
     accumulated : (T, d) array, g_t = ∫₀ᵗ ∇f(x_s) ds
     loss : (T,) array, f(x_t)
     total : (T,) array, A(t)
+    steps : (T,) array
+        Right-hand sides that LSODA needed up to the breakpoint after each time; no fewer than its
+        steps.
     """
 
     times: Array
@@ -47,6 +50,7 @@ class Path:
     accumulated: Array
     loss: Array
     total: Array
+    steps: Array
 
     @property
     def x(self) -> Array:
@@ -74,7 +78,7 @@ def follow(
     loss : Loss
     rtol : float in [1e-12, 1e-2]
         Local error relative to m, w and 1 + |g|; of m and w also relative to the
-        √(|m₀² − w₀²|e^{−4A}) below which √(m² + w²) cannot fall.
+        √(|m₀² − w₀²|e^{−4A}) below which √(m² + w²) cannot fall, or 1e-8 of the largest of them.
 
     Raises
     ------
@@ -87,9 +91,11 @@ def follow(
     system = _System(problem, schedule, loss)
     d, last = problem.d, float(asked[-1])
     least = np.sqrt(np.abs(factors.imbalance) * np.exp(-4.0 * float(schedule.total(last))))
-    atol = rtol * np.concatenate([np.maximum(np.tile(least, 2), 1e-8), np.ones(d)])
     state = np.concatenate([factors.m, factors.w, np.zeros(d)])
+    floor = 1e-8 * float(np.abs(state).max(initial=0.0)) or 1e-8
+    atol = rtol * np.concatenate([np.maximum(np.tile(least, 2), floor), np.ones(d)])
     states = [state for t in asked if t == 0.0]
+    calls, steps = 0, [0] * len(states)
     knots = [0.0, *(t for t in schedule.breakpoints if t < last), last]
     for start, end in itertools.pairwise(knots):
         if end == start:
@@ -112,13 +118,15 @@ def follow(
                 f"times must end before the integration breaks down, but after t = {start:g} "
                 f"LSODA says: {done.message}"
             )
-        state = done.y[:, -1]
+        state, calls = done.y[:, -1], calls + int(done.nfev)
+        steps += [calls] * inside.size
         states += list(done.y.T[np.isin(stops, inside)])
     points = np.array(states)
     m, w, g = points[:, :d], points[:, d : 2 * d], points[:, 2 * d :]
     residuals = (m * w) @ system.Z.T - problem.y
     value = np.mean(loss.value(residuals), axis=1)
-    return Path(asked, m, w, g, value, np.asarray(schedule.total(asked), float))
+    total = np.asarray(schedule.total(asked), float)
+    return Path(asked, m, w, g, value, total, np.array(steps))
 
 
 class _System:

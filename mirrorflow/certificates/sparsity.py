@@ -53,17 +53,19 @@ def l1_excess(
 
     Value: (‖x‖₁ − min‖·‖₁)/min‖·‖₁ with the minimum from cvxpy. Bound:
     10·relative_scale^margin + 1e-9, which is 10 e^{−4A·margin} for β = 1, x₀ = 0 and
-    ‖x‖_∞ = 1; 1e-9 alone for `potential=None`, the limit at A = ∞. `best_margin` is
-    `margin(problem, best.x)`. An asymptotic law, worth asking where relative_scale < 1; with
-    margin 0 (several minimisers) its bound says nothing.
+    ‖x‖_∞ = 1; 1e-9 alone for `potential=None`, the limit at A = ∞, whose name is l1_at_infinity.
+    `best_margin` is `margin(problem, best.x)`. An asymptotic law, worth asking where
+    relative_scale < 1; with margin 0 (several minimisers) its bound says nothing. A reference
+    without success gives inf and judges nothing.
     """
+    name = "l1_excess" if potential is not None else "l1_at_infinity"
+    if not (best.success and limit.success):
+        return Certificate.of(name, math.inf, math.nan)
     value = float(np.abs(limit.x).sum()) / best.value - 1.0 if best.value > 0 else 0.0
-    if not best.success:
-        value = math.inf
     if potential is None:
-        return Certificate.of("l1_excess", abs(value), 1e-9)
+        return Certificate.of(name, abs(value), 1e-9)
     return Certificate.of(
-        "l1_excess", value, 10.0 * relative_scale(potential, best.x) ** best_margin + 1e-9
+        name, value, 10.0 * relative_scale(potential, best.x) ** best_margin + 1e-9
     )
 
 

@@ -45,14 +45,8 @@ def trial(group: str, loss: str, number: int) -> Checks:
 
 def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
     """A row for each specification: value, bound and whether it holds, by the claim's key."""
-    return [(_row(trial(spec["group"], spec["loss"], spec["trial"])), {}) for spec in specs]
-
-
-def _row(checks: Checks) -> Row:
-    row: Row = {}
-    for key, check in checks.items():
-        row |= {key: check.value, f"{key}_bound": check.bound, f"{key}_holds": check.holds}
-    return row
+    checks = [trial(spec["group"], spec["loss"], spec["trial"]) for spec in specs]
+    return [(certify.columns(some.items()), {}) for some in checks]
 
 
 def _problem(rng: Rng) -> Regression:
@@ -154,7 +148,7 @@ def _witness(problem: Regression, factors: Factors, path: Path, total: float) ->
 
 
 def _worst(checks: list[Certificate]) -> Certificate:
-    return max(checks, key=lambda check: check.value / check.bound)
+    return max(checks, key=lambda c: (c.verdict == "refuted", not c.holds, c.value / c.bound))
 
 
 def _stop(rng: Rng, loss: Loss) -> Checks:
@@ -383,7 +377,7 @@ def _commuting(rng: Rng, loss: Loss) -> Checks:
 
 def _nonzero(check: Certificate) -> Certificate:
     """Rounding over bracket, at most 1: the bracket is there."""
-    ratio = check.bound / check.value if check.value > 0 else math.inf
+    ratio = check.bound / check.value if check.value != 0 else math.inf
     return Certificate.of(check.name, ratio, 1.0)
 
 

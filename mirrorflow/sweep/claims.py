@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mirrorflow.checks import Array, InputError, whole
 from mirrorflow.results import Run, atomic_write
 from mirrorflow.sweep import claim_trials
 from mirrorflow.sweep.claim_list import CLAIMS, GROUPS, SECTIONS, Claim
 from mirrorflow.sweep.study import Study, Verdict
+from mirrorflow.sweep.table import judge, unjudged_trials
 
 if TYPE_CHECKING:
     import pandas
@@ -38,8 +36,9 @@ know nothing of the theory. **Confirmed**: value ≤ bound in every trial; the w
 the largest value/bound. **Refuted as printed, confirmed as corrected**: the formula of the first
 arXiv version (v1) fails in every trial, shown by the one nearest to its bound, while the corrected
 row above it holds in every trial. **Outside conditions**: what happens, in every trial, where the
-theorem does not apply. Both losses count as trials of their own. Squared loss: f = 1/(2n)‖Zx − y‖²;
-pseudo-Huber: (1/n) Σ (√(1 + r²) − 1).
+theorem does not apply. **Can't be judged**: what the integrator or a solver is off by may explain
+the value; such a trial confirms nothing and refutes nothing. Both losses count as trials of their
+own. Squared loss: f = 1/(2n)‖Zx − y‖²; pseudo-Huber: (1/n) Σ (√(1 + r²) − 1).
 
 The claims of Figures 1, 4 and 5 have their own studies:
 `python -m mirrorflow.sweep initialization | regularization | schedules | sgd`.
@@ -120,7 +119,8 @@ class Claims(Study):
 
     def remarks(self, frame: pandas.DataFrame) -> list[str]:
         places = [str(self.out / "claims.md"), *([str(self.page)] if self.page else [])]
-        return [f"The ledger is in {' and in '.join(places)}."]
+        silent = unjudged_trials({claim.key: claim.statement for claim in self._shown()}, frame)
+        return [*silent, f"The ledger is in {' and in '.join(places)}."]
 
     def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
         """Write the ledger."""
@@ -133,33 +133,14 @@ class Claims(Study):
 
 def verdict(claim: Claim, frame: pandas.DataFrame) -> Verdict:
     """What the rows say of one claim."""
-    values, bounds, holds = tried(claim.key, frame)
-    if not holds.size:
-        return Verdict(claim.statement, 0, np.nan, np.nan, "no trial finished")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = np.where(np.isfinite(values / bounds), values / bounds, np.inf)
-    printed = claim.kind == "printed"
-    shown = int(np.argmin(ratios) if printed else np.argmax(ratios))
-    right = int(np.sum(~holds if printed else holds))
-    count = len(holds)
-    if right < count:
-        said = f"not refuted in {count - right}" if printed else f"refuted in {count - right}"
-    elif printed:
-        _, _, corrected = tried(claim.corrected, frame)
-        fine = corrected.size and corrected.all()
-        said = REFUTED if fine else REFUTED.replace("confirmed", "not confirmed")
-    else:
-        said = OUTSIDE if claim.kind == "outside" else "confirmed"
-    return Verdict(claim.statement, count, float(values[shown]), float(bounds[shown]), said)
-
-
-def tried(key: str, frame: pandas.DataFrame) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Value, bound and whether it holds, of every trial of a claim."""
-    if key not in frame:
-        return np.empty(0), np.empty(0), np.empty(0, bool)
-    some = frame[frame[f"{key}_holds"].notna()]
-    holds = some[f"{key}_holds"].to_numpy(bool)
-    return some[key].to_numpy(float), some[f"{key}_bound"].to_numpy(float), holds
+    found = judge(claim.statement, claim.key, frame, claim.kind == "printed")
+    if found.verdict == "refuted":
+        fine = judge("", claim.corrected, frame).verdict == "confirmed"
+        return found._replace(
+            verdict=REFUTED if fine else REFUTED.replace("confirmed", "not confirmed")
+        )
+    outside = claim.kind == "outside" and found.verdict == "confirmed"
+    return found._replace(verdict=OUTSIDE) if outside else found
 
 
 def page(claims: Sequence[Claim], frame: pandas.DataFrame) -> str:

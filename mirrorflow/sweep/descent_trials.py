@@ -98,10 +98,10 @@ def _exact(problem: Regression, start: Factors, schedule: Stepwise, spec: Row, x
         limit = lasso_limit(problem, start, schedule.strength / scale)
     else:
         limit = interpolator(problem, start, spec["total"])
-    size = float(np.abs(flow.x[-1]).max())
+    x = flow.x[-1] if flow.success else np.full(problem.d, np.nan)  # it stopped elsewhere
     return {
-        "flow_distance": float(np.linalg.norm(flow.x[-1] - problem.x_true)),
-        "flow_difference": float(np.abs(flow.x[-1] - x_end).max()) / size,
+        "flow_distance": float(np.linalg.norm(x - problem.x_true)),
+        "flow_difference": float(np.abs(x - x_end).max()) / float(np.abs(x).max()),
         "limit_distance": float(np.linalg.norm(limit.x - problem.x_true)),
         "limit_status": limit.status,
     }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 
+from mirrorflow.certificates import UNJUDGED
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.descent import REGULARIZERS
 from mirrorflow.results import Row, Run
@@ -236,20 +237,17 @@ def flow_claims(frame: pandas.DataFrame) -> list[Verdict]:
     rows = frame[frame["with_flow"] & frame["start"].eq("pilot")]
     if rows.empty:
         return []
-    table = [
-        Verdict(
-            "GD stays with exact flow through the budget (relative)",
-            len(rows),
-            worst := float(rows["flow_difference"].max()),
-            1e-2,
-            "confirmed" if worst <= 1e-2 else "refuted",
-        )
-    ]
+    apart = rows["flow_difference"].where(rows["status"].ne("diverged")).astype(float)
+    off, silent = int(apart.gt(1e-2).sum()), int(apart.isna().sum())
+    said = f"refuted in {off}" if off else f"{UNJUDGED} in {silent}" if silent else "confirmed"
+    claim = "GD stays with exact flow through the budget (relative)"
+    table = [Verdict(claim, len(rows), float(apart.max()), 1e-2, said)]
     late = rows[rows["total"].ge(4.0) & rows["shape"].ne("constant")]
     if len(late):
         value = float(late["limit_distance"].max())
         claim = "PILoT, exact limit at A ≥ 4: distance to x*"
-        verdict = "confirmed" if value <= 1e-2 else "refuted"
+        # what the theory does not promise: noise, or too many nonzeros, moves the limit
+        verdict = "reproduced" if value <= 1e-2 else "not reproduced"
         table.append(Verdict(claim, len(late), value, 1e-2, verdict))
     constant = best(rows, "factors", True, "limit_distance")
     decaying = best(rows, "factors", False, "limit_distance")

@@ -23,6 +23,7 @@ from mirrorflow.problems import Regression
 from mirrorflow.results import Row, Run
 from mirrorflow.sweep import theorem23_trials as trials
 from mirrorflow.sweep.study import Study, Verdict, default
+from mirrorflow.sweep.table import judge, unjudged_trials
 from mirrorflow.sweep.theorem23_trials import LATEST, NOT_ARRIVED
 
 if TYPE_CHECKING:
@@ -42,10 +43,14 @@ CLAIMS = {
     "arrival": "Zx → y (Thm 2.3)",
     "convergence": "x → argmin R_a∞ over Zx = y (Thm 2.3)",
     "following": "∫α = ∞: x follows argmin R_a(t) (Thm 2.3 at A(t))",
+    "arrival_nearest": "no x with Zx = y: Zx → the nearest to y",
+    "convergence_nearest": "no x with Zx = y: x → argmin R_a∞ over the nearest",
     "optimality": "that argmin meets its KKT conditions, no gap",
     "agreement": "that argmin is cvxpy's (exponential cone)",
-    "l1_excess": "L1 excess ~ exp(−4A·margin); 0 at A = ∞",
+    "l1_excess": "L1 excess ~ exp(−4A·margin)",
+    "l1_at_infinity": "∫α = ∞: the limit has minimum L1",
 }
+ENDINGS = ("convergence", "following", "convergence_nearest")  # judge where a flow ends
 
 # the flags that a problem has, and what they are if not given; the slowest problem first
 PROBLEMS: dict[str, Row] = {
@@ -247,43 +252,32 @@ class Theorem23(Study):
         return next(name for name, text in CLAIMS.items() if text == claim)
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
-        """The worst trial of each claim is the one with the largest value/bound."""
-        table = []
-        for name, claim in CLAIMS.items():
-            if name not in frame:
-                continue
-            tried = frame[frame[f"{name}_holds"].notna()]
-            if tried.empty:
-                continue
-            values, bounds = tried[name].to_numpy(float), tried[f"{name}_bound"].to_numpy(float)
-            worst = int(np.argmax(np.nan_to_num(values / bounds, nan=np.inf)))
-            held = int(tried[f"{name}_holds"].astype(bool).sum())
-            verdict = "confirmed" if held == len(tried) else f"refuted in {len(tried) - held}"
-            table.append(Verdict(claim, len(tried), values[worst], bounds[worst], verdict))
-        return table
+        verdicts = [judge(claim, name, frame) for name, claim in CLAIMS.items()]
+        return [verdict for verdict in verdicts if verdict.trials]
 
     def remarks(self, frame: pandas.DataFrame) -> list[str]:
-        said = [
-            f"{count} runs: limit {status}."
-            for status, count in frame["limit_status"].value_counts().items()
-            if status != "converged"
-        ]
-        ended = frame["status"].eq("completed")
+        said = unjudged_trials(CLAIMS, frame)
+        for _, some in frame[frame["limit_status"].ne("converged")].groupby("limit_status"):
+            said.append(f"{len(some)} runs: limit {some['message'].iloc[0]}")
+        stopped = frame["flow_status"].ne("completed")
         lost = frame["referee_lost"].astype(bool)
         if lost.any():
             said.append(
                 f"{int(lost.sum())} flows: rounding let balanced coordinates of integrated (m, w) "
                 "change sign, which exact arithmetic forbids; no verdict from these paths."
             )
-        judged = frame[[n for n in ("convergence", "following") if n in frame]].notna().any(axis=1)
-        waiting = ended & ~lost & ~judged
+        judged = frame[[n for n in ENDINGS if n in frame]].notna().any(axis=1)
+        waiting = ~stopped & ~lost & ~judged
         if waiting.any():
             said.append(
                 f"{int(waiting.sum())} flows had not come within {NOT_ARRIVED:.0%} of their limit "
                 "at the end time; their verdict is the one at finite time."
             )
-        if not ended.all():
-            said.append(f"{int((~ended).sum())} flows failed: {frame['message'][~ended].iloc[0]}")
+        if stopped.any():
+            said.append(
+                f"{int(stopped.sum())} flows stopped early and are judged as far as they came: "
+                f"{frame['message'][stopped].iloc[0]}"
+            )
         return said
 
     def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import math
@@ -195,7 +196,11 @@ def _judge(
 
     x = direct.x[-1]
     truth = problem.x_true
-    ok = dual.success and direct.success
+    stopped = [
+        f"{name}: {flow.message}"
+        for name, flow in (("dual flow", dual), ("integrated (m, w)", direct))
+        if not flow.success
+    ]
     result: Row = {
         "features": problem.d,
         "samples": problem.n,
@@ -203,8 +208,9 @@ def _judge(
         "t_end": end,
         "slowest_rate": rate,
         "margin": best_margin,
-        "status": "completed" if ok else "failed",
-        "message": f"{limit.status}: {limit.message}" if ok else f"{dual.message} {direct.message}",
+        "status": "completed",
+        "message": " ".join([f"{limit.status}: {limit.message}", *stopped]),
+        "flow_status": "stopped early" if stopped else "completed",
         "limit_status": limit.status,
         "referee_lost": referee_lost(factors, certify.invariant(factors, direct, row["rtol"])),
         "limit_factorizations": limit.iterations,
@@ -224,15 +230,7 @@ def _judge(
     }
     if problem.names is not None:
         result["largest_features"] = problem.leading(limit.x)
-    for check in checks:
-        name = check.name
-        if name in ("arrival", "convergence") and check.bound > NOT_ARRIVED:
-            continue  # the bound says that the flow is still under way: finite_time judges it
-        result |= {
-            name: check.value,
-            f"{name}_bound": check.bound,
-            f"{name}_holds": check.holds,
-        }
+    result |= certify.columns((check.name, check) for check in checks)
     goal = best.x if truth is None else truth
     paths = {
         "times": dual.times,
@@ -268,11 +266,19 @@ def _certificates(
         proof,
     ]
     if direct.success:
-        checks.append(certify.arrival(problem, limit, schedule, direct, rtol))
+        arrival = certify.arrival(problem, limit, schedule, direct, rtol)
         ending = certify.convergence(problem, limit, schedule, direct, rtol)
-        if row["schedule"] == "harmonic":
-            ending = certify.Certificate.of("following", ending.value, ending.bound)
-        checks.append(ending)
+        named = [("arrival", arrival), ("convergence", ending)]
+        if limit.status in ("inconsistent", "no_interpolator_in_sign_cone"):
+            named = [(f"{name}_nearest", check) for name, check in named]
+        elif row["schedule"] == "harmonic":
+            named[1] = ("following", ending)
+        # a larger bound says that the flow is still under way: finite_time judges it
+        checks += [
+            dataclasses.replace(check, name=name)
+            for name, check in named
+            if name == "following" or not check.bound > NOT_ARRIVED
+        ]
     return checks
 
 
