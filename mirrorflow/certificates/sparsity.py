@@ -54,9 +54,10 @@ def l1_excess(
     Value: (‖x‖₁ − min‖·‖₁)/min‖·‖₁ with the minimum from cvxpy. Bound:
     10·relative_scale^margin + 1e-9, which is 10 e^{−4A·margin} for β = 1, x₀ = 0 and
     ‖x‖_∞ = 1; 1e-9 alone for `potential=None`, the limit at A = ∞, whose name is l1_at_infinity.
-    `best_margin` is `margin(problem, best.x)`. An asymptotic law, worth asking where
-    relative_scale < 1; with margin 0 (several minimisers) its bound says nothing. A reference
-    without success gives inf and judges nothing.
+    `best_margin` is `margin(problem, best.x)`. An asymptotic law, refuted only where the power
+    is below e^{−1} and the excess above 4d e^{spread} times it, spread that of log(|x|/p̄) over the
+    support; with margin 0 (several minimisers) it says nothing. A reference without success gives
+    inf and judges nothing.
     """
     name = "l1_excess" if potential is not None else "l1_at_infinity"
     if not (best.success and limit.success):
@@ -64,9 +65,13 @@ def l1_excess(
     value = float(np.abs(limit.x).sum()) / best.value - 1.0 if best.value > 0 else 0.0
     if potential is None:
         return Certificate.of(name, abs(value), 1e-9)
-    return Certificate.of(
-        name, value, 10.0 * relative_scale(potential, best.x) ** best_margin + 1e-9
-    )
+    power, explained = relative_scale(potential, best.x) ** best_margin, math.inf
+    if power < math.exp(-1.0):
+        on = np.abs(best.x) > 1e-7 * np.abs(best.x).max()
+        start = np.where(best.x > 0, potential.log_p, potential.log_q)[on]
+        spread = float(np.ptp(np.log(np.abs(best.x[on])) - start))
+        explained = 4.0 * best.x.size * math.exp(min(spread, 700.0)) * power
+    return Certificate.of(name, value, 10.0 * power + 1e-9, explained)
 
 
 def relative_scale(potential: HyperbolicEntropy, x: Array) -> float:
