@@ -687,3 +687,289 @@ def test_sharpness_at_the_limit(small_module):
     bare = dataclasses.replace(limit, status="inconsistent")
     with pytest.raises(mf.InputError, match="limit must be converged"):
         certify.stability(problem, factors, bare, 1.05)
+
+
+# ---- what refutes, and what can't be judged ----
+
+
+def test_three_verdicts():
+    of = certify.Certificate.of
+    assert [of("x", value, 1.0).verdict for value in (0.5, 2.0, np.inf)] == [
+        "confirmed",
+        "refuted",
+        "refuted",
+    ]
+    for value, bound in ((np.nan, 1.0), (0.5, np.nan), (np.inf, np.nan)):
+        assert of("x", value, bound).verdict == "can't be judged"
+    # what the integrator may be off by refutes nothing, and confirms nothing
+    assert of("x", 2.0, 1.0, explained=3.0).verdict == "can't be judged"
+    assert of("x", 4.0, 1.0, explained=3.0).verdict == "refuted"
+    assert of("x", 0.5, 1.0, explained=3.0).verdict == "confirmed"
+
+
+def test_names_of_a_row_are_unique():
+    check = certify.Certificate.of("one", 1.0, 2.0)
+    row = certify.columns([("one", check), ("two", check)])
+    assert row == {
+        **{"one": 1.0, "one_bound": 2.0, "one_holds": True},
+        **{"two": 1.0, "two_bound": 2.0, "two_holds": True},
+    }
+    with pytest.raises(ValueError, match="two certificates of one run are named 'one'"):
+        certify.columns([("one", check), ("one", check)])
+
+
+def scaled(small, unit=1.0, size=1.0, columns=1.0, rows=1.0):
+    """The same flow in other units: Z and y times `unit`, x times `size`, and so on.
+
+    Row scalings change the flow, but neither Theorem 2.1 nor the set {Zx = y}.
+    """
+    problem, factors = small
+    grown = np.sqrt(size * columns)
+    there = mf.Regression(
+        np.multiply.outer(rows * np.ones(6), unit / columns * np.ones(15)) * problem.Z,
+        rows * unit * size * problem.y,
+    )
+    return there, mf.Factors(factors.m * grown, factors.w * grown), 1.0 / (unit**2 * size)
+
+
+def every_check(problem, factors, time, unit):
+    """All certificates of one problem whose flow takes `time`, with y of size `unit`."""
+    schedule, times = mf.Quadratic(0.8 / time, 1.5 * time), TIMES * time
+    total, alpha = SCHEDULE.total_infinity, 0.05 * unit
+    potential = mf.HyperbolicEntropy.of(factors, total)
+    direct = mf.direct_flow(problem, factors, schedule, times, RTOL)
+    dual = mf.gradient_flow(problem, factors, schedule, times, RTOL)
+    limit, endless = (mf.interpolator(problem, factors, A) for A in (total, np.inf))
+    lasso, best = mf.lasso_limit(problem, factors, alpha), mf.min_l1(problem)
+    gap = certify.margin(problem, best.x)
+    yield certify.path_difference(dual, direct, RTOL)
+    yield certify.arrival(problem, limit, schedule, direct, RTOL)
+    yield certify.convergence(problem, limit, schedule, direct, RTOL)
+    yield certify.optimality(problem, limit, total)
+    yield certify.agreement(limit, mf.min_potential(problem, factors, total), potential)
+    yield certify.l1_excess(limit, potential, best, gap)
+    yield certify.l1_excess(endless, None, best, gap)
+    yield certify.entropic_choice(problem, factors, endless)
+    yield certify.lasso_kkt(problem, lasso.x, alpha)
+    yield certify.lasso_agreement(problem, lasso.x, alpha)
+    yield certify.limit_sharpness(problem, factors, limit)
+    path = certify.follow(problem, factors, schedule, times, rtol=FINE)
+    alphas = schedule.alpha(times)
+    yield certify.mirror_equation(factors, path, FINE)
+    yield certify.closed_form(factors, path, FINE)
+    yield certify.positional_bias(factors, path, FINE)
+    yield certify.loss_slope(problem, factors, alphas, path, FINE)
+    yield certify.lyapunov_falls(problem, factors, path, limit.x, total, FINE)
+    yield certify.lyapunov_bounds_divergence(problem, factors, path, limit.x, total)
+    yield certify.eventually_falling(problem, path, 30.0 * time, FINE)
+    yield certify.additive_penalty(problem, factors, schedule, path, FINE)
+    for flow, rtol in ((direct, RTOL), (path, FINE)):
+        yield certify.invariant(factors, flow, rtol)
+        yield certify.mirror_flow(problem, factors, flow, rtol)
+        yield certify.finite_time(problem, factors, flow, rtol)
+
+
+@pytest.mark.parametrize("power", [-12, -6, -2, 2, 6, 12])
+@pytest.mark.parametrize("what", ["unit", "size"])
+def test_verdicts_are_the_same_in_all_units(small_module, what, power):
+    problem, factors, time = scaled(small_module, **{what: 10.0**power})
+    size = 100.0**power if what == "unit" else 10.0**power
+    for check in every_check(problem, factors, time, size):
+        assert check.verdict == "confirmed", check
+
+
+@pytest.mark.filterwarnings("ignore:Objective did not converge")
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("decades", [1, 3])
+@pytest.mark.parametrize("what", ["columns", "rows"])
+def test_nothing_is_refuted_under_uneven_scales(small_module, what, decades, seed):
+    """Columns or rows over 10^(±decades): theorems hold, and what float64 loses is not judged."""
+    rng = np.random.default_rng(seed)
+    scales = 10.0 ** rng.uniform(-decades, decades, 15 if what == "columns" else 6)
+    problem, factors, time = scaled(small_module, **{what: scales})
+    checks = list(every_check(problem, factors, time, 1.0))
+    assert [check for check in checks if check.verdict == "refuted"] == []
+    assert sum(check.holds for check in checks) >= 0.8 * len(checks)
+
+
+def test_bounds_know_the_steps(small_module):
+    """Raw units: thousands of steps at the limit of stability, each off by a part of rtol."""
+    problem, factors, _ = scaled(small_module, unit=1e3)
+    schedule = mf.Constant.from_total(1.0, 10.0)
+    flow = mf.direct_flow(problem, factors, schedule, np.geomspace(1e-3, 10.0, 9), RTOL)
+    dual = mf.gradient_flow(problem, factors, schedule, flow.times, RTOL)
+    bound = RTOL * (100 + flow.steps)
+    for check in (
+        certify.invariant(factors, flow, RTOL),
+        certify.mirror_flow(problem, factors, flow, RTOL),
+        certify.finite_time(problem, factors, flow, RTOL),
+    ):
+        assert check.holds
+        assert check.bound == pytest.approx(bound, rel=1e-12)
+        assert check.bound < 1e-3  # a wrong constant moves values by 0.1 and more
+    both = certify.path_difference(dual, flow, RTOL)
+    assert both.holds
+    assert both.bound == pytest.approx(bound + RTOL * (100 + dual.steps), rel=1e-12)
+
+
+def made_of(direct, u, v):
+    """A flow through (u, v), (T, 1), from the first of them and without penalty; 100 steps."""
+    u, v = (np.array(part, float)[:, None] / np.sqrt(2.0) for part in (u, v))
+    still = np.zeros(len(u))
+    parts = {"m": u + v, "w": u - v, "x": (u + v) * (u - v), "times": still, "total": still}
+    return mf.Factors((u + v)[0], (u - v)[0]), dataclasses.replace(direct, **parts, steps=100)
+
+
+def test_a_factor_that_was_swamped_judges_nothing(direct):
+    """v beside u = 1e8 v holds half the digits; once u is as small, they are what is left."""
+    factors, path = made_of(direct, [1e4, 1.0], [1e-4, 1.0 + 1e-3])
+    assert certify.invariant(factors, path, RTOL).verdict == "can't be judged"
+    factors, path = made_of(direct, [2.0, 1.0], [0.5, 1.0 + 1e-3])
+    assert certify.invariant(factors, path, RTOL).verdict == "refuted"
+    # and where it still is, the product is as exact as ever
+    factors, path = made_of(direct, [1.0, 1e4], [1.0, 1.1e-4])
+    assert certify.invariant(factors, path, RTOL).verdict == "confirmed"
+
+
+def test_a_coordinate_that_vanished_is_missed(small_module, direct):
+    m, w = direct.m.copy(), direct.w.copy()
+    m[-1, 3] = w[-1, 3] = 0.0
+    check = certify.invariant(small_module[1], dataclasses.replace(direct, m=m, w=w), RTOL)
+    assert check.value == np.inf
+    assert check.verdict == "refuted"
+
+
+SIGNS = np.array([1.0, -1.0, 1.0, -1.0])
+
+
+@pytest.fixture(scope="module")
+def coneless():
+    """Balanced factors whose signs allow no interpolator, until rounding lets them part."""
+    Z = np.array([[1.6, -1.6, 1.2, -2.2], [-0.3, 0.4, -1.4, -1.5]])
+    problem, factors = mf.Regression(Z, [0.2, 0.9]), mf.Factors(np.ones(4), SIGNS)
+    return problem, factors, mf.Quadratic.from_total(1.0, 10.0)
+
+
+def test_a_dual_that_grows_without_end_refutes_nothing(coneless):
+    """The dual form holds exponents to rtol of the largest, here that of a vanishing x_i."""
+    times = np.concatenate([[0.0], np.geomspace(1e-2, 1e7, 30)])
+    dual, direct = mf.gradient_flow(*coneless, times), mf.direct_flow(*coneless, times)
+    assert certify.path_difference(dual, direct, RTOL).verdict != "refuted"
+    moved = dataclasses.replace(dual, x=dual.x + 0.1)
+    assert certify.path_difference(moved, direct, RTOL).value > 0.05
+
+
+def test_signs_that_rounding_turned_judge_nothing(coneless):
+    problem, factors, schedule = coneless
+    flow = mf.direct_flow(problem, factors, schedule, [0.0, 1.0, 10.0])
+    assert certify.signs_kept(factors, flow, RTOL).verdict == "confirmed"
+    turned = dataclasses.replace(flow, w=-flow.w, x=-flow.x)
+    assert certify.signs_kept(factors, turned, RTOL).verdict == "refuted"
+    parted = dataclasses.replace(turned, m=0.5 * flow.m)  # |m| = |w| no longer: it was not kept
+    assert certify.signs_kept(factors, parted, RTOL).verdict == "can't be judged"
+
+
+def test_a_limit_that_was_not_found_judges_nothing(small_module, direct, monkeypatch):
+    problem, factors = small_module
+    limit = dataclasses.replace(limit_of(problem, factors), status="not_converged")
+    monkeypatch.setattr("mirrorflow.certificates.mirror.interpolator", lambda *_: limit)
+    far = dataclasses.replace(limit, constraint_residual=1.0)
+    best = mf.min_l1(problem)
+    failed = mf.Reference(best.x, best.value, "failed", "no")
+    for check in (
+        certify.finite_time(problem, factors, direct, RTOL),
+        certify.arrival(problem, limit, SCHEDULE, direct, RTOL),
+        certify.convergence(problem, limit, SCHEDULE, direct, RTOL),
+        certify.optimality(problem, far, 1.2),
+        certify.l1_excess(limit, None, best, 0.5),
+        certify.l1_excess(limit_of(problem, factors), None, failed, 0.5),
+    ):
+        assert check.verdict == "can't be judged", check
+        assert check.value > 0.1
+
+
+def test_optimality_is_a_matter_of_rounding(small_module):
+    problem, factors = small_module
+    limit = limit_of(problem, factors)
+    for total in (0.0, 1.2):
+        bound = certify.optimality(problem, limit, total).bound
+        assert bound == pytest.approx(50 * 2.0**-52 * (1 + 4 * total), rel=1e-12)
+    wrong = dataclasses.replace(limit, stationarity_residual=1e-6)
+    assert certify.optimality(problem, wrong, 1.2).verdict == "refuted"
+
+
+# ---- every time counts, and every constant ----
+
+
+def _changed(path, name, at, value):
+    array = getattr(path, name).copy()
+    array[at] = value
+    return dataclasses.replace(path, **{name: array})
+
+
+def test_a_rise_in_the_middle_is_seen(small_module, path):
+    """Two output times exchanged: W rises between them and ends as low as ever."""
+    order = np.arange(path.times.size)
+    order[[5, 15]] = order[[15, 5]]
+    parts = {f.name: getattr(path, f.name) for f in dataclasses.fields(path)}
+    swapped = certify.Path(**{n: v if n == "times" else v[order] for n, v in parts.items()})
+    problem, factors = small_module
+    x_star = limit_of(problem, factors).x
+    total = SCHEDULE.total_infinity
+    assert not certify.lyapunov_falls(problem, factors, swapped, x_star, total, FINE).holds
+    # a potential sharper than the last one, at one time: there W is no upper bound
+    early = _changed(path, "total", 3, 2.0 * total)
+    assert not certify.lyapunov_bounds_divergence(problem, factors, early, x_star, total).holds
+
+
+def test_pl_constant_is_the_one_of_theorem_2_2(small_module, path, loss):
+    problem, _ = small_module
+    squared = 2.0 * np.linalg.svd(problem.Z, compute_uv=False)[-1] ** 2 / 6
+    largest = np.abs(path.x @ problem.Z.T - problem.y).max()
+    assert certify.pl_constant(problem, path) == pytest.approx(squared, rel=1e-12)
+    found = certify.pl_constant(problem, path, loss)
+    assert found == pytest.approx(squared * loss.steepness(largest), rel=1e-12)
+
+
+def test_the_penalty_adds_what_gronwall_says(small_module, loss):
+    """f_t over e^{−Λt}f₀ + 4 max|⟨∇f, x⟩|·α(e^{−Λ(t−s)} − e^{−Λt})/Λ, s the end of the penalty."""
+    problem, factors = small_module[0], mf.Factors.pilot(small_module[1].x, 2.0)
+    times = np.linspace(0.0, 3.0, 13)
+    path = certify.follow(problem, factors, STOPPED, times, loss)
+    slope = loss.slope(path.x @ problem.Z.T - problem.y) @ problem.Z / 6
+    products = np.sum(slope * path.x, axis=1)
+    largest = np.abs(products).max() + np.abs(np.diff(products)).max()
+    a = np.exp(mf.HyperbolicEntropy.of(factors, 1.2).log_a).min()
+    rate, later = 2.0 * certify.pl_constant(problem, path, loss) * a, times[1:]
+    spent = np.exp(-rate * np.maximum(later - 1.0, 0.0)) - np.exp(-rate * later)
+    right = np.exp(-rate * later) * path.loss[0] + 4.0 * largest * 1.2 * spent / rate
+    check = certify.additive_penalty(problem, factors, STOPPED, path, FINE, loss)
+    assert check.value == pytest.approx((path.loss[1:] / right).max(), rel=1e-6)
+
+
+def test_lasso_notices_every_time_and_every_coordinate(small_module):
+    """∇f = −1 where x = 0 and 2α = 0.2: 4 too many. And F above its bound early on."""
+    simple = mf.Regression([[1.0, 0.0]], [1.0])
+    check = certify.lasso_kkt(simple, np.zeros(2), 0.1)
+    assert check.value == pytest.approx(4.0)
+    assert check.verdict == "refuted"
+    problem, factors = small_module
+    limit = mf.lasso_limit(problem, factors, 0.05)
+    path = certify.follow(problem, factors, mf.Constant(0.05), np.linspace(0.0, 200.0, 21))
+    arguments = (problem, factors, limit, 0.05)
+    assert certify.lasso_suboptimality(*arguments, path, FINE).holds
+    high = _changed(path, "loss", 1, 1e3)
+    assert not certify.lasso_suboptimality(*arguments, high, FINE).holds
+
+
+def test_the_law_of_late_l1_is_refuted_where_it_is_late():
+    problem = mf.gaussian_recovery(20, 50, 3, 0)
+    factors = mf.Factors.pilot(np.zeros(50))
+    best = mf.min_l1(problem)
+    gap = certify.margin(problem, best.x)
+    for total, verdict in ((0.1, "can't be judged"), (4.0, "refuted")):
+        claimed = mf.HyperbolicEntropy.of(factors, total)
+        limit = mf.interpolator(problem, factors, 0.0)
+        limit = dataclasses.replace(limit, x=30.0 * limit.x)
+        assert certify.l1_excess(limit, claimed, best, gap).verdict == verdict
+    assert certify.l1_excess(limit, None, best, gap).name == "l1_at_infinity"

@@ -568,3 +568,20 @@ def test_whole_numbers_are_points():
     R = HyperbolicEntropy.of(Factors([1.0, 2.0], [0.0, 1.0]))
     assert R.value([1, -2]) == R.value([1.0, -2.0])
     assert np.array_equal(R.gradient(np.array([1, -2])), R.gradient([1.0, -2.0]))
+
+
+@pytest.mark.parametrize("x", [1e-3, 1e-6, 1e-8, 1e-12])
+def test_divergence_of_near_points_is_not_lost_in_rounding(x):
+    """D_R(x, 0) = x²/(4a)(1 + O(x²/a²)) ≥ 0, though its terms are of order a = 1."""
+    R = HyperbolicEntropy.of(Factors.pilot([0.0], beta=2.0))
+    for point in (x, -x):
+        found = R.divergence(np.array([point]), np.zeros(1))
+        assert found == pytest.approx(x**2 / 4, rel=1e-5)
+
+
+def test_divergence_is_infinite_outside_the_domain_of_either_point():
+    R = HyperbolicEntropy.of(Factors.balanced([1.0]))
+    inside, outside = np.array([0.5]), np.array([-0.5])
+    assert R.divergence(outside, inside) == np.inf
+    assert R.divergence(inside, outside) == np.inf
+    assert np.isfinite(R.divergence(inside, inside))

@@ -133,3 +133,109 @@ def test_sparse_problems_have_the_answers_of_dense_ones():
         one, two = solve(sparse), solve(dense)
         assert one.status == two.status == "optimal"
         np.testing.assert_allclose(one.x, two.x, rtol=0, atol=1e-6)
+
+
+def units(problem, factors, judge_of):
+    """x of the four judges for Z and y in units c, over 1e-12 … 1e12."""
+    for c in 10.0 ** np.arange(-12, 13, 3):
+        other = mf.Regression(c * problem.Z, c * problem.y)
+        yield judge_of(other, c, factors)
+
+
+@pytest.mark.parametrize("name", ["min_l1", "min_l2", "lasso", "min_potential"])
+def test_answers_do_not_depend_on_the_unit_of_data(small, name):
+    """Z and y times c: the same minimisers (a LASSO's penalty grows by c²)."""
+    judges = {
+        "min_l1": lambda problem, c, _: mf.min_l1(problem),
+        "min_l2": lambda problem, c, _: mf.min_l2(problem, 0.3),
+        "lasso": lambda problem, c, _: mf.lasso(problem, 0.1 * c**2),
+        "min_potential": lambda problem, c, factors: mf.min_potential(problem, factors, 1.0),
+    }
+    right = judges[name](*small[:1], 1.0, small[1])
+    for found in units(*small, judges[name]):
+        assert found.success
+        assert np.abs(found.x - right.x).max() < 1e-6
+    # and its objective in its own unit
+    for c, found in zip(10.0 ** np.arange(-12, 13, 3), units(*small, judges[name]), strict=True):
+        value = right.value * (c**2 if name == "lasso" else 1.0)
+        assert found.value == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("decades", [2, 5])
+def test_rows_in_units_of_their_own(small, decades):
+    """{Zx = y} stays the same set, however its equations are scaled."""
+    problem, factors = small
+    rows = 10.0 ** np.random.default_rng(1).uniform(-decades, decades, problem.n)
+    other = mf.Regression(rows[:, None] * problem.Z, rows * problem.y)
+    for judge in (mf.min_l1, mf.min_l2, lambda some: mf.min_potential(some, factors, 1.0)):
+        found, right = judge(other), judge(problem)
+        assert found.success
+        assert np.abs(found.x - right.x).max() < 1e-5
+
+
+@pytest.mark.parametrize("decades", [3, 6, 9])
+def test_a_success_is_a_solution(decades):
+    """Columns over many decades: whoever says optimal has Zx = y, or the LASSO's least value."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        columns = 10.0 ** rng.uniform(-decades, decades, 9)
+        Z = rng.standard_normal((3, 9))
+        problem = mf.Regression(Z / columns, Z[:, 0])
+        factors = mf.Factors.pilot(np.zeros(9))
+        for found in (
+            mf.min_l1(problem),
+            mf.min_l2(problem),
+            mf.min_potential(problem, factors, 1.0),
+        ):
+            size = np.abs(problem.Z) @ np.abs(found.x) + np.abs(problem.y)
+            if found.success:
+                assert (np.abs(problem.Z @ found.x - problem.y) / size).max() < 1e-5
+        found, alpha = mf.lasso(problem, 0.05), 0.05
+        slope = problem.gradient(found.x) / (2 * alpha)
+        theta = (problem.y - problem.Z @ found.x) / max(1.0, np.abs(slope).max())
+        dual = (problem.y @ theta - 0.5 * theta @ theta) / 3
+        if found.success:
+            assert found.value - dual < 1e-5 * problem.loss(np.zeros(9))
+
+
+def test_a_wrong_answer_is_no_success(small, monkeypatch):
+    """The solver's word counts where Zx = y, or the duality gap, bears it out."""
+    from mirrorflow import references
+
+    problem, factors = small
+    right = references._solve
+
+    def careless(goal, rules, x, *rest):
+        found = right(goal, rules, x, *rest)
+        return mf.Reference(1.01 * found.x, 1.01 * found.value, "optimal", found.message)
+
+    monkeypatch.setattr(references, "_solve", careless)
+    for found in (
+        mf.min_l1(problem),
+        mf.min_l2(problem),
+        mf.lasso(problem, 0.1),
+        mf.min_potential(problem, factors, 1.0),
+    ):
+        assert not found.success
+        assert found.status == "inaccurate"
+        assert "is off by" in found.message
+
+
+def test_min_l2_value_is_the_squared_distance(small):
+    problem, _ = small
+    for size in (1.0, 1e3):
+        origin = np.linspace(-size, size, 15)
+        found = mf.min_l2(problem, origin)
+        assert found.value == pytest.approx(np.sum((found.x - origin) ** 2), rel=1e-9)
+
+
+def test_targets_off_by_little_are_projected():
+    """Twice the same rows with y ± 1e-8: y apart from Z's range by 1e4 times the tolerance."""
+    rng = np.random.default_rng(0)
+    Z, y = rng.standard_normal((3, 8)), rng.standard_normal(3)
+    apart = mf.Regression(np.vstack([Z, Z]), np.r_[y + 1e-8, y - 1e-8])
+    from mirrorflow import references
+
+    _, targets, scale = references._attainable(apart)
+    assert np.abs(targets[:3] - targets[3:]).max() * scale < 1e-12
+    assert np.abs(mf.min_l2(apart).x - np.linalg.pinv(Z) @ y).max() < 1e-9

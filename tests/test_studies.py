@@ -174,3 +174,17 @@ def test_bad_input(tmp_path, capsys, name, flags, message):
     errors = capsys.readouterr().err.strip()
     assert message in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_flow_that_descent_left_or_that_stopped_is_not_judged(regularization):
+    """A diverged run says nothing about the flow, nor does a flow that did not get there."""
+    frame = results.load(regularization)
+    claim = descents.flow_claims(frame)[0]
+    assert claim.verdict == "confirmed"
+    flows = frame.index[frame["with_flow"]]
+    frame.loc[flows[0], ["status", "flow_difference"]] = ["diverged", 1e9]
+    frame.loc[flows[1], "flow_difference"] = np.nan
+    silent = descents.flow_claims(frame)[0]
+    assert (silent.verdict, silent.value < 1e-2) == ("can't be judged in 2", True)
+    frame.loc[flows[2], "flow_difference"] = 0.5
+    assert descents.flow_claims(frame)[0].verdict == "refuted in 1"

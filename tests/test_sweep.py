@@ -410,3 +410,90 @@ def test_signs_that_must_stay_are_not_blamed_on_the_l1_bias(tmp_path):
     frame = results.load(tmp_path / "out")
     assert "l1_excess" not in frame or frame["l1_excess"].isna().all()
     assert all(row[4] == "confirmed" for row in STUDY.verdicts(frame))
+
+
+def spec_of(study):
+    return [run.spec for run in study.runs()]
+
+
+def test_the_limit_at_infinity_is_a_claim_of_its_own(finished):
+    """Harmonic rows keep both: the law at A(t_end), and minimum L1 as A → ∞."""
+    rows = results.load(finished)
+    rows = rows[rows["schedule"].eq("harmonic")]
+    assert rows["l1_at_infinity"].notna().all()
+    assert rows["l1_at_infinity_bound"].eq(1e-9).all()
+    assert rows["l1_at_infinity_holds"].all()
+    late = theorem23.Theorem23(problem="gaussian", totals=(4.0,), seeds=1, schedules=("harmonic",))
+    ((row, _),) = trials.compute(spec_of(dataclasses.replace(late, transition_betas=())))
+    assert row["l1_excess_bound"] > 1e-6 > row["l1_at_infinity_bound"]
+
+
+def test_two_certificates_of_one_name_are_refused(monkeypatch):
+    right = trials._certificates
+    monkeypatch.setattr(trials, "_certificates", lambda *args: 2 * right(*args))
+    study = theorem23.Theorem23(problem="gaussian", n=4, d=8, k=1, totals=(1.0,), seeds=1)
+    with pytest.raises(ValueError, match="two certificates of one run are named 'invariant'"):
+        trials.compute(spec_of(study)[:1])
+
+
+def test_raw_units_refute_nothing(tmp_path):
+    """Entries of 1e3, and columns of very different size: counts, prices, ages beside sexes."""
+    rng = np.random.default_rng(0)
+    Z = rng.standard_normal((6, 15))
+    y = Z[:, 1] - Z[:, 4]
+    uneven = 10.0 ** rng.uniform(-1, 1, 15)
+    for name, arrays in {
+        "raw": (1e3 * Z, 1e3 * y),
+        "uneven": (30.0 * Z / uneven, 30.0 * y),
+    }.items():
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, Z=arrays[0], y=arrays[1])
+        study = theorem23.Theorem23(
+            data=path, totals=(1.0,), schedules=("constant", "quadratic"), seeds=1
+        )
+        frame = pandas.DataFrame([row for row, _ in trials.compute(spec_of(study))])
+        assert [v for v in study.verdicts(frame) if v.verdict.startswith("refuted")] == []
+
+
+def test_targets_out_of_reach_are_not_said_to_be_reached(tmp_path):
+    """Zx → y is no claim where Zx = y has no solution: x goes to the least-squares solutions."""
+    Z = np.random.default_rng(1).standard_normal((4, 9))
+    np.savez(tmp_path / "own.npz", Z=np.vstack([Z, Z[:1]]), y=np.arange(5.0))
+    study = theorem23.Theorem23(
+        data=tmp_path / "own.npz", totals=(0.5,), schedules=("geometric", "harmonic"), seeds=1
+    )
+    frame = pandas.DataFrame([row for row, _ in trials.compute(spec_of(study))])
+    found = {verdict.claim: verdict for verdict in study.verdicts(frame)}
+    for name in ("arrival", "convergence", "following"):
+        assert theorem23.CLAIMS[name] not in found
+        assert name not in frame
+    nearest = found[theorem23.CLAIMS["arrival_nearest"]]
+    assert nearest.verdict == "confirmed"
+    assert nearest.trials > 0
+    assert any("Zx = y has no solution" in remark for remark in study.remarks(frame))
+
+
+def test_a_flow_that_stops_early_is_judged_as_far_as_it_came(monkeypatch):
+    """The run is completed, its columns say which flow stopped, and nothing is refuted by it."""
+    study = theorem23.Theorem23(problem="gaussian", n=4, d=8, k=1, totals=(1.0,), seeds=1)
+    spec = spec_of(study)[0]
+
+    def stopping(original):
+        def flows(*arguments):
+            (flow,) = original(*arguments)
+            kept = {name: getattr(flow, name)[:40] for name in ("times", "x", "m", "w", "loss")}
+            kept["total"] = flow.total[:40]
+            return [dataclasses.replace(flow, **kept, status="failed", message="Too stiff.")]
+
+        return flows
+
+    monkeypatch.setattr(trials, "direct_flows", stopping(mf.direct_flows))
+    ((row, _),) = trials.compute([spec])
+    assert (row["status"], row["flow_status"]) == ("completed", "stopped early")
+    assert row["message"].endswith("integrated (m, w): Too stiff.")
+    assert "Every time was reached" not in row["message"]
+    assert row["finite_time_holds"]
+    assert "arrival" not in row
+    frame = pandas.DataFrame([row])
+    assert all(verdict.verdict == "confirmed" for verdict in study.verdicts(frame))
+    assert any("1 flows stopped early" in remark for remark in study.remarks(frame))
