@@ -57,7 +57,7 @@ def min_l1(problem: Regression) -> Reference:
 
     x, (Z, y, scale) = cp.Variable(problem.d), _attainable(problem)
     found = _solve(cp.Minimize(cp.norm1(x)), [Z @ x == y], x, {"method": "highs-ipm"}, "SCIPY")
-    return _rescaled(_feasible(found, Z, y), scale, scale)
+    return _rescaled(found, _misfit(found, Z, y), scale, scale)
 
 
 def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
@@ -75,7 +75,7 @@ def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
     Z, y, scale = _attainable(problem, centre)
     step = cp.Variable(problem.d)
     found = _solve(cp.Minimize(cp.sum_squares(step)), [Z @ step == y], step, TIGHT)
-    moved = _rescaled(_feasible(found, Z, y), scale, scale**2)
+    moved = _rescaled(found, _misfit(found, Z, y), scale, scale**2)
     return Reference(centre + moved.x, moved.value, moved.status, moved.message)
 
 
@@ -96,8 +96,7 @@ def lasso(problem: Regression, alpha: float) -> Reference:
     theta = residual * min(1.0, penalty / slope if slope > 0 else 1.0)
     gap = found.value - float(y @ theta - 0.5 * theta @ theta) / problem.n
     at_zero = 0.5 * float(y @ y) / problem.n
-    found = _checked(found, gap / at_zero if at_zero > 0 else 0.0, "duality gap")
-    return _rescaled(found, scale, scale**2 * unit**2)
+    return _rescaled(found, gap / at_zero if at_zero > 0 else 0.0, scale, scale**2 * unit**2)
 
 
 def min_potential(problem: Regression, factors: Factors, total: float) -> Reference:
@@ -133,7 +132,7 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
         if not there.all():
             rules.append(mass[~there] == 0)
     found = _solve(cp.Minimize(goal / scale), rules, p - q, CONIC)
-    return _rescaled(_feasible(found, Z, y), unit, 0.5 * scale * unit)
+    return _rescaled(found, _misfit(found, Z, y), unit, 0.5 * scale * unit)
 
 
 def _units(sizes: ArrayLike) -> Array:
@@ -142,40 +141,35 @@ def _units(sizes: ArrayLike) -> Array:
     return 2.0 ** (10.0 * np.round(np.log2(np.where(sizes > 0, sizes, 1.0)) / 10.0))
 
 
-def _attainable(problem: Regression, origin: Array | None = None) -> tuple[Any, Array, float]:
+def _attainable(problem: Regression, origin: Array | None = None) -> tuple[Array, Array, float]:
     """Z, ŷ/s and s: the part of y − Z·origin that Z reaches, in units of its least-norm solution.
 
     Rows of Zx = ŷ/s in units of their own, as the solvers' tolerances are absolute.
     """
-    y = problem.y if origin is None else problem.y - problem.Z @ origin
-    unit = float(_units(abs(problem.Z).max()))
-    Z: Any = problem.Z / unit
-    dense = Z.toarray() if scipy.sparse.issparse(Z) else Z
+    Z: Any = problem.Z
+    y = problem.y if origin is None else problem.y - Z @ origin
+    unit = float(_units(abs(Z).max()))
+    dense = (Z.toarray() if scipy.sparse.issparse(Z) else Z) / unit
     least, _, _, _ = np.linalg.lstsq(dense, y / unit, rcond=None)
     scale = float(np.abs(least).max()) or 1.0
-    reached = problem.Z @ least
+    reached = Z @ least
     solvable = np.linalg.norm(y - reached) <= 1e-10 * np.linalg.norm(y)
     rows = _units(np.abs(dense).max(axis=1))
-    Z = scipy.sparse.diags_array(1.0 / rows) @ Z if scipy.sparse.issparse(Z) else Z / rows[:, None]
-    return Z, (y if solvable else reached) / unit / rows / scale, scale
+    return dense / rows[:, None], (y if solvable else reached) / unit / rows / scale, scale
 
 
-def _feasible(found: Reference, Z: Any, y: Array) -> Reference:
-    size = abs(Z) @ np.abs(found.x) + np.abs(y)
-    off = np.abs(Z @ found.x - y)
-    return _checked(found, float((off / np.maximum(size, 1e-300)).max(initial=0.0)), "Zx − y")
+def _misfit(found: Reference, Z: Array, y: Array) -> float:
+    """Largest residual of Zx = y, relative to its own terms."""
+    size = np.maximum(np.abs(Z) @ np.abs(found.x) + np.abs(y), np.finfo(float).tiny)
+    return float((np.abs(Z @ found.x - y) / size).max())
 
 
-def _checked(found: Reference, off: float, what: str) -> Reference:
-    """The solver's word counts where its answer bears it out."""
-    if not found.success or off <= LOOSEST:
-        return found
-    message = f"{found.message} But its {what} is off by {off:.1e}, relatively."
-    return Reference(found.x, found.value, "inaccurate", message)
-
-
-def _rescaled(found: Reference, scale: float, value: float) -> Reference:
-    return Reference(scale * found.x, value * found.value, found.status, found.message)
+def _rescaled(found: Reference, off: float, scale: float, value: float) -> Reference:
+    """In the data's units; the solver's word counts where it is `off` by little, relatively."""
+    status, message = found.status, found.message
+    if found.success and not off <= LOOSEST:
+        status, message = "inaccurate", f"{message} But it is off by {off:.1e}, relatively."
+    return Reference(scale * found.x, value * found.value, status, message)
 
 
 def _solve(

@@ -25,8 +25,8 @@ __all__ = [
     "columns",
     "dense",
     "drift",
-    "explained_error",
     "misfit_unit",
+    "path_bounds",
     "size_of",
     "unjudged",
 ]
@@ -140,14 +140,18 @@ def drift(path: Trajectory, rtol: float) -> float:
     return rtol * (PATH_FACTOR + float(np.max(path.steps, initial=0)))
 
 
-def explained_error(path: Trajectory, rtol: float) -> float:
-    """Largest error of x, relative to ½(m² + w²), that the steps of a path account for.
+def path_bounds(
+    path: Trajectory, rtol: float, scale: float = 1.0, added: float = 0.0
+) -> tuple[float, float]:
+    """The bound scale·`drift` + added, and the error up to which the steps still explain a value.
 
-    2·`drift`·(u²·L_u + v²·L_v)/(u² + v²) with L_u = max_{s≤t} √(u_s² + v_s²)/|u_s|, L_v likewise.
+    That is scale·2·`drift`·max (u²L_u + v²L_v)/(u² + v²) + added, with
+    L_u = max_{s≤t} √(u_s² + v_s²)/|u_s|, and L_v likewise: an error of x over ½(m² + w²).
     """
     parts = path.m + path.w, path.m - path.w
     squares = np.maximum(parts[0] ** 2 + parts[1] ** 2, SMALLEST**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         lost = [np.maximum.accumulate(np.sqrt(squares) / np.abs(a)) * a * a for a in parts]
         worst = np.fmax.reduce((lost[0] + lost[1]) / squares, axis=None, initial=1.0)
-    return 2.0 * drift(path, rtol) * float(worst)
+    tight = scale * drift(path, rtol)
+    return tight + added, 2.0 * tight * float(worst) + added

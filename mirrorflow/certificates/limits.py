@@ -13,8 +13,7 @@ from mirrorflow.certificates.base import (
     PATH_FACTOR,
     Certificate,
     Trajectory,
-    drift,
-    explained_error,
+    path_bounds,
     size_of,
 )
 from mirrorflow.checks import Array, number
@@ -137,9 +136,7 @@ def convergence(
     left = _remainder(problem, limit, schedule, float(flow.times[last]))
     bound = (2.0 * (left.moving + left.lagging) + 10.0 * left.fading * scale) / scale
     value = float(np.abs(flow.x[last] - limit.x).max()) / scale
-    return Certificate.of(
-        "convergence", value, bound + drift(flow, rtol), bound + explained_error(flow, rtol)
-    )
+    return Certificate.of("convergence", value, *path_bounds(flow, rtol, added=bound))
 
 
 def optimality(problem: Regression, limit: Interpolator, total: float) -> Certificate:

@@ -15,9 +15,8 @@ from mirrorflow.certificates.base import (
     PATH_FACTOR,
     Certificate,
     Trajectory,
-    drift,
-    explained_error,
     misfit_unit,
+    path_bounds,
 )
 from mirrorflow.certificates.losses import SQUARED, Loss
 from mirrorflow.checks import Array, InputError, vector
@@ -85,11 +84,9 @@ def lyapunov_falls(
     W, _, sizes = _witness(factors, path, x_star, total_infinity)
     scale = float(np.abs(W).max())
     away = float(np.abs(path.x - x_star).sum(axis=1).max())
-    rounding, value = 100.0 * EPS * float(sizes.max()), max(float(np.diff(W).max()), 0.0) / scale
-    bound, explained = (
-        (error(path, rtol) * away + rounding) / scale for error in (drift, explained_error)
-    )
-    return Certificate.of("lyapunov_falls", value, bound, explained)
+    value, rounding = max(float(np.diff(W).max()), 0.0) / scale, 100.0 * EPS * float(sizes.max())
+    bounds = path_bounds(path, rtol, away / scale, rounding / scale)
+    return Certificate.of("lyapunov_falls", value, *bounds)
 
 
 def lyapunov_bounds_divergence(

@@ -13,7 +13,7 @@ from mirrorflow.certificates.base import (
     Certificate,
     Trajectory,
     drift,
-    explained_error,
+    path_bounds,
     size_of,
 )
 from mirrorflow.certificates.losses import SQUARED, Loss
@@ -62,13 +62,9 @@ class Constants:
 DERIVED = Constants()
 
 
-def _path_bound(path: Path, rtol: float) -> float:
+def _path_bounds(path: Path, rtol: float) -> tuple[float, float]:
     # g is integrated to rtol(1 + |g|), and exponents are 2g
-    return drift(path, rtol) * (1.0 + float(np.abs(path.accumulated).max(initial=0.0)))
-
-
-def _explained(path: Path, rtol: float) -> float:
-    return explained_error(path, rtol) * (1.0 + float(np.abs(path.accumulated).max(initial=0.0)))
+    return path_bounds(path, rtol, 1.0 + float(np.abs(path.accumulated).max(initial=0.0)))
 
 
 def mirror_equation(
@@ -84,7 +80,7 @@ def mirror_equation(
     for x, total, g in zip(path.x, path.total, path.accumulated, strict=True):
         now = constants.gradient(factors, float(total), x)
         worst = max(worst, float(np.abs(now - start + g).max()))
-    return Certificate.of("mirror_equation", worst, _path_bound(path, rtol), _explained(path, rtol))
+    return Certificate.of("mirror_equation", worst, *_path_bounds(path, rtol))
 
 
 def closed_form(factors: Factors, path: Path, rtol: float, half: float = 0.5) -> Certificate:
@@ -97,7 +93,7 @@ def closed_form(factors: Factors, path: Path, rtol: float, half: float = 0.5) ->
     claimed = half * decay * (factors.u**2 * np.exp(-2 * g) - factors.v**2 * np.exp(2 * g))
     sizes = np.maximum(0.5 * (path.m**2 + path.w**2), SMALLEST**2)
     value = float((np.abs(path.x - claimed) / sizes).max())
-    return Certificate.of("closed_form", value, _path_bound(path, rtol), _explained(path, rtol))
+    return Certificate.of("closed_form", value, *_path_bounds(path, rtol))
 
 
 def positional_bias(
@@ -119,7 +115,7 @@ def positional_bias(
     unit = 0.5 * (factors.m**2 + factors.w**2) * decay
     value = float((np.abs(undone - claimed) / unit).max())
     lost = float((sizes / a).max())
-    return Certificate.of("positional_bias", value, _path_bound(path, rtol) * lost)
+    return Certificate.of("positional_bias", value, _path_bounds(path, rtol)[0] * lost)
 
 
 def loss_slope(
@@ -155,7 +151,7 @@ def loss_slope(
     scale = 2.0 * by_loss + 4.0 * np.sum(np.abs(rate * path.x * slope), axis=1)
     alive = scale > 0
     value = float((np.abs(true - claimed)[alive] / scale[alive]).max(initial=0.0))
-    return Certificate.of("loss_slope", value, drift(path, rtol), explained_error(path, rtol))
+    return Certificate.of("loss_slope", value, *path_bounds(path, rtol))
 
 
 def signs_kept(factors: Factors, path: Trajectory, rtol: float) -> Certificate:
@@ -186,17 +182,15 @@ def invariant(factors: Factors, flow: Trajectory, rtol: float) -> Certificate:
     alive = sizes > SMALLEST**2
     off = np.abs((flow.m - flow.w) * (flow.m + flow.w) - expected)
     off = np.divide(off, sizes, out=np.zeros_like(sizes), where=alive)
-    with np.errstate(divide="ignore"):
+    bound = drift(flow, rtol)
+    with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(sizes) + 4.0 * flow.total[:, None]
         shrunk = np.maximum.accumulate(logs) - logs
-    bound = drift(flow, rtol)
-    explained = (np.log(np.maximum(off, SMALLEST)) <= math.log(2.0 * bound) + shrunk) | ~alive
+        explained = np.log(off) <= math.log(2.0 * bound) + shrunk
     # a coordinate that ought to be there and is not has lost everything
-    gone = (~alive & (np.abs(expected) > 1e3 * SMALLEST**2)).any()
-    value = math.inf if gone else off.max(initial=0.0)
-    return Certificate.of(
-        "invariant", value, bound, math.inf if explained.all() and not gone else 0.0
-    )
+    off[~alive & (np.abs(expected) > 1e3 * SMALLEST**2)] = math.inf
+    known = math.inf if (explained & alive | (off <= bound)).all() else 0.0
+    return Certificate.of("invariant", off.max(initial=0.0), bound, known)
 
 
 def mirror_flow(
@@ -226,7 +220,7 @@ def mirror_flow(
                 basis_of[key] = scipy.linalg.orth(problem.row_space.V[:, seen].T)
             off = gradient - basis_of[key] @ (basis_of[key].T @ gradient)
         worst = max(worst, float(np.abs(off).max(initial=0.0)))
-    return Certificate.of("mirror_flow", worst, drift(flow, rtol), explained_error(flow, rtol))
+    return Certificate.of("mirror_flow", worst, *path_bounds(flow, rtol))
 
 
 def path_difference(dual: Trajectory, direct: Trajectory, rtol: float) -> Certificate:
@@ -238,13 +232,13 @@ def path_difference(dual: Trajectory, direct: Trajectory, rtol: float) -> Certif
     """
     reached = min(dual.times.size, direct.times.size)
     difference = np.abs(dual.x[:reached] - direct.x[:reached]).max(initial=0.0) / size_of(direct)
-    by_dual, by_direct = drift(dual, rtol), drift(direct, rtol)
+    by_dual = drift(dual, rtol)
     with np.errstate(divide="ignore", invalid="ignore"):
         exponents = np.log(np.abs([dual.m + dual.w, dual.m - dual.w])) + 2.0 * dual.total[:, None]
         span = np.nan_to_num(np.ptp(exponents, axis=1), nan=0.0, posinf=np.inf)
-    largest = float(span.max(initial=0.0))
-    explained = by_dual * (1.0 + 2.0 * largest) + explained_error(direct, rtol)
-    return Certificate.of("path_difference", difference, by_dual + by_direct, explained)
+    bound, explained = path_bounds(direct, rtol, added=by_dual)
+    explained += 2.0 * by_dual * float(span.max(initial=0.0))
+    return Certificate.of("path_difference", difference, bound, explained)
 
 
 def finite_time(
@@ -264,4 +258,4 @@ def finite_time(
         if not found.success:
             return Certificate.of("finite_time", math.inf, math.nan)
         worst = max(worst, float(np.abs(flow.x[i] - found.x).max()) / size_of(flow))
-    return Certificate.of("finite_time", worst, drift(flow, rtol), explained_error(flow, rtol))
+    return Certificate.of("finite_time", worst, *path_bounds(flow, rtol))

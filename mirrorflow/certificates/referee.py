@@ -9,6 +9,7 @@ by scipy's LSODA. Nothing of the theory enters, so that its path can refute ever
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +79,8 @@ def follow(
     loss : Loss
     rtol : float in [1e-12, 1e-2]
         Local error relative to m, w and 1 + |g|; of m and w also relative to the
-        √(|m₀² − w₀²|e^{−4A}) below which √(m² + w²) cannot fall, or 1e-8 of the largest of them.
+        √(|m₀² − w₀²|e^{−4A}) below which √(m² + w²) cannot fall, or about 1e-8 of
+        the largest of them.
 
     Raises
     ------
@@ -92,7 +94,8 @@ def follow(
     d, last = problem.d, float(asked[-1])
     least = np.sqrt(np.abs(factors.imbalance) * np.exp(-4.0 * float(schedule.total(last))))
     state = np.concatenate([factors.m, factors.w, np.zeros(d)])
-    floor = 1e-8 * float(np.abs(state).max(initial=0.0)) or 1e-8
+    largest = float(np.abs(state).max(initial=0.0)) or 1.0
+    floor = 1e-8 * 1024.0 ** round(math.log(largest, 1024.0))
     atol = rtol * np.concatenate([np.maximum(np.tile(least, 2), floor), np.ones(d)])
     states = [state for t in asked if t == 0.0]
     calls, steps = 0, [0] * len(states)

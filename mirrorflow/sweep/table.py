@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,29 +17,22 @@ from mirrorflow.sweep.study import Summary, Verdict
 if TYPE_CHECKING:
     import pandas
 
+Flags = NDArray[np.bool_]
+
 __all__ = ["judge", "print_summary", "print_verdicts", "unjudged_trials"]
 
 # also what is meant to be shown wrong, or to fall outside a theorem
 GOOD = ("confirmed", "reproduced", "refuted (v1)", "outside")
 
 
-class Trials(NamedTuple):
+def tried(key: str, frame: pandas.DataFrame) -> tuple[Array, Array, Flags, Flags]:
     """Every trial of a claim: value, bound, whether it holds, and whether it says nothing."""
-
-    values: Array
-    bounds: Array
-    holds: NDArray[np.bool_]
-    silent: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, key: str, frame: pandas.DataFrame) -> Trials:
-        """From the columns `key`, `key`_bound and `key`_holds of a study's rows."""
-        if key not in frame:
-            return cls(np.empty(0), np.empty(0), np.empty(0, bool), np.empty(0, bool))
-        some = frame[frame[f"{key}_holds"].notna()]
-        values, bounds = some[key].to_numpy(float), some[f"{key}_bound"].to_numpy(float)
-        holds = some[f"{key}_holds"].to_numpy(bool)
-        return cls(values, bounds, holds, unjudged(values, bounds) & ~holds)
+    if key not in frame:
+        return np.empty(0), np.empty(0), np.empty(0, bool), np.empty(0, bool)
+    some = frame[frame[f"{key}_holds"].notna()]
+    values, bounds = some[key].to_numpy(float), some[f"{key}_bound"].to_numpy(float)
+    holds = some[f"{key}_holds"].to_numpy(bool)
+    return values, bounds, holds, unjudged(values, bounds) & ~holds
 
 
 def judge(claim: str, key: str, frame: pandas.DataFrame, printed: bool = False) -> Verdict:
@@ -48,7 +41,7 @@ def judge(claim: str, key: str, frame: pandas.DataFrame, printed: bool = False) 
     The worst trial is the one with the largest value/bound; the one with the least where a
     formula as printed is to fail. Trials whose value or bound is nan say neither.
     """
-    values, bounds, holds, silent = Trials.of(key, frame)
+    values, bounds, holds, silent = tried(key, frame)
     if not holds.size:
         return Verdict(claim, 0, np.nan, np.nan, "no trial finished")
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -66,7 +59,7 @@ def judge(claim: str, key: str, frame: pandas.DataFrame, printed: bool = False) 
 
 def unjudged_trials(claims: Mapping[str, str], frame: pandas.DataFrame) -> list[str]:
     """A sentence for each claim, by the key of its columns, that some trials can't judge."""
-    counts = {claim: Trials.of(key, frame).silent for key, claim in claims.items()}
+    counts = {claim: tried(key, frame)[3] for key, claim in claims.items()}
     return [
         f"{claim}: {some.sum()} of {some.size} trials {UNJUDGED}, as what the integrator or a "
         "solver is off by may explain their values; try another --rtol."
