@@ -46,20 +46,22 @@ def held(folder: Path) -> tuple[set[str], set[str]]:
 
 @pytest.fixture(scope="module")
 def theorem23(tmp_path_factory):
-    """Drawn problems and a file with names, harmonic schedules among them."""
+    """Drawn problems, a file with names, one without a solution; harmonic schedules among them."""
     folder = tmp_path_factory.mktemp("theorem23")
     (folder / "own.csv").write_text("a,b,c,t\n1,2,4,1\n2,-1,1,3\n")
     flags = ["--seeds", "1", "--totals", "1", "--schedules", "constant", "harmonic", "--jobs", "1"]
     drawn = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1"]
+    np.savez(folder / "beyond.npz", Z=[[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]], y=[1.0, 3.0])
+    beyond = ["--data", str(folder / "beyond.npz")]
     own = ["--data", str(folder / "own.csv"), "--target", "t", "--standardize"]
-    for i, more in enumerate((drawn, own)):
+    for i, more in enumerate((drawn, own, beyond)):
         out = ["--transition-betas", "--out", str(folder / str(i))]
         assert cli.main(["theorem23", *flags, *more, *out]) == 0
     return folder
 
 
 def test_theorem23(theorem23):
-    both = [held(theorem23 / name) for name in "01"]
+    both = [held(theorem23 / name) for name in "012"]
     columns, arrays = (set.union(*sides) for sides in zip(*both, strict=True))
     common, _ = documented("All studies")
     wanted, named = documented("`theorem23`")
