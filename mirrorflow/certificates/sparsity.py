@@ -66,7 +66,7 @@ def l1_excess(
     if potential is None:
         return Certificate.of(name, abs(value), 1e-9)
     power, explained = relative_scale(potential, best.x) ** best_margin, math.inf
-    if power < math.exp(-1.0):
+    if power < math.exp(-1.0) and best.value > 0:
         on = np.abs(best.x) > 1e-7 * np.abs(best.x).max()
         start = np.where(best.x > 0, potential.log_p, potential.log_q)[on]
         spread = float(np.ptp(np.log(np.abs(best.x[on])) - start))
