@@ -269,7 +269,6 @@ def _sparse(Z: Any) -> Matrix:
         rows = scipy.sparse.csr_array(copied)
     except (TypeError, ValueError) as error:
         raise InputError(f"Z must be a sparse matrix in good order ({error}).") from None
-    rows.has_canonical_format = False  # whoever made Z may have claimed it
     rows.sum_duplicates()
     outside = ~(np.abs(rows.data) <= LARGEST)
     if outside.any():
