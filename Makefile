@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help sweep test test-all test-matrix lint notebooks figures claims bench clean
+.PHONY: help sweep test test-all test-matrix lint notebooks figures claims bench mutants clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,10 @@ bench: $(READY) ## flows and limits against other libraries, docs/performance.md
 	@echo "Installing the other libraries into $(VENV) ..."
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
 	$(BIN)/python -m benchmarks.run --publish
+
+mutants: $(READY) ## which of a sample of mutations the tests notice, at most 20 minutes
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,mutants]"
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py
 
 $(READY): pyproject.toml constraints.txt
 	@echo "Installing mirrorflow and what it needs into $(VENV): some minutes the first time ..."

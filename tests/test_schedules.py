@@ -161,6 +161,14 @@ def test_slope_is_the_derivative_of_alpha(schedule, t):
     assert schedule.slope(t) == pytest.approx(stencil, rel=1e-7, abs=1e-14 * f(t) / h)
 
 
+@pytest.mark.parametrize("schedule", SAMPLES, ids=repr)
+def test_slope_of_each(schedule):
+    """By differences that are not small against the slope itself."""
+    for t in (0.4, 2.5, 6.0):
+        grown = schedule.alpha(t + 1e-4) - schedule.alpha(t - 1e-4)
+        assert schedule.slope(t) == pytest.approx(grown / 2e-4, rel=1e-6, abs=1e-11)
+
+
 @identity
 @given(total=st.just(0.0) | st.floats(1e-100, 1e3), span=spans, by=spans, decay=decays)
 def test_constructors_from_a_total(total, span, by, decay):
@@ -176,6 +184,8 @@ def test_constructors_from_a_total(total, span, by, decay):
     assert harmonic.total(by) == near(total, rel=1e-14)
     assert (made[0].stop, made[1].timescale, made[2].decay) == (span, span, decay)
     assert harmonic.timescale == span
+    even = Piecewise.from_total(total, [0.0, span, span + by], [1.0, 1.0, 0.0])
+    assert even.alphas[0] == even.alphas[1] == near(total / (span + by), rel=1e-13)
     first, second, third, last = made[3].alphas
     assert (second, last) == (0.0, 0.0)
     assert third == near(3 * first)
@@ -312,6 +322,12 @@ def by_hand_late(schedule: Schedule, t: float) -> float:
         (lambda: Quadratic(1.0, math.nan), r"timescale must be .*above 0, but it is nan"),
         (lambda: Quadratic.from_total(1.0, 0.0), r"timescale must be .*above 0, but it is 0\.0"),
         (lambda: Quadratic.from_total(-2.0, 1.0), r"total must be .*at least 0, but it is -2\.0"),
+        (lambda: Harmonic.from_total(-1.0, 1.0, 1.0), r"total must be .*at least 0.*-1\.0"),
+        (lambda: Geometric(-1.0, 0.5), r"alpha must be .*at least 0, but it is -1\.0"),
+        (lambda: Geometric.from_total(-1.0, 0.5), r"total must be .*at least 0.*-1\.0"),
+        (lambda: Piecewise([0, 1], [0, 1e300]), r"the integral of alphas must be finite"),
+        (lambda: Piecewise([0, 1, 1e20], [0, 1e300, 0]), r"the integral of alphas must be finite"),
+        (lambda: Piecewise.from_total(1.0, [0, 1, 2], [1, 0, 1]), r"weights must end with 0"),
         (lambda: Geometric(1.0, 0.0), r"decay must be .*above 0, but it is 0\.0"),
         (lambda: Geometric(1.0, 1.0), r"decay must be below 1, but it is 1\.0; use Constant"),
         (lambda: Geometric(1.0, 1.5), r"decay must be below 1, but it is 1\.5"),
