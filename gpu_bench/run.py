@@ -35,23 +35,28 @@ PROTOCOLS = {
     "sculpt": "cyclic training, one cut to the target, one more training",
     "tune": "choose each method's learning rate and strength on held-out training images",
 }
+REPORT = "report", "compare the result folders of several protocols"
 WIDTH = 120  # characters of the table that the manifest keeps
 
 
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Run a grid, or compare; returns the exit code of `mirrorflow.execution.commands`."""
-    listed = {**PROTOCOLS, "report": "compare the result folders of several protocols"}
-    name, words = chosen(arguments, "PROTOCOL", list(listed), "one-shot")
+    name, words = chosen(arguments, "PROTOCOL", [*PROTOCOLS, REPORT[0]], "one-shot")
     require(PROGRAM, "torch", *TABLES)
-    if name == "report":
+    if name == REPORT[0]:
         from gpu_bench.report.command import main as report
 
         return report(words)
+    return run(configure(name, words))
 
+
+def configure(name: str, words: list[str]) -> Setting:
+    """Read the flags; `--help` and unknown flags exit here."""
     from gpu_bench.settings import SETTINGS
 
-    return run(configured(SETTINGS[name], words, f"{PROGRAM} {name}", listed))
+    listed = {**PROTOCOLS, **dict([REPORT])}
+    return configured(SETTINGS[name], words, f"{PROGRAM} {name}", listed)
 
 
 def run(setting: Setting) -> int:

@@ -15,12 +15,12 @@ from benchmarks.gpu import ceilings, checks, concurrency, hot_spots, speed
 from benchmarks.gpu.grid import Sharing, carry_out, check
 from benchmarks.gpu.plan import Plan, parts
 from benchmarks.gpu.sitting import Sitting, read
-from gpu_bench.settings import Setting
-from mirrorflow.results import Row
+from mirrorflow.results import Row, code_digest
 
 __all__ = ["Timing", "grid", "measurements", "names", "sharing"]
 
 MEASUREMENTS = ("device", "concurrency", "speed", "hot-spots", "deterministic", "memory")
+TRAINING = ("gpu_bench.protocols.one_shot", "gpu_bench.protocols.sculpt")  # with what they import
 TIMED_EPOCHS = 3  # of each run, when several share the device
 CAUTIOUS = 1.0  # seconds per epoch where nothing was measured: longer than any GPU takes
 TWICE = ("--dataset", "digits", "--epochs", "2")  # what is trained twice for the same bits
@@ -53,7 +53,7 @@ def measurements(sitting: Sitting, plan: Plan, times: Timing, chosen: Sequence[s
         "dataset": plan.dataset,
         **times._asdict(),
         "runs": list(times.runs),
-        "code": Setting.digest(),
+        "code": code_digest(*TRAINING),
     }
     computed = {
         "device": lambda: ceilings.measure(device, times.repeats),
@@ -88,7 +88,7 @@ def grid(sitting: Sitting, plan: Plan, chosen: Sequence[str]) -> None:
             continue
         asked: Row = {
             "commands": [list(words) for words in part.commands],
-            "code": Setting.digest(),
+            "code": code_digest(*TRAINING),
         }
         if part.needs is not None:  # the commands hold its path alone
             asked["tuned_sha256"] = _sha256(plan.tuned)
