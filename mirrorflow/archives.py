@@ -206,7 +206,7 @@ def read_table(
                 said += f"; separate fields by commas instead of {mark!r}"
         raise InputError(
             f"{path} must start with a header that names one column {target!r} and at least one "
-            f"feature, followed by rows; its header is {said}."
+            f"feature, followed by rows; its header is {said}. Name the column of y by target."
         )
     for line, row in zip(lines, rows, strict=True):  # all, before a table is asked for
         if len(row) != len(header):

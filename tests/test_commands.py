@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import time
 
 import pytest
+from rich.console import Console
 from rich.progress import Progress
 
 from gpu_bench import run as vision_cli
@@ -26,6 +28,8 @@ from mirrorflow.sweep import theorem23
 from mirrorflow.sweep import theorem23_trials as trials
 from mirrorflow.sweep.claim_list import CLAIMS
 from mirrorflow.sweep.study import Verdict
+from mirrorflow.sweep.table import print_verdicts
+from mirrorflow.sweep.theorem23 import CLAIMS as CLAIMS_23
 
 TINY = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--seeds", "2", "--totals"]
 TINY += ["0", "0.5", "--schedules", "constant", "geometric", "--transition-betas", "--jobs", "1"]
@@ -61,6 +65,29 @@ def test_what_a_stream_cannot_show_is_replaced(tmp_path, encoding, module, words
     assert "Traceback" not in said
     assert done.returncode == code, said
     assert "error: " in said if code else len(said) > 200
+
+
+@pytest.mark.parametrize("said", ["can't be judged in 46", "not refuted in 200", "confirmed"])
+def test_verdicts_fit_80_columns(said):
+    console = Console(width=80, file=io.StringIO())
+    print_verdicts(console, "t", [Verdict(c, 46, 1e-7, 2e-6, said) for c in CLAIMS_23], [])
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(line[-1] in "┓┃┩│┘" for line in lines[1:])
+    cells = [line.split("│")[-2].strip() for line in lines if line.count("│") == 6]
+    assert " ".join(cells).split() == said.split() * len(CLAIMS_23)
+
+
+@pytest.mark.parametrize("words", [["mirrorflow"], ["mirrorflow.sweep", "--help"]])
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(__file__))}
+    command = [sys.executable, "-m", *words]
+    done = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode == 141  # 128 + SIGPIPE
 
 
 # ---- exit codes, and the command that repeats a run

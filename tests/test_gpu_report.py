@@ -162,7 +162,7 @@ def test_table_of_iterative_pruning(tmp_path):
     assert [f"{60 + c + MEAN:.2f}" for c in (1, 2, 3)] == row_of(rows[0], "WR")[2:]
     assert halves.count(f"± {HALF:.2f}") == 3
     assert len(rows) == 4  # two methods, two variants
-    assert text.count("3 seeds") == 4
+    assert text.count("seeds: 3") == 4
     assert row_of(text, "pilot", "zeros, %")[2:] == ["0.0", "20.0", "36.0"]
     assert row_of(text, "", "A")[2:] == ["3.00", "6.00", "9.00"]
     # 10 epochs of 1e9, then of 0.8e9, then of 0.64e9
@@ -177,7 +177,7 @@ def test_table_of_cyclic_training_and_sculpting(tmp_path):
     text = printed(write(tmp_path, setting, diverged=lambda spec: spec["seed"] == 1))
     for mask, target in itertools.product(("ERK", "uniform"), (80, 90)):
         assert f"SCULPT, {mask} from 50 % to {target} %" in text
-    assert text.count("2 (+1 diverged) seeds") == 8
+    assert text.count("seeds: 2 (+1 diverged)") == 8
     zeros = [line for line in text.splitlines() if "zeros, %" in line]
     assert row_of(zeros[-1], "pilot")[2:] == ["50.0", "50.0", "90.0"]
     mean = 60 + 1 + 100 * 0.03 / 2  # of seeds 0 and 2
@@ -186,7 +186,7 @@ def test_table_of_cyclic_training_and_sculpting(tmp_path):
 
 def test_table_where_all_runs_diverged(tmp_path):
     frame = write(tmp_path, Cyclic(**QUICK), diverged=lambda spec: True)
-    assert printed(frame).count("0 (+3 diverged) seeds") == 2
+    assert printed(frame).count("seeds: 0 (+3 diverged)") == 2
     assert report.figures(tmp_path, frame, {}) == []
 
 
@@ -574,6 +574,21 @@ def check_sentence(error, words):
     assert words in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("cycles", [1, 2])
+@pytest.mark.parametrize("kind", [Iterative, Cyclic, Sculpt])
+def test_figures_of_dense_alone(tmp_path, saved, kind, cycles):
+    """Without α and A two panels are empty; the other two mark the ends of the cycles."""
+    setting = kind(methods=("dense",), cycles=cycles, **{**QUICK, "seeds": 1})
+    frame = write(tmp_path, setting)
+    report.figures(tmp_path, frame, results.load_paths(tmp_path / "paths.npz"))
+    *without, norm, accuracy = saved["epochs"].axes
+    assert not any(axes.lines for axes in without)
+    ends = [10.5 + 10 * place for place in range(frame["cycle"].max() - 1)]
+    for axes in (norm, accuracy):
+        marks = [line for line in axes.lines if line.get_label()[:1] == "_"]
+        assert [line.get_xdata()[0] for line in marks] == ends
 
 
 def test_bands_are_missing_where_there_is_one_seed(tmp_path):

@@ -62,7 +62,7 @@ def print_table(console: Console, frame: pandas.DataFrame, targets: Sequence[flo
         console,
         f"{first['dataset']}, {first['model']}: {where} accuracy at equal sparsity, by cost\n"
         f"mean{INTERVAL} over seeds",
-        ["zeros", "course", "method", *NUMBERS],
+        ["zeros", "protocol", "method", *NUMBERS],
         table,
         names=3,
         remarks=[_diverged(frame), _far(good, targets), lag(frame)],

@@ -165,7 +165,7 @@ def epochs(found: list[Line], paths: dict[str, Array], words: str, length: int =
             axes.set_title(title, loc="left")
             if name == "norm":
                 axes.set_yscale("log")
-            if length:
+            if length and axes.has_data():  # dense has no α and no A
                 for end in range(length, int(axes.dataLim.x1), length):
                     axes.axvline(end + 0.5, color="#999999", lw=0.8, ls=(0, (1, 2)), zorder=0)
         legend(figure, found)

@@ -43,7 +43,7 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
     table: list[list[str]] = []
     scale = _scale(frame["training_flops"].max())
     for (method, course), rows in frame.groupby(["method", courses(frame)], sort=False):
-        names = [str(method), str(course), f"{counted(rows)} seeds"]
+        names = [str(method), str(course), f"seeds: {counted(rows)}"]
         good = rows[rows["status"] == "completed"]
         readings = _readings(good, cycles, scale)
         for name, reading in itertools.zip_longest(names, readings, fillvalue=""):

@@ -61,7 +61,7 @@ def lag(frame: pandas.DataFrame) -> str:
     return (
         f"Training accuracy of the last epoch is far above the accuracy read after it: "
         f"{', '.join(words)}. As a rule the running statistics of batch norm lag behind weights "
-        f"that shrink: train for more epochs."
+        f"that shrink: read fresh_accuracy in the rows, or train for more epochs."
     )
 
 

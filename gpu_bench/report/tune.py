@@ -35,7 +35,7 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         console,
         f"{first['dataset']}, {first['model']}, {first['epochs']} epochs: accuracy in % on "
         f"{100 * first['validation']:g} % of the training images\nmean over "
-        f"{frame['seed'].nunique()} seeds; * best of its method",
+        f"seeds ({frame['seed'].nunique()}); * best of its method",
         ["  method", "setting", *(f"{100 * sparsity:g} %" for sparsity in sparsities), "mean"],
         rows,
         names=2,

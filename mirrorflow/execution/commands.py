@@ -44,7 +44,12 @@ def command(main: Callable[Arguments, int | None]) -> Callable[Arguments, int]:
                 stream.reconfigure(errors="replace")
         warnings.showwarning = _show_warning
         try:
-            return main(*args, **kwargs) or 0
+            code = main(*args, **kwargs) or 0
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:  # the reader has gone (| head); what is left is written nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141  # 128 + SIGPIPE
         except InputError as error:
             message = str(error)
         except OSError as error:

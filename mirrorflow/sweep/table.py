@@ -83,10 +83,10 @@ def print_verdicts(
 ) -> None:
     """Print claim, trials, worst value, bound and verdict; then the remarks."""
     table = Table(title=title, title_justify="left")
-    table.add_column("claim", min_width=26)
+    table.add_column("claim")
     for heading in ("trials", "worst value", "bound"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    table.add_column("verdict")
     for claim, trials, value, bound, verdict in verdicts:
         style = "green" if verdict in GOOD else "yellow" if UNJUDGED in verdict else "bold red"
         cells = (claim, str(trials), f"{value:.1e}", f"{bound:.1e}", f"[{style}]{verdict}[/]")
