@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from mirrorflow.checks import Array
+from mirrorflow.plots.style import STYLE, caption, save
 from mirrorflow.results import Row, atomic_write
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["collapse", "distance", "report"]
 
@@ -109,8 +111,6 @@ def _mean(values: Array) -> float:
 
 def report(frame: pandas.DataFrame, out: Path) -> str:
     """Write OUT/collapse.md, total_decay.* and total_decay_scale.*; returns the table."""
-    from mirrorflow.plots.style import save
-
     names = ["by_total", "by_alpha", "same_lr", "same_epochs", "same_product", "seeds"]
     headings = ["method", "quantity", "range", "over A", "over α", "A, same η", "A, same T",
                 "A, same ηT", "seeds"]  # fmt: skip
@@ -121,8 +121,9 @@ def report(frame: pandas.DataFrame, out: Path) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
     atomic_write(out / "collapse.md", text.encode())
-    save(_curves(frame), out / "total_decay")
-    save(_scales(frame), out / "total_decay_scale")
+    with matplotlib.rc_context(STYLE):
+        save(_curves(frame), out / "total_decay")
+        save(_scales(frame), out / "total_decay_scale")
     return text
 
 
@@ -132,64 +133,51 @@ PANELS = {
 }
 
 
-def _curves(frame: pandas.DataFrame) -> Any:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    from mirrorflow.plots.style import STYLE, caption
-
+def _curves(frame: pandas.DataFrame) -> Figure:
     names = list(dict.fromkeys(frame["method"]))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(13.5, 3.3 * len(names) + 0.6), layout="constrained")
-        grid = figure.subplots(len(names), 4, squeeze=False)
-        for method, row in zip(names, grid, strict=True):
-            some = frame[frame["method"] == method]
-            places = itertools.product(PANELS, AXES)
-            for axes, (quantity, axis) in zip(row, places, strict=True):
-                title, label = PANELS[quantity]
-                _lines(axes, some, axis, quantity)
-                axes.set(xlabel=AXES[axis], ylabel=label)
-                axes.set_title(f"{method}: {title}", loc="left", fontsize=9)
-                if quantity == "kept":
-                    axes.set_yscale("log")
-                else:
-                    axes.set_ylim(0, 101)
-        _legend(figure, grid[0, 0])
-        caption(
-            figure,
-            _setting(frame) + " Batch norm's statistics are those of the final weights. Weights "
-            "needed: the least share that keeps the uncut accuracy up to one point.",
-        )
+    figure = Figure(figsize=(13.5, 3.3 * len(names) + 0.6), layout="constrained")
+    grid = figure.subplots(len(names), 4, squeeze=False)
+    for method, row in zip(names, grid, strict=True):
+        some = frame[frame["method"] == method]
+        places = itertools.product(PANELS, AXES)
+        for axes, (quantity, axis) in zip(row, places, strict=True):
+            title, label = PANELS[quantity]
+            _lines(axes, some, axis, quantity, f"{method}: {title}")
+            axes.set_ylabel(label)
+            if quantity == "kept":
+                axes.set_yscale("log")
+            else:
+                axes.set_ylim(0, 101)
+    _legend(
+        figure,
+        frame,
+        "Batch norm's statistics are those of the final weights. Weights needed: the least share "
+        "that keeps the uncut accuracy up to one point.",
+    )
     return figure
 
 
-def _scales(frame: pandas.DataFrame) -> Any:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    from mirrorflow.plots.style import STYLE, caption
-
+def _scales(frame: pandas.DataFrame) -> Figure:
     names = list(dict.fromkeys(frame["method"]))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.6 * (len(names) + 1), 3.9), layout="constrained")
-        panels = figure.subplots(1, len(names) + 1)
-        _lines(panels[0], frame[frame["method"] == "pilot"], "total", "below_scale")
-        panels[0].set(xlabel=AXES["total"], ylabel="weights (%)", ylim=(0, 101))
-        panels[0].set_title("pilot: weights with |x| < a = ½βexp(−4A)", loc="left", fontsize=9)
-        for axes, method in zip(panels[1:], names, strict=True):
-            _lines(axes, frame[frame["method"] == method], "total", "uncut_running")
-            axes.set(xlabel=AXES["total"], ylabel="accuracy (%)", ylim=(0, 101))
-            axes.set_title(f"{method}: uncut, running statistics", loc="left", fontsize=9)
-        _legend(figure, panels[0])
-        caption(
-            figure,
-            _setting(frame) + " Accuracies of the uncut networks with batch norm's running "
-            "statistics (momentum 0.1), as training leaves them.",
-        )
+    figure = Figure(figsize=(3.6 * (len(names) + 1), 3.9), layout="constrained")
+    panels = figure.subplots(1, len(names) + 1)
+    title = "pilot: weights with |x| < a = ½βexp(−4A)"
+    _lines(panels[0], frame[frame["method"] == "pilot"], "total", "below_scale", title)
+    panels[0].set(ylabel="weights (%)", ylim=(0, 101))
+    for axes, method in zip(panels[1:], names, strict=True):
+        title = f"{method}: uncut, running statistics"
+        _lines(axes, frame[frame["method"] == method], "total", "uncut_running", title)
+        axes.set(ylabel="accuracy (%)", ylim=(0, 101))
+    _legend(
+        figure,
+        frame,
+        "Accuracies of the uncut networks with batch norm's running statistics (momentum 0.1), as "
+        "training leaves them.",
+    )
     return figure
 
 
-def _lines(axes: Axes, frame: pandas.DataFrame, axis: str, quantity: str) -> None:
+def _lines(axes: Axes, frame: pandas.DataFrame, axis: str, quantity: str, title: str) -> None:
     """One line per setting, the mean over seeds, with a bar from the lowest to the highest."""
     lengths, rates = sorted(frame["epochs"].unique()), sorted(frame["lr"].unique())
     for (epochs, lr), setting in frame.groupby(["epochs", "lr"]):
@@ -209,21 +197,20 @@ def _lines(axes: Axes, frame: pandas.DataFrame, axis: str, quantity: str) -> Non
             elinewidth=0.7,
             label=f"{epochs}, {lr:g}",
         )
-    axes.set_xscale("log")
+    axes.set(xscale="log", xlabel=AXES[axis])
+    axes.set_title(title, loc="left", fontsize=9)
     if axis == "total":
         totals = sorted(frame["total"].unique())
         axes.set_xticks(totals, [f"{total:g}" for total in totals])
     axes.minorticks_off()
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    """One legend for all panels, beside them."""
-    handles, labels = axes.get_legend_handles_labels()
+def _legend(figure: Figure, frame: pandas.DataFrame, words: str) -> None:
+    """One legend for all panels, beside them, and the caption."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, title="epochs T,\npeak rate η", loc="outside right upper")
-
-
-def _setting(frame: pandas.DataFrame) -> str:
-    return (
-        f"ResNet-20 on digits (360 test images), batch 128, cosine rates, α constant, "
-        f"{frame['seed'].nunique()} seeds: mean, bars from lowest to highest."
+    caption(
+        figure,
+        "ResNet-20 on digits (360 test images), batch 128, cosine rates, α constant, "
+        f"{frame['seed'].nunique()} seeds: mean, bars from lowest to highest. {words}",
     )

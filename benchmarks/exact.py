@@ -9,6 +9,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 import mirrorflow as mf
+from benchmarks.flow_entries import Dual
 from benchmarks.settings import FlowSetting
 from mirrorflow.checks import Array
 
@@ -76,32 +77,16 @@ def reference_uncertainty(setting: FlowSetting) -> float:
     Radau starts anew at every output time: its interpolation between steps is less exact than
     the steps are.
     """
-    one, Z, y, n = setting.first(1), setting.problem.Z, setting.problem.y, setting.problem.n
-    log_p, log_q = one.log_masses[0]
-    known, nu, worst = reference_flow(one)[0], np.zeros(n), 0.0
-
-    def masses(nu: Array, total: float) -> tuple[Array, Array]:
-        bend = nu @ Z
-        return np.exp(log_p - 4 * total + bend), np.exp(log_q - 4 * total - bend)
-
+    one = setting.first(1)
+    field = Dual(one, 0)
+    known, nu, worst = reference_flow(one)[0], field.start, 0.0
+    options = {"method": "Radau", "rtol": 1e-12, "atol": 1e-13, "jac": field.jacobian}
     for piece in one.pieces:
-
-        def derivative(t, nu, piece=piece):
-            p, q = masses(nu, piece.total + piece.alpha * (t - piece.start))
-            return 2 / n * (y - Z @ (p - q))
-
-        def jacobian(t, nu, piece=piece):
-            p, q = masses(nu, piece.total + piece.alpha * (t - piece.start))
-            return -2 / n * (Z * (p + q)) @ Z.T
-
         inside = one.times[(one.times > piece.start) & (one.times <= piece.end)]
         stops = np.unique(np.concatenate([[piece.start], inside, [piece.end]]))
         for start, end in itertools.pairwise(stops):
-            run = solve_ivp(
-                derivative, (start, end), nu, "Radau", rtol=1e-12, atol=1e-13, jac=jacobian
-            )
-            nu = run.y[:, -1]
-            p, q = masses(nu, piece.total + piece.alpha * (end - piece.start))
+            nu = solve_ivp(field.derivative, (start, end), nu, args=(piece,), **options).y[:, -1]
+            p, q = field.masses(piece.total + piece.alpha * (end - piece.start), nu)
             for x in known[one.times == end]:
                 worst = max(worst, float(np.abs(p - q - x).max()))
     return worst

@@ -10,6 +10,7 @@ where α jumps. All return x at the output times.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,15 @@ from benchmarks.measure import BASE, Answer, Entry
 from benchmarks.settings import FlowSetting, Piece
 from mirrorflow.checks import Array
 
-__all__ = ["descent", "diffrax_flows", "ours", "ours_single", "scipy_flows", "torchdiffeq_flows"]
+__all__ = [
+    "Dual",
+    "descent",
+    "diffrax_flows",
+    "ours",
+    "ours_single",
+    "scipy_flows",
+    "torchdiffeq_flows",
+]
 
 MOST_STEPS = 1_000_000
 ETA = 1e-4  # the paper's, for ‖Zx − y‖²/n: a step is 2η of this toolkit's flow time
@@ -34,25 +43,20 @@ def _fresh(problem: mf.Regression) -> mf.Regression:
 
 def ours(setting: FlowSetting) -> Entry:
     """`gradient_flows`, the factorization of Z included."""
+    asked = setting.schedule, setting.times, setting.rtol
 
     def compute() -> list[mf.Flow]:
-        return mf.gradient_flows(
-            _fresh(setting.problem), setting.factors, setting.schedule, setting.times, setting.rtol
-        )
+        return mf.gradient_flows(_fresh(setting.problem), setting.factors, *asked)
 
     return Entry(BASE, len(setting.factors), lambda: compute, _read_flows)
 
 
 def ours_single(setting: FlowSetting) -> Entry:
     """`gradient_flow` in a loop, each with its own factorization of Z."""
+    problem, asked = setting.problem, (setting.schedule, setting.times, setting.rtol)
 
     def compute() -> list[mf.Flow]:
-        return [
-            mf.gradient_flow(
-                _fresh(setting.problem), start, setting.schedule, setting.times, setting.rtol
-            )
-            for start in setting.factors
-        ]
+        return [mf.gradient_flow(_fresh(problem), start, *asked) for start in setting.factors]
 
     return Entry("mirrorflow, one by one", len(setting.factors), lambda: compute, _read_flows)
 
@@ -118,7 +122,7 @@ class _Factors:
         return np.array([state[: self.d] * state[self.d :] for state in states])
 
 
-class _Dual:
+class Dual:
     """The field of ν for one start."""
 
     def __init__(self, setting: FlowSetting, run: int) -> None:
@@ -144,7 +148,7 @@ class _Dual:
         return np.array([p - q for p, q in parts])
 
 
-FIELDS = {"(m, w)": _Factors, "dual": _Dual}
+FIELDS = {"(m, w)": _Factors, "dual": Dual}
 
 
 def scipy_flows(setting: FlowSetting, coordinates: str, method: str) -> Entry:
@@ -154,47 +158,25 @@ def scipy_flows(setting: FlowSetting, coordinates: str, method: str) -> Entry:
     Jacobian ("Radau, Jacobian"), or "odeint, Jacobian": LSODA without Python between its steps.
     """
     name, _, exact = method.partition(", ")
+    tolerances = {"rtol": setting.rtol, "atol": setting.rtol}
 
     def advance(field: Any, piece: Piece, state: Array, stops: Array) -> Array:
-        jacobian = field.jacobian if exact else None
+        f, args, jacobian = field.derivative, (piece,), field.jacobian
         if name == "odeint":
-            return odeint(
-                field.derivative,
-                state,
-                stops,
-                (piece,),
-                jacobian,
-                tfirst=True,
-                rtol=setting.rtol,
-                atol=setting.rtol,
-                mxstep=MOST_STEPS,
-            )
-        run = solve_ivp(
-            field.derivative,
-            (piece.start, piece.end),
-            state,
-            name,
-            stops,
-            args=(piece,),
-            rtol=setting.rtol,
-            atol=setting.rtol,
-            **({"jac": jacobian} if exact else {}),
-        )
+            more = {"tfirst": True, "mxstep": MOST_STEPS, **tolerances}
+            return odeint(f, state, stops, args, jacobian, **more)
+        more = {"jac": jacobian, **tolerances} if exact else tolerances
+        run = solve_ivp(f, (piece.start, piece.end), state, name, stops, args=args, **more)
         if not run.success:
             raise RuntimeError(run.message)
         return run.y.T
 
     def compute() -> list[Array]:
-        found = []
-        for run in range(len(setting.factors)):
-            field = FIELDS[coordinates](setting, run)
-            states = _walk(
-                setting,
-                field.start,
-                lambda piece, state, stops, field=field: advance(field, piece, state, stops),
-            )
-            found.append(field.x(states, setting))
-        return found
+        fields = [FIELDS[coordinates](setting, run) for run in range(len(setting.factors))]
+        return [
+            field.x(_walk(setting, field.start, functools.partial(advance, field)), setting)
+            for field in fields
+        ]
 
     label = f"scipy {method}, {coordinates}"
     return Entry(label, len(setting.factors), lambda: compute, _read_array)
@@ -227,23 +209,18 @@ def diffrax_flows(setting: FlowSetting, coordinates: str, solver: str) -> Entry:
 
         dual = coordinates == "dual"
         term = diffrax.ODETerm(dual_field if dual else factors_field)
-        control = diffrax.PIDController(rtol=setting.rtol, atol=setting.rtol)
+        solve = functools.partial(
+            diffrax.diffeqsolve,
+            stepsize_controller=diffrax.PIDController(rtol=setting.rtol, atol=setting.rtol),
+            max_steps=MOST_STEPS,
+            throw=False,  # what was not reached is inf, and is found when it is read
+        )
 
         def one(data: Any) -> Any:
             def advance(piece: Piece, state: Any, stops: Array) -> Any:
-                return diffrax.diffeqsolve(
-                    term,
-                    getattr(diffrax, solver)(),
-                    piece.start,
-                    piece.end,
-                    None,
-                    state,
-                    (piece, data),
-                    saveat=diffrax.SaveAt(ts=jnp.asarray(stops)),
-                    stepsize_controller=control,
-                    max_steps=MOST_STEPS,
-                    throw=False,  # what was not reached is inf, and is found when it is read
-                ).ys
+                method, span = getattr(diffrax, solver)(), (piece.start, piece.end)
+                saved = diffrax.SaveAt(ts=jnp.asarray(stops))
+                return solve(term, method, *span, None, state, (piece, data), saveat=saved).ys
 
             states = jnp.stack(_walk(setting, jnp.zeros(n) if dual else data, advance))
             if not dual:
@@ -277,14 +254,8 @@ def torchdiffeq_flows(setting: FlowSetting) -> Entry:
                 slope = ((m * w) @ Z.T - y) @ Z / setting.problem.n
                 return torch.stack([-w * slope, -m * slope], 1) - 2 * piece.alpha * state
 
-            return odeint(
-                derivative,
-                state,
-                torch.tensor(stops),
-                method="dopri5",
-                rtol=setting.rtol,
-                atol=setting.rtol,
-            )
+            tolerances = {"rtol": setting.rtol, "atol": setting.rtol}
+            return odeint(derivative, state, torch.tensor(stops), method="dopri5", **tolerances)
 
         def compute() -> Array:
             with torch.no_grad():

@@ -27,56 +27,33 @@ STOP = 2.0  # flow time until which α > 0
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How large everything is."""
+    """How large everything is; the values are those of a full measurement."""
 
-    n: int  # the default problem
-    d: int
-    k: int
-    runs: int  # of `gradient_flows`
-    batches: tuple[int, ...]  # of diffrax's explicit solver
-    batch: int  # of its implicit one and of torchdiffeq
-    loop: int  # starts that one-by-one integrators do in a call
-    few: int  # the same where one takes long
-    checked: int  # starts whose paths are compared with the reference
-    steps: int  # of gradient descent
-    times: int  # output times
-    totals: tuple[float, ...]
-    limit_runs: int
-    cone_runs: int
-    exact_runs: int  # starts whose limits are compared with 60 digits
-    l1_problems: int
-    grow_d: tuple[int, ...]
-    grow_n: tuple[int, ...]
-    grow_n_d: int  # d where n grows
-    grow_runs: tuple[int, ...]
-    grow_batch: int
-    large: tuple[int, int]
+    n: int = 40  # the default problem
+    d: int = 100
+    k: int = 5
+    runs: int = 1000  # of `gradient_flows`
+    batches: tuple[int, ...] = (200, 1000)  # of diffrax's explicit solver
+    batch: int = 20  # of its implicit one and of torchdiffeq
+    loop: int = 10  # starts that one-by-one integrators do in a call
+    few: int = 2  # the same where one takes long
+    checked: int = 5  # starts whose paths are compared with the reference
+    steps: int = 20_000  # of gradient descent
+    times: int = 101  # output times
+    totals: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+    limit_runs: int = 200
+    cone_runs: int = 4
+    exact_runs: int = 2  # starts whose limits are compared with 60 digits
+    l1_problems: int = 10
+    grow_d: tuple[int, ...] = (100, 200, 400, 800, 1600)
+    grow_n: tuple[int, ...] = (10, 20, 40, 80, 160)
+    grow_n_d: int = 400  # d where n grows
+    grow_runs: tuple[int, ...] = (1, 10, 100, 1000)
+    grow_batch: int = 32
+    large: tuple[int, int] = (500, 50_000)
 
 
-FULL = Scale(
-    n=40,
-    d=100,
-    k=5,
-    runs=1000,
-    batches=(200, 1000),
-    batch=20,
-    loop=10,
-    few=2,
-    checked=5,
-    steps=20_000,
-    times=101,
-    totals=(0.0, 0.5, 1.0, 2.0, 4.0, 8.0),
-    limit_runs=200,
-    cone_runs=4,
-    exact_runs=2,
-    l1_problems=10,
-    grow_d=(100, 200, 400, 800, 1600),
-    grow_n=(10, 20, 40, 80, 160),
-    grow_n_d=400,
-    grow_runs=(1, 10, 100, 1000),
-    grow_batch=32,
-    large=(500, 50_000),
-)
+FULL = Scale()
 QUICK = Scale(
     n=8,
     d=20,
@@ -165,9 +142,7 @@ def _flows(scale: Scale) -> Case:
     for coordinates, runs in zip(flow.FIELDS, (scale.few, scale.batch), strict=True):
         entries.append(flow.diffrax_flows(setting.first(runs), coordinates, "Kvaerno5"))
     entries += _scipy(setting, scale)
-    entries += [
-        flow.torchdiffeq_flows(setting.first(runs)) for runs in (1, scale.batch) if runs > 0
-    ]
+    entries += [flow.torchdiffeq_flows(setting.first(runs)) for runs in (1, scale.batch)]
     entries.append(flow.descent(setting, scale.steps))
     return Case("flows", _facts(setting), entries, _judge_flows(setting, scale.checked))
 

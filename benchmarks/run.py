@@ -14,8 +14,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,10 +79,11 @@ class Book:
             self.runs.append(run)
         return run
 
-    def finished(self, runs: list[Run]) -> bool:
-        """Whether each of these has its last row."""
+    def wanted(self, group: str, runs: Iterable[Run], settings: Settings) -> bool:
+        """Whether these are asked for, and not all of them have their last row."""
         found = [self.folder.read(run) for run in runs]
-        return all(pair is not None and pair[0]["status"] != "measuring" for pair in found)
+        ended = all(pair is not None and pair[0]["status"] != "measuring" for pair in found)
+        return (settings.fresh or not ended) and (not settings.only or group in settings.only)
 
 
 def measure_cases(book: Book, settings: Settings) -> None:
@@ -101,8 +102,7 @@ def measure_cases(book: Book, settings: Settings) -> None:
                 )
                 for entry in case.entries
             }
-            wanted = not settings.only or case.setting["group"] in settings.only
-            if not wanted or (book.finished([*runs.values()]) and not settings.fresh):
+            if not book.wanted(case.setting["group"], runs.values(), settings):
                 continue
             task = progress.add_task(case.name, total=len(runs) * (settings.repetitions + 1))
 
@@ -139,8 +139,7 @@ def measure_large(book: Book, settings: Settings) -> None:
             stage: book.run(case=f"large, {name}", entry=stage, runs=1, group="large", n=n, d=d)
             for stage in STAGES
         }
-        wanted = not settings.only or "large" in settings.only
-        if not wanted or (book.finished([*runs.values()]) and not settings.fresh):
+        if not book.wanted("large", runs.values(), settings):
             continue
         for stage, row, seconds in run_stages(n, d, density, settings.repetitions):
             book.folder.write(runs[stage], row, {"seconds": np.array(seconds)})
@@ -156,7 +155,7 @@ def measure_machine(book: Book, settings: Settings) -> None:
 
     scale = QUICK if settings.quick else FULL
     run = book.run(case="machine", entry="rates", runs=1, group="machine", n=scale.n, d=scale.d)
-    if settings.fresh or not book.finished([run]):
+    if book.wanted("machine", [run], replace(settings, only=())):  # every table needs them
         row = {"status": "measured", "message": "", **rates(scale.n, scale.d)}
         book.folder.write(run, row, {"seconds": np.zeros(0)})
 

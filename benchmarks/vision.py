@@ -108,13 +108,10 @@ def random_images(train: int, test: int) -> data.Dataset:
 
 def first_images(dataset: data.Dataset, train: int, test: int) -> data.Dataset:
     """Return the data set cut to its first images; mean and std stay."""
-    return dataclasses.replace(
-        dataset,
-        train_images=dataset.train_images[:train],
-        train_labels=dataset.train_labels[:train],
-        test_images=dataset.test_images[:test],
-        test_labels=dataset.test_labels[:test],
-    )
+    counts = {"train_images": train, "train_labels": train}
+    counts |= {"test_images": test, "test_labels": test}
+    cut = {name: getattr(dataset, name)[:count] for name, count in counts.items()}
+    return dataclasses.replace(dataset, **cut)
 
 
 def table(rows: list[Row]) -> str:
