@@ -39,10 +39,7 @@ def plain_loop(problem: Regression, factors: Factors, steps: int) -> float:
     start = time.perf_counter()
     for _ in range(steps):
         g = Z.T @ (Z @ (m * w) - y) / n
-        m, w = (
-            m - STEP_SIZE * (w * g + 2 * ALPHA * m),
-            w - STEP_SIZE * (m * g + 2 * ALPHA * w),
-        )
+        m, w = (m - STEP_SIZE * (w * g + 2 * ALPHA * m), w - STEP_SIZE * (m * g + 2 * ALPHA * w))
     return time.perf_counter() - start
 
 

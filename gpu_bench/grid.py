@@ -114,10 +114,7 @@ def execute(
     first, together = job.ranks.first, job.ranks.size > 1
     # under torchrun nothing can be repeated by one rank alone
     workers = contextlib.nullcontext() if together else execution.crew(processes, scheduler)
-    with (
-        Board(len(runs), len(runs) - len(todo), _notes(job), first) as board,
-        workers as crew,
-    ):
+    with Board(len(runs), len(runs) - len(todo), _notes(job), first) as board, workers as crew:
         if force and job.ranks.first:  # at once: who breaks this off goes on without it
             for run in runs:
                 folder.forget(run)

@@ -237,10 +237,7 @@ def flops(
     for name, weight in weights.items():
         mask = None if masks is None else masks.get(name)
         kept = weight.numel() if mask is None else int(mask.count_nonzero())
-        layers[name] = {
-            "dense": positions[name] * weight.numel(),
-            "masked": positions[name] * kept,
-        }
+        layers[name] = {"dense": positions[name] * weight.numel(), "masked": positions[name] * kept}
     totals = {kind: sum(layer[kind] for layer in layers.values()) for kind in ("dense", "masked")}
     return {**totals, "layers": layers}
 

@@ -17,13 +17,7 @@ from mirrorflow.factors import Factors
 from mirrorflow.flows import Flow, direct_flow, direct_flows, gradient_flow, gradient_flows
 from mirrorflow.limits import Interpolator, interpolator, interpolators, lasso_limit
 from mirrorflow.potentials import HyperbolicEntropy
-from mirrorflow.problems import (
-    Regression,
-    diabetes,
-    digits_sensing,
-    gaussian_recovery,
-    load,
-)
+from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
 from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
 from mirrorflow.stepwise import Stepwise

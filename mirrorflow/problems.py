@@ -34,14 +34,7 @@ from mirrorflow.display import Displayed
 from mirrorflow.extras import require
 from mirrorflow.rowspace import Matrix, RowSpace
 
-__all__ = [
-    "Regression",
-    "diabetes",
-    "digits_sensing",
-    "gaussian_recovery",
-    "load",
-    "random_stream",
-]
+__all__ = ["Regression", "diabetes", "digits_sensing", "gaussian_recovery", "load", "random_stream"]
 
 
 LARGEST = 1e150  # squares still fit into float64

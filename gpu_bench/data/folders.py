@@ -69,13 +69,7 @@ class ImageFolders:
             raise InputError(f"broken must be 'refuse' or 'skip', but it is {self.broken!r}.")
 
     @classmethod
-    def open(
-        cls,
-        name: str,
-        root: Path,
-        image_size: int,
-        broken: str = "refuse",
-    ) -> ImageFolders:
+    def open(cls, name: str, root: Path, image_size: int, broken: str = "refuse") -> ImageFolders:
         """List the folders under `root`; no image is read.
 
         Raises

@@ -184,10 +184,7 @@ def _ranged(axes: Axes, line: Line, curves: Sequence[Array]) -> None:
 
 
 def layers(
-    found: list[Line],
-    paths: dict[str, Array],
-    panels: Sequence[tuple[int, str]],
-    words: str,
+    found: list[Line], paths: dict[str, Array], panels: Sequence[tuple[int, str]], words: str
 ) -> Figure:
     """Return the share of weights kept in each layer.
 

@@ -51,8 +51,7 @@ class Setting:
     """Number of seeds (0, 1, …), each with its own initial weights and order of images."""
 
     epochs: Annotated[
-        int | None,
-        described("30; 150 of CIFAR, 90 of imagenet", "--epochs-per-cycle"),
+        int | None, described("30; 150 of CIFAR, 90 of imagenet", "--epochs-per-cycle")
     ] = None
     """T: passes over the training images, in each cycle."""
     batch_size: Annotated[int | None, described("128; 256 of CIFAR, 512 of imagenet")] = None

@@ -11,14 +11,7 @@ from mirrorflow.checks import Array, InputError, vector
 from mirrorflow.factors import Factors
 from mirrorflow.potentials import HyperbolicEntropy
 
-__all__ = [
-    "bias_exponent",
-    "early_l2",
-    "late_l1",
-    "reachable_range",
-    "smoothness",
-    "type_of_bias",
-]
+__all__ = ["bias_exponent", "early_l2", "late_l1", "reachable_range", "smoothness", "type_of_bias"]
 
 
 def _nonzero(d: int, x: Array) -> Array:

@@ -91,10 +91,7 @@ def _remainder(
     moving = 0.0 if math.isinf(left) else float(np.abs(drift).max()) * left
     fading = math.exp(-min(slowest_rate(problem, limit) * (end - stop), 700.0))
     return _Remainder(
-        moving,
-        float(np.abs(lag).max()),
-        float(np.linalg.norm(space.s * misfit)),
-        fading,
+        moving, float(np.abs(lag).max()), float(np.linalg.norm(space.s * misfit)), fading
     )
 
 
@@ -151,9 +148,7 @@ def optimality(problem: Regression, limit: Interpolator, total: float) -> Certif
     scale = float(problem.magnitude(limit.p + limit.q).max()) or 1.0
     mass = float(np.sum(limit.p + limit.q)) or 1.0
     value = max(
-        limit.constraint_residual / scale,
-        limit.stationarity_residual,
-        limit.gap / (reach * mass),
+        limit.constraint_residual / scale, limit.stationarity_residual, limit.gap / (reach * mass)
     )
     explained = SOLVED if limit.success else math.inf
     return Certificate.of("optimality", value, 50.0 * EPS * reach, explained)

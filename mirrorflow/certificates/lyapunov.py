@@ -90,11 +90,7 @@ def lyapunov_falls(
 
 
 def lyapunov_bounds_divergence(
-    problem: Regression,
-    factors: Factors,
-    path: Trajectory,
-    x_star: Array,
-    total_infinity: float,
+    problem: Regression, factors: Factors, path: Trajectory, x_star: Array, total_infinity: float
 ) -> Certificate:
     """W_t ≥ D_{a_t}(x*, x_t) ≥ 0 (Theorem 2.2), as R_a(x*) rises when a falls.
 

@@ -61,11 +61,7 @@ def lower_rate(
 
 
 def asymptotic_rate(
-    problem: Regression,
-    limit: Interpolator,
-    path: Trajectory,
-    rtol: float,
-    loss: Loss = SQUARED,
+    problem: Regression, limit: Interpolator, path: Trajectory, rtol: float, loss: Loss = SQUARED
 ) -> Certificate:
     r"""Late residuals obey r_t = e^{−H(t−t₁)} r_{t₁}, H = (2/n) Z diag(√(x_∞² + a_∞²)) Zᵀ.
 
@@ -151,11 +147,7 @@ def power_law(
 
 
 def linear_rate(
-    problem: Regression,
-    factors: Factors,
-    total: float,
-    path: Trajectory,
-    loss: Loss = SQUARED,
+    problem: Regression, factors: Factors, total: float, path: Trajectory, loss: Loss = SQUARED
 ) -> Certificate:
     """The printed linear rate at the path's end: −d log f/dt ≥ Λ = 2λ min a_∞ (v1 3.2).
 

@@ -44,10 +44,7 @@ def margin(problem: Regression, x: Array) -> float:
 
 
 def l1_excess(
-    limit: Interpolator,
-    potential: HyperbolicEntropy | None,
-    best: Reference,
-    best_margin: float,
+    limit: Interpolator, potential: HyperbolicEntropy | None, best: Reference, best_margin: float
 ) -> Certificate:
     """‖x‖₁ over the minimum falls like e^{−4A·margin}.
 

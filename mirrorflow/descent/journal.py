@@ -113,11 +113,7 @@ class Journal:
         self.diverged_at[run] = step
 
     def result(
-        self,
-        problem: Regression,
-        step_size: float | Array,
-        loss: str,
-        groups: Sequence[Group],
+        self, problem: Regression, step_size: float | Array, loss: str, groups: Sequence[Group]
     ) -> Descent:
         for group in groups:
             self.m[group.runs], self.w[group.runs] = group.read()

@@ -60,11 +60,7 @@ class SignedColumns:
 
 
 def working_set(
-    G: SignedColumns,
-    start: Array,
-    solve: Callable[[Array], Array],
-    level: float,
-    tolerance: float,
+    G: SignedColumns, start: Array, solve: Callable[[Array], Array], level: float, tolerance: float
 ) -> Indices:
     """Ascending indices of columns that have the same optimum as all of G.
 

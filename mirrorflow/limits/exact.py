@@ -20,12 +20,7 @@ from mirrorflow.checks import Array, InputError, number
 from mirrorflow.factors import Factors
 from mirrorflow.limits.columns import SignedColumns
 from mirrorflow.limits.entropic import EntropicSolution, solve_entropic
-from mirrorflow.limits.faces import (
-    Face,
-    cone_projection,
-    lasso_face,
-    minimum_l1_face,
-)
+from mirrorflow.limits.faces import Face, cone_projection, lasso_face, minimum_l1_face
 from mirrorflow.limits.nonnegative import FaceError
 from mirrorflow.limits.optimality import Interpolator, Points, failed, proven, smooth_proofs
 from mirrorflow.potentials import HyperbolicEntropy

@@ -18,12 +18,7 @@ from mirrorflow.checks import Array
 from mirrorflow.limits.columns import Indices, SignedColumns, working_set
 from mirrorflow.limits.nonnegative import DEPENDENT, FaceError, least_squares
 
-__all__ = [
-    "Face",
-    "cone_projection",
-    "lasso_face",
-    "minimum_l1_face",
-]
+__all__ = ["Face", "cone_projection", "lasso_face", "minimum_l1_face"]
 
 Mask = NDArray[np.bool_]
 EPS = float(np.finfo(float).eps)

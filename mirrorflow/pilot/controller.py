@@ -55,13 +55,7 @@ class Controller:
     0.0002
     """
 
-    def __init__(
-        self,
-        alpha: float,
-        threshold: float,
-        epochs: int,
-        delta: float = 1.01,
-    ) -> None:
+    def __init__(self, alpha: float, threshold: float, epochs: int, delta: float = 1.01) -> None:
         self._alpha = number("alpha", alpha, 0.0)
         self.threshold = number("threshold", threshold, 0.0, infinite=True)
         self.epochs = whole("epochs", epochs, 1)

@@ -156,13 +156,7 @@ def _parsed(content: bytes, path: Path, largest: int) -> pyarrow.Table:
             f"{path} claims {rows} rows of {len(schema)} columns in {pages} bytes, more than "
             f"{largest} entries or {LARGEST_FILE} bytes."
         )
-    kinds = (
-        pyarrow.null(),
-        pyarrow.bool_(),
-        pyarrow.int64(),
-        pyarrow.float64(),
-        pyarrow.string(),
-    )
+    kinds = (pyarrow.null(), pyarrow.bool_(), pyarrow.int64(), pyarrow.float64(), pyarrow.string())
     for field in schema:
         if field.type not in kinds:
             said = f"{field.name[:80]!r} of type {str(field.type)[:80]}"

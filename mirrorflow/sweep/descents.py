@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Descents", "Initialization", "Regularization", "Schedules", "Sgd"]
 
 BATCH = 60  # runs that advance together in one process
-NAMES = {
-    "factors": "α(‖m‖²+‖w‖²)",
-    "mask_l1": "α‖m‖₁",
-    "l1_on_x": "α‖x‖₁",
-}
+NAMES = {"factors": "α(‖m‖²+‖w‖²)", "mask_l1": "α‖m‖₁", "l1_on_x": "α‖x‖₁"}
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,7 @@ def execute(
     pieces = study.batches(todo)
     if study.scheduler is None:  # no more processes than there is work
         jobs = max(min(jobs, len(pieces)), 1)
-    with (
-        Board(len(runs), len(runs) - len(todo)) as board,
-        crew(jobs, study.scheduler) as workers,
-    ):
+    with Board(len(runs), len(runs) - len(todo)) as board, crew(jobs, study.scheduler) as workers:
         if study.force:  # all at once, so that who breaks it off goes on without the flag
             for run in runs:
                 folder.forget(run)
