@@ -251,14 +251,8 @@ def _grow_limits(scale: Scale) -> Iterator[Case]:
         problem = mf.gaussian_recovery(n, d, scale.k, 0)
         setting = LimitSetting(problem, starts(d, runs), (total,))
         entries = [limit.ours(setting), limit.cone(setting.first(1), "Clarabel")]
-        facts = {
-            "group": "growth",
-            "axis": axis,
-            "value": float(value),
-            "n": n,
-            "d": d,
-            "totals": str([total]),
-        }
+        facts = {"group": "growth", "axis": axis, "value": float(value)}
+        facts |= {"n": n, "d": d, "totals": str([total])}
 
         def judge(x: Array, setting: LimitSetting = setting) -> Row:
             # 60 digits for every size would take hours: the residual must do

@@ -175,15 +175,8 @@ class _Run:
             if history.status != "completed" or len(self.cycles) == self.course.cycles:
                 break
             trainer = self._begin(trainer)
-        return Outcome(
-            trainer,
-            history.status,
-            history.message,
-            self.epochs,
-            self.cycles,
-            self.masks,
-            self.candidates,
-        )
+        lists = self.epochs, self.cycles, self.masks, self.candidates
+        return Outcome(trainer, history.status, history.message, *lists)
 
     def _read(self) -> Tensor:
         assert self.trainer is not None

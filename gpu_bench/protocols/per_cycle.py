@@ -20,30 +20,13 @@ from mirrorflow.results import Row, Run
 
 __all__ = ["COLUMNS", "compute"]
 
+# what a `Cycle` holds as it goes into the row
+MEASURED = ["accuracy", "fresh_accuracy", "train_loss", "train_accuracy"]
+MEASURED += ["norm_initial", "norm_final", "alpha_first", "alpha_last"]
+NAMES = ["cycle", "sparsity", "kept", *MEASURED, "total_spent", "predicted_scale", "epochs_spent"]
+NAMES += ["training_flops", "overlap_previous", "overlap_final", "final_found"]
 # lists of a run's row whose entries become rows of their own, one for each cycle
-COLUMNS = {
-    name: name
-    for name in (
-        "cycle",
-        "sparsity",
-        "kept",
-        "accuracy",
-        "fresh_accuracy",
-        "train_loss",
-        "train_accuracy",
-        "norm_initial",
-        "norm_final",
-        "alpha_first",
-        "alpha_last",
-        "total_spent",
-        "predicted_scale",
-        "epochs_spent",
-        "training_flops",
-        "overlap_previous",
-        "overlap_final",
-        "final_found",
-    )
-}
+COLUMNS = {name: name for name in NAMES}
 
 
 def compute(
@@ -125,15 +108,8 @@ def _lists(experiment: Experiment, outcome: cycles.Outcome) -> Row:
             cycle = outcome.cycles[i]
             flops += cycle.flops
             scale = cycles.predicted_scale(method, cycle.total)
+            entry |= {name: getattr(cycle, name) for name in MEASURED}
             entry |= {
-                "accuracy": cycle.accuracy,
-                "fresh_accuracy": cycle.fresh_accuracy,
-                "train_loss": cycle.train_loss,
-                "train_accuracy": cycle.train_accuracy,
-                "norm_initial": cycle.norm_initial,
-                "norm_final": cycle.norm_final,
-                "alpha_first": cycle.alpha_first,
-                "alpha_last": cycle.alpha_last,
                 "total_spent": math.nan if method.alpha is None else cycle.total,
                 "predicted_scale": math.nan if scale is None else scale,
                 "epochs_spent": (i + 1) * epochs,

@@ -100,22 +100,14 @@ def follow(
     states = [state for t in asked if t == 0.0]
     calls, steps = 0, [0] * len(states)
     knots = [0.0, *(t for t in schedule.breakpoints if t < last), last]
+    options = {"method": "LSODA", "rtol": rtol, "atol": atol, "jac": system.jacobian}
     for start, end in itertools.pairwise(knots):
         if end == start:
             continue
         system.end = end
         inside = asked[(asked > start) & (asked <= end)]
         stops = np.union1d(inside, [end])
-        done = solve_ivp(
-            system.derivative,
-            (start, end),
-            state,
-            method="LSODA",
-            t_eval=stops,
-            rtol=rtol,
-            atol=atol,
-            jac=system.jacobian,
-        )
+        done = solve_ivp(system.derivative, (start, end), state, t_eval=stops, **options)
         if not done.success or not np.isfinite(done.y).all():
             raise InputError(
                 f"times must end before the integration breaks down, but after t = {start:g} "

@@ -139,36 +139,17 @@ def proven(
     # where Z or the factors span too many decades, a face can be misjudged: that must be said
     sound = points.converged & (residual <= 1e-8 * size + TINY)
     statuses = [status if good else "not_converged" for good in sound.tolist()]
+    arrays = zip(points.x, dual, points.p, points.q, strict=True)
+    proofs = zip(residual.tolist(), stationarity.tolist(), gap.tolist(), strict=True)
+    ends = zip(points.iterations.tolist(), statuses, strict=True)
     return [
-        Interpolator(*arrays, *numbers, name, MESSAGES[name])
-        for arrays, numbers, name in zip(
-            zip(points.x, dual, points.p, points.q, strict=True),
-            zip(
-                residual.tolist(),
-                stationarity.tolist(),
-                gap.tolist(),
-                points.iterations.tolist(),
-                strict=True,
-            ),
-            statuses,
-            strict=True,
-        )
+        Interpolator(*vectors, *proof, count, name, MESSAGES[name])
+        for vectors, proof, (count, name) in zip(arrays, proofs, ends, strict=True)
     ]
 
 
 def failed(problem: Regression, message: str) -> Interpolator:
     """No point at all; the message says why, and what to change."""
-    zeros = np.zeros(problem.d)
-    residual = float(np.abs(problem.y).max())
-    return Interpolator(
-        zeros,
-        np.zeros(problem.n),
-        zeros,
-        zeros,
-        residual,
-        math.inf,
-        math.inf,
-        0,
-        "not_converged",
-        message,
-    )
+    zeros, residual = np.zeros(problem.d), float(np.abs(problem.y).max())
+    vectors, unproven = (zeros, np.zeros(problem.n), zeros, zeros), (math.inf, math.inf)
+    return Interpolator(*vectors, residual, *unproven, 0, "not_converged", message)

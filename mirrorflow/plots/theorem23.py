@@ -98,30 +98,17 @@ def transition(axes: Axes, frame: pandas.DataFrame) -> None:
     betas = sorted(rows["beta"].unique())
     floor = 1e-16
     for i, beta in enumerate(betas):
-        some = rows[rows["beta"] == beta]
+        some, marker = rows[rows["beta"] == beta], MARKERS[i % len(MARKERS)]
         groups = some.groupby("total", sort=True)
         scales = groups["scale_a"].median().to_numpy()
         for name, (colour, label) in TARGETS.items():
             relative = groups.apply(
                 lambda g, column=f"distance_to_{name}": (g[column] / g["norm2_limit"]).median()
             ).to_numpy()
-            axes.plot(
-                scales,
-                np.maximum(relative, floor),
-                color=colour,
-                marker=MARKERS[i % len(MARKERS)],
-                ms=4.5,
-                lw=1.0,
-                label=label if i == 0 else None,
-            )
-        axes.plot(
-            [],
-            [],
-            color="#666666",
-            marker=MARKERS[i % len(MARKERS)],
-            ls="",
-            label=f"β = {beta:g}" if np.isfinite(beta) else "m₀, w₀ as given",
-        )
+            (line,) = axes.plot(scales, np.maximum(relative, floor), ms=4.5, lw=1.0)
+            line.set(color=colour, marker=marker, label=label if i == 0 else None)
+        label = f"β = {beta:g}" if np.isfinite(beta) else "m₀, w₀ as given"
+        axes.plot([], [], color="#666666", marker=marker, ls="", label=label)
     axes.set(xscale="log", yscale="log", xlabel="scale $a_∞ = ½ β\\, e^{-4A}$ (units of x)")
     axes.set_ylabel("distance of $x_T$, relative to $\\|x_∞\\|_2$")
     axes.invert_xaxis()

@@ -13,17 +13,8 @@ from typing import Any
 
 __all__ = ["command_line", "environment"]
 
-PACKAGES = (
-    "numpy",
-    "scipy",
-    "cvxpy",
-    "clarabel",
-    "torch",
-    "scikit-learn",
-    "matplotlib",
-    "pandas",
-    "pyarrow",
-)
+PACKAGES = ["numpy", "scipy", "cvxpy", "clarabel", "torch", "scikit-learn"]
+PACKAGES += ["matplotlib", "pandas", "pyarrow"]
 
 
 def environment() -> dict[str, Any]:
@@ -61,18 +52,13 @@ def _processor() -> str:
 
 
 def _git(*words: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *words]
     try:
-        done = subprocess.run(
-            ["git", *words],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        return subprocess.check_output(
+            command, stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
 
 
 def command_line(module: str) -> str:

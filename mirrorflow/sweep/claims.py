@@ -157,17 +157,8 @@ def page(claims: Sequence[Claim], frame: pandas.DataFrame) -> str:
         lines.append("|---|---|---|--:|--:|--:|---|---|")
         for claim in rows:
             _, trials, value, bound, said = verdict(claim, frame)
+            words = f"{claim.statement} | {claim.source} | {claim.conditions}"
             repeat = f"`python -m mirrorflow.sweep claims --only {claim.key}`"
-            cells = (
-                claim.statement,
-                claim.source,
-                claim.conditions,
-                str(trials),
-                f"{value:.1e}",
-                f"{bound:.1e}",
-                said,
-                repeat,
-            )
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(f"| {words} | {trials} | {value:.1e} | {bound:.1e} | {said} | {repeat} |")
         lines.append("")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ the strengths and the unit of k open, and A is what the theory counts.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,8 @@ class Descents(Study):
 
     regularizers: ClassVar[tuple[str, ...]] = REGULARIZERS
     starts: ClassVar[tuple[str, ...]] = ("pilot",)
+    figure: ClassVar[str]  # a function of `mirrorflow.plots`
+    stem: ClassVar[str] = ""  # of its files, where it is not the function's name
     with_flow: ClassVar[bool] = True
     batch_size: ClassVar[int | None] = None
     note: ClassVar[str] = (
@@ -76,18 +79,13 @@ class Descents(Study):
         "value must stay below the bound."
     )
     units: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("steps", "per", "diverged_at"), "steps"),
+        **dict.fromkeys(("beta", "distance_end", "distance_least"), "units of x"),
+        **dict.fromkeys(("flow_distance", "limit_distance"), "units of x"),
         "noise": "units of y",
-        "beta": "units of x",
-        "step_size": "flow time per step",
-        "steps": "steps",
-        "per": "steps",
-        "alpha": "1/flow time",
-        "diverged_at": "steps",
-        "distance_end": "units of x",
-        "distance_least": "units of x",
         "loss_end": "units of y²",
-        "flow_distance": "units of x",
-        "limit_distance": "units of x",
+        "step_size": "flow time per step",
+        "alpha": "1/flow time",
     }
 
     def runs(self) -> list[Run]:
@@ -111,22 +109,14 @@ class Descents(Study):
         names = ("n", "d", "k", "noise", "data_seed", "beta", "step_size", "steps", "per")
         base = {name: getattr(self, name) for name in (*names, "loss", "l1", "record")}
         base |= {"per": 1000 if self.per is None else self.per, "l1": self.l1 or "subgradient"}
-        return [
-            {
-                **base,
-                "with_flow": self.with_flow and regularizer == "factors",
-                "regularizer": regularizer,
-                "start": start,
-                "shape": shape,
-                "total": float(total),
-                "seed": seed,
-            }
-            for regularizer in self.regularizers
-            for shape in self.shapes
-            for total in self.totals
-            for start in self.starts
-            for seed in range(self.seeds)
-        ]
+        totals, seeds = map(float, self.totals), range(self.seeds)
+        grid = itertools.product(self.regularizers, self.shapes, totals, self.starts, seeds)
+        specs: list[Row] = []
+        for name, shape, total, start, seed in grid:
+            own = {"with_flow": self.with_flow and name == "factors", "regularizer": name}
+            own |= {"start": start, "shape": shape, "total": total, "seed": seed}
+            specs.append(base | own)
+        return specs
 
     def _check(self) -> None:
         self.check_common()
@@ -169,6 +159,12 @@ class Descents(Study):
             "use a smaller --step-size."
         ]
 
+    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
+        from mirrorflow import plots
+
+        figure = getattr(plots, self.figure)(frame, paths)
+        return plots.save(figure, self.out / (self.stem or self.figure))
+
     def summary(self, frame: pandas.DataFrame) -> Summary:
         """Mean final distance for each shape and total."""
         totals = sorted(frame["total"].unique())
@@ -202,9 +198,8 @@ def best(
 def _compare(claim: str, trials: int, value: float, bound: float) -> Verdict | None:
     if np.isnan(value) or np.isnan(bound):
         return None  # one side was not asked for
-    return Verdict(
-        claim, trials, value, bound, "reproduced" if value <= bound else "not reproduced"
-    )
+    said = "reproduced" if value <= bound else "not reproduced"
+    return Verdict(claim, trials, value, bound, said)
 
 
 def schedule_claims(frame: pandas.DataFrame) -> list[Verdict]:
@@ -219,12 +214,12 @@ def schedule_claims(frame: pandas.DataFrame) -> list[Verdict]:
         for over in ("mean", "median"):
             constant = best(frame, name, True, "distance_end", over)
             decaying = best(frame, name, False, "distance_end", over)
-            if name == "factors":
-                claim = f"{NAMES[name]}: best decaying beats best constant, {over} in the budget"
-                table.append(_compare(claim, int(counts[name]), decaying, constant))
-            else:
-                claim = f"{NAMES[name]}: best constant beats best decaying, {over} in the budget"
-                table.append(_compare(claim, int(counts[name]), constant, decaying))
+            better, worse = ("decaying", decaying), ("constant", constant)
+            if name != "factors":
+                better, worse = worse, better
+            claim = f"best {better[0]} beats best {worse[0]}, {over} in the budget"
+            claim = f"{NAMES[name]}: {claim}"
+            table.append(_compare(claim, int(counts[name]), better[1], worse[1]))
     return [verdict for verdict in table if verdict is not None]
 
 
@@ -269,6 +264,7 @@ class Initialization(Descents):
     regularizers: ClassVar[tuple[str, ...]] = ("factors",)
     starts: ClassVar[tuple[str, ...]] = ("pilot", "balanced")
     title: ClassVar[str] = "Figure 1a: initialisation"
+    figure: ClassVar[str] = "initialization"
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         table = []
@@ -279,11 +275,6 @@ class Initialization(Descents):
             verdict = "reproduced" if ratio < 1.0 else "not reproduced"
             table.append(Verdict(claim, len(by_start), ratio, 1.0, verdict))
         return table + flow_claims(frame)
-
-    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
-        from mirrorflow import plots
-
-        return plots.save(plots.initialization(frame, paths), self.out / "initialization")
 
 
 @dataclass(frozen=True)
@@ -297,14 +288,10 @@ class Regularization(Descents):
     out: Path = Path("results/regularization")
 
     title: ClassVar[str] = "Figure 1b: regularisation"
+    figure: ClassVar[str] = "regularization"
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         return schedule_claims(frame) + flow_claims(frame)
-
-    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
-        from mirrorflow import plots
-
-        return plots.save(plots.regularization(frame, paths), self.out / "regularization")
 
 
 @dataclass(frozen=True)
@@ -315,16 +302,11 @@ class Schedules(Descents):
     totals: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
 
     title: ClassVar[str] = "Figure 4: schedules"
+    figure: ClassVar[str] = "schedules"
     with_flow: ClassVar[bool] = False
-    stem: ClassVar[str] = "schedules"
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         return schedule_claims(frame)
-
-    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
-        from mirrorflow import plots
-
-        return plots.save(plots.schedules(frame, paths), self.out / self.stem)
 
 
 @dataclass(frozen=True)
@@ -339,7 +321,7 @@ class Sgd(Schedules):
     """Streams of minibatches for each initialisation."""
 
     title: ClassVar[str] = "Figure 5: SGD"
-    stem: ClassVar[str] = "sgd"
+    stem: ClassVar[str] = "sgd"  # of its files
 
     @property
     def _streams(self) -> int:

@@ -123,22 +123,14 @@ class Theorem23(Study):
         "are judged from integrated (m, w)."
     )
     units: ClassVar[Mapping[str, str]] = {
-        "noise": "units of y",
-        "beta": "units of x",
-        "timescale": "flow time",
-        "t_end_asked": "flow time",
-        "t_end": "flow time",
+        **dict.fromkeys(("timescale", "t_end_asked", "t_end"), "flow time"),
+        **dict.fromkeys(("beta", "scale_a", "norm1_end", "norm2_limit"), "units of x"),
+        **dict.fromkeys(("distance_to_truth", "distance_to_limit"), "units of x"),
+        **dict.fromkeys(("distance_to_min_l1", "distance_to_min_l2"), "units of x"),
+        **dict.fromkeys(("limit_to_min_l1", "limit_to_min_l2"), "units of x"),
         "slowest_rate": "1/flow time",
-        "scale_a": "units of x",
+        "noise": "units of y",
         "loss_end": "units of y²",
-        "norm1_end": "units of x",
-        "distance_to_truth": "units of x",
-        "distance_to_limit": "units of x",
-        "distance_to_min_l1": "units of x",
-        "distance_to_min_l2": "units of x",
-        "limit_to_min_l1": "units of x",
-        "limit_to_min_l2": "units of x",
-        "norm2_limit": "units of x",
     }
 
     def runs(self) -> list[Run]:
