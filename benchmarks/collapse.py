@@ -185,18 +185,9 @@ def _lines(axes: Axes, frame: pandas.DataFrame, axis: str, quantity: str, title:
         at, values = points[axis]["mean"], 100.0 * points[quantity]
         i, j = lengths.index(epochs), rates.index(lr)
         low, high = values["mean"] - values["min"], values["max"] - values["mean"]
-        axes.errorbar(
-            at,
-            values["mean"],
-            yerr=(low, high),
-            color=COLOURS[j % len(COLOURS)],
-            ls=DASHES[i % len(DASHES)],
-            marker="osD^v"[i % 5],
-            ms=3,
-            lw=1.2,
-            elinewidth=0.7,
-            label=f"{epochs}, {lr:g}",
-        )
+        look = {"color": COLOURS[j % len(COLOURS)], "ls": DASHES[i % len(DASHES)]}
+        look |= {"marker": "osD^v"[i % 5], "label": f"{epochs}, {lr:g}"}
+        axes.errorbar(at, values["mean"], (low, high), ms=3, lw=1.2, elinewidth=0.7, **look)
     axes.set(xscale="log", xlabel=AXES[axis])
     axes.set_title(title, loc="left", fontsize=9)
     if axis == "total":

@@ -54,16 +54,10 @@ def _rivals(rows: pandas.DataFrame) -> Figure:
 
 def _point(axes: Axes, row: pandas.Series, error: float, place: int) -> None:
     least, middle, most = (1e3 * row[f"{part}_seconds"] for part in ("least", "median", "most"))
-    axes.errorbar(
-        [middle],
-        [error],
-        xerr=[[middle - least], [most - middle]],
-        color=COLOURS[place % len(COLOURS)],
-        marker=MARKERS[place % len(MARKERS)],
-        linestyle="none",
-        markersize=8 if place == 0 else 5,
-        label=row["entry"],
-    )
+    bar = [[middle - least], [most - middle]]
+    look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+    look |= {"ls": "none", "ms": 8 if place == 0 else 5, "label": row["entry"]}
+    axes.errorbar([middle], [error], xerr=bar, **look)
 
 
 def _decades(axis: Axis) -> None:
@@ -82,23 +76,19 @@ def _growth(rows: pandas.DataFrame) -> Figure:
     panels = figure.subplots(2, 4)
     for kind, line in zip(("flow", "limit"), panels, strict=True):
         part = measured[measured["case"].str.startswith(kind)]
-        entries = list(dict.fromkeys(part["entry"]))
+        looks = {
+            entry: {"color": COLOURS[i], "marker": MARKERS[i], "ms": 4, "label": entry}
+            for i, entry in enumerate(dict.fromkeys(part["entry"]))
+        }
         for (axis, label), axes in zip(AXES.items(), line, strict=True):
-            for i, entry in enumerate(entries):
+            for entry in looks:
                 own = part[(part["axis"] == axis) & (part["entry"] == entry)].sort_values("value")
                 if own.empty:
                     continue
                 parts = ("least", "median", "most")
                 least, middle, most = (1e3 * own[f"{part}_seconds"] for part in parts)
-                axes.errorbar(
-                    own["value"],
-                    middle,
-                    yerr=[middle - least, most - middle],
-                    color=COLOURS[i],
-                    marker=MARKERS[i],
-                    markersize=4,
-                    label=entry,
-                )
+                bars = [middle - least, most - middle]
+                axes.errorbar(own["value"], middle, bars, **looks[entry])
             axes.set(yscale="log", xlabel=label, ylabel=f"milliseconds a {kind}")
             if axis != "A" and len(part):
                 axes.set_xscale("log")
@@ -106,10 +96,7 @@ def _growth(rows: pandas.DataFrame) -> Figure:
                 axes.xaxis.set_major_formatter("{x:g}")
                 axes.xaxis.set_minor_formatter(NullFormatter())
             _decades(axes.yaxis)
-        keys = [
-            Line2D([], [], color=COLOURS[i], marker=MARKERS[i], markersize=4, label=entry)
-            for i, entry in enumerate(entries)
-        ]
+        keys = [Line2D([], [], **look) for look in looks.values()]
         if keys:  # one legend a line: not every entry is in every panel
             line[-1].legend(handles=keys, loc="center left", bbox_to_anchor=(1.0, 0.5))
     caption(

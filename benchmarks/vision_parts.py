@@ -234,11 +234,7 @@ def _row(
     setting: Setting, facts: Row, entry: str, base: str, seconds: Mapping[str, list[float]]
 ) -> Row:
     ratios = [own / other for own, other in zip(seconds[entry], seconds[base], strict=True)]
-    names: Row = {
-        "setting": setting.name,
-        "images": setting.source,
-        "batch_size": setting.batch_size,
-    }
-    names["clock"] = setting.clock
+    names: Row = {"setting": setting.name, "images": setting.source}
+    names |= {"batch_size": setting.batch_size, "clock": setting.clock}
     measured = {"entry": entry, "base": base, "seconds": seconds[entry], "ratios": ratios}
     return {**names, **facts, **measured}

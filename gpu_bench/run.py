@@ -10,15 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.execution.commands import (
-    chosen,
-    command,
-    configured,
-    failed,
-    narrowed,
-    plain,
-    typed,
-)
+from mirrorflow.execution import command
+from mirrorflow.execution.commands import chosen, configured, failed, narrowed, plain, typed
 from mirrorflow.extras import TABLES, require
 
 if TYPE_CHECKING:

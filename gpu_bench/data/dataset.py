@@ -13,6 +13,8 @@ from mirrorflow.problems import random_stream
 
 __all__ = ["Dataset"]
 
+Part = tuple[Tensor, Tensor]  # images and labels
+
 CHUNK = 8192  # images whose histogram is taken at once: bounds the memory of the int64 counts
 
 
@@ -85,14 +87,7 @@ class Dataset:
             )
 
     @classmethod
-    def of(
-        cls,
-        name: str,
-        train: tuple[Tensor, Tensor],
-        test: tuple[Tensor, Tensor],
-        classes: int,
-        augment: bool,
-    ) -> Dataset:
+    def of(cls, name: str, train: Part, test: Part, classes: int, augment: bool) -> Dataset:
         """Build one from (images, labels) pairs; mean and std are taken from `train`."""
         mean, std = channel_moments(train[0])
         return cls(name, *train, *test, classes, mean, std, augment)
@@ -117,13 +112,8 @@ class Dataset:
         """
         held = held_out(self.train_labels.numpy(), fraction, self.name, seed)
         out, kept = torch.from_numpy(held), torch.from_numpy(~held)
-        return Dataset.of(
-            self.name,
-            (self.train_images[kept], self.train_labels[kept]),
-            (self.train_images[out], self.train_labels[out]),
-            self.classes,
-            self.augment,
-        )
+        rest, apart = ((self.train_images[rows], self.train_labels[rows]) for rows in (kept, out))
+        return Dataset.of(self.name, rest, apart, self.classes, self.augment)
 
 
 def channel_moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

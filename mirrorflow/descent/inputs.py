@@ -40,13 +40,8 @@ def runs_of(
             f"problem must have a dense Z for descend, but it is sparse "
             f"({Z.nnz} of {problem.n * problem.d} entries); give Regression Z.toarray()."
         )
-    asked = {
-        "factors": factors,
-        "schedule": schedule,
-        "step_size": step_size,
-        "seed": seed,
-        "regularizer": regularizer,
-    }
+    asked = {"factors": factors, "schedule": schedule, "step_size": step_size}
+    asked |= {"seed": seed, "regularizer": regularizer}
     given: dict[str, list] = {
         name: list(values) if np.iterable(values) and not isinstance(values, str) else [values]
         for name, values in asked.items()

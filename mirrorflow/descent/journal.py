@@ -133,19 +133,9 @@ class Journal:
             else _advice(int(at), run.step_size, edges[id(run.factors), run.regularizer])
             for run, at in zip(self.runs, self.diverged_at, strict=True)
         ]
-        return Descent(
-            self.marks,
-            step_size,
-            self.x,
-            self.m,
-            self.w,
-            losses,
-            distance,
-            self.total,
-            tuple("completed" if at < 0 else "diverged" for at in self.diverged_at),
-            tuple(messages),
-            self.diverged_at,
-        )
+        arrays = self.x, self.m, self.w, losses, distance, self.total
+        status = tuple("completed" if at < 0 else "diverged" for at in self.diverged_at)
+        return Descent(self.marks, step_size, *arrays, status, tuple(messages), self.diverged_at)
 
 
 def _advice(step: int, step_size: float, edge: float) -> str:

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
@@ -20,14 +21,6 @@ __all__ = ["default_selection"]
 
 Selection = Callable[[str, nn.Module, str], bool]
 
-CONVOLUTIONS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
 ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 NORMALISATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -64,7 +57,7 @@ def default_selection(module_name: str, module: nn.Module, parameter_name: str) 
     """Weights of convolutions (also transposed), linear layers and multi-head attention."""
     if isinstance(module, nn.MultiheadAttention):
         return parameter_name in ATTENTION_WEIGHTS
-    return parameter_name == "weight" and isinstance(module, (*CONVOLUTIONS, nn.Linear))
+    return parameter_name == "weight" and isinstance(module, _ConvNd | nn.Linear)
 
 
 def places(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["initialization", "regularization", "schedules"]
 
-SHAPES: dict[str, tuple[str, Any]] = {
+Look = tuple[Any, Any]  # colour and dashes, as matplotlib names them
+SHAPES: dict[str, Look] = {
     "constant": ("#0072B2", "-"),
     "harmonic": ("#CC79A7", (0, (5, 1, 1, 1, 1, 1))),
     "quadratic": ("#D55E00", "--"),
@@ -43,7 +44,7 @@ def initialization(frame: pandas.DataFrame, paths: dict[str, Array]) -> Figure:
                 for start, dashes in (("pilot", "-"), ("balanced", "--")):
                     rows = frame[(frame["shape"] == shape) & (frame["total"] == total)]
                     label = f"A = {total:g}" if start == "pilot" else None
-                    _band(axes, rows[rows["start"] == start], paths, colour, dashes, label)
+                    _band(axes, rows[rows["start"] == start], paths, (colour, dashes), label)
             _decorate(axes, f"{shape} schedule: PILoT —, balanced - -")
             axes.legend(ncols=2, loc="lower left")
         _ends(panels[-1], frame, shapes)
@@ -88,7 +89,7 @@ def regularization(frame: pandas.DataFrame, paths: dict[str, Array]) -> Figure:
                 shape, total = means.index[int(means.argmin())]
                 chosen = some[(some["shape"] == shape) & (some["total"] == total)]
                 kind = word if constant else f"{word}: {shape}"
-                _band(axes, chosen, paths, *SHAPES[shape], f"{kind}, A = {total:g}")
+                _band(axes, chosen, paths, SHAPES[shape], f"{kind}, A = {total:g}")
                 if chosen["limit_distance"].notna().all():
                     axes.axhline(
                         chosen["limit_distance"].mean(), color=SHAPES[shape][0], ls=":", lw=1
@@ -111,12 +112,12 @@ def schedules(frame: pandas.DataFrame, paths: dict[str, Array]) -> Figure:
             rows = frame[frame["regularizer"] == name]
             for total, colour in zip(totals, blues, strict=True):
                 chosen = rows[(rows["shape"] == "constant") & (rows["total"] == total)]
-                _band(axes, chosen, paths, colour, "-", f"constant, A = {total:g}")
+                _band(axes, chosen, paths, (colour, "-"), f"constant, A = {total:g}")
             for shape in [s for s in list(SHAPES)[1:] if s in set(rows["shape"])]:
                 some = rows[rows["shape"] == shape]
                 total = some.groupby("total")["distance_end"].mean().idxmin()
                 chosen = some[some["total"] == total]
-                _band(axes, chosen, paths, *SHAPES[shape], f"{shape}, A = {total:g}")
+                _band(axes, chosen, paths, SHAPES[shape], f"{shape}, A = {total:g}")
             _decorate(axes, TITLES[name])
             axes.legend(loc="lower left")
         caption(figure, _setting(frame) + " Decaying schedules: at their best A.")
@@ -124,16 +125,12 @@ def schedules(frame: pandas.DataFrame, paths: dict[str, Array]) -> Figure:
 
 
 def _band(
-    axes: Axes,
-    rows: pandas.DataFrame,
-    paths: dict[str, Array],
-    colour: Any,
-    dashes: Any,
-    label: str | None,
+    axes: Axes, rows: pandas.DataFrame, paths: dict[str, Array], look: Look, label: str | None
 ) -> None:
     """Mean over runs as a line, their range as a band."""
     if rows.empty:
         return
+    colour, dashes = look
     steps = paths[f"{rows['key'].iloc[0]}/steps"] / 1000
     curves = np.array([paths[f"{key}/distance"] for key in rows["key"]])
     axes.plot(steps, curves.mean(0), color=colour, ls=dashes, label=label)

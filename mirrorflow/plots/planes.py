@@ -101,7 +101,7 @@ def animate(
             for i in range(flow.times.size):
                 potential = HyperbolicEntropy.of(factors, float(flow.total[i]))
                 _profile(left, potential)
-                _plane(right, problem, potential, flow, i, window)
+                _plane(right, problem, potential, flow.x[: i + 1], window)
                 title = f"t = {flow.times[i]:.2g},  A = ∫α = {flow.total[i]:.2f}"
                 figure.suptitle(title, fontsize=11)
                 caption(figure, "x (left) and both axes (right) in units of x; flow time t.")
@@ -134,18 +134,13 @@ def _profile(axes: Axes, potential: HyperbolicEntropy) -> None:
 
 
 def _plane(
-    axes: Axes,
-    problem: Regression,
-    potential: HyperbolicEntropy,
-    flow: Flow,
-    i: int,
-    window: Window,
+    axes: Axes, problem: Regression, potential: HyperbolicEntropy, path: Array, window: Window
 ) -> None:
-    level_sets(axes, potential, flow.x[i], window)
+    level_sets(axes, potential, path[-1], window)
     solution_line(axes, problem, window)
-    solution_line(axes, problem, window, at=flow.x[i])
-    axes.plot(*flow.x[: i + 1].T, color="#D55E00", label="trajectory $x_t$")
-    axes.plot(*flow.x[i], "o", color="#D55E00")
+    solution_line(axes, problem, window, at=path[-1])
+    axes.plot(*path.T, color="#D55E00", label="trajectory $x_t$")
+    axes.plot(*path[-1], "o", color="#D55E00")
     axes.plot(*potential.minimizer, "+", color="#0072B2", ms=9, label="argmin $R_{a_t}$")
     axes.plot([], [], color="#56B4E9", label="level sets of $R_{a_t}$")
     axes.plot([], [], color="#000000", label="Zx = y")

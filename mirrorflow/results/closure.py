@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,12 +56,10 @@ class _Closure:
         self.contents[module] = path.read_bytes()
         tree = ast.parse(self.contents[module])
         for node in _imports(tree):
-            if isinstance(node, ast.ImportFrom):
-                source = _source(node, module, path)
-                for alias in node.names:
-                    self._take(source, alias.name)
-            else:
-                for alias in node.names:
+            for alias in node.names:
+                if isinstance(node, ast.ImportFrom):
+                    self._take(_source(node, module, path), alias.name)
+                else:
                     self._take_attributes(alias, tree)
 
     def _take(self, source: str, name: str) -> None:
@@ -124,7 +122,5 @@ def _imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
 
 def _source(node: ast.ImportFrom, module: str, path: Path) -> str:
     """The absolute name of what is imported from."""
-    if not node.level:
-        return str(node.module)
-    parents = module.split(".") + ["__init__"] * (path.name == "__init__.py")
-    return ".".join([*parents[: -node.level], *([node.module] if node.module else [])])
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return importlib.util.resolve_name("." * node.level + (node.module or ""), package)

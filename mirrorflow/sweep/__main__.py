@@ -132,15 +132,7 @@ def _said(
     """The same for the manifest, as plain JSON."""
     from mirrorflow.sweep.table import GOOD
 
-    claims = [
-        {
-            **verdict._asdict(),
-            "value": float(verdict.value),
-            "bound": float(verdict.bound),
-            "expected": verdict.verdict in GOOD,
-        }
-        for verdict in verdicts
-    ]
+    claims = [{**one._asdict(), "expected": one.verdict in GOOD} for one in verdicts]
     return {
         "study": type(study).__name__.lower(),
         "title": study.title,
