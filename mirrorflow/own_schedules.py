@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,11 +13,12 @@ from numpy.polynomial import Chebyshev
 from numpy.typing import ArrayLike
 from scipy.integrate import quad_vec
 
-from mirrorflow.checks import Array, InputError, ascending, number, shown
+from mirrorflow.checks import InputError, ascending, number, shown
 from mirrorflow.schedules import LATEST, Constant, Geometric, Harmonic, Piecewise, Quadratic
 
 __all__ = ["IntegratedSchedule", "check_schedule"]
 
+FORMULAS = Constant | Harmonic | Quadratic | Geometric | Piecewise
 VALUES = ("total_infinity", "alpha_infinity", "breakpoints")
 FUNCTIONS = ("alpha", "total", "slope", "remaining")
 AGREEMENT = 1e-6  # of a user's A with ∫α, relative: far above rounding, far below a wrong formula
@@ -38,9 +38,7 @@ def check_schedule(schedule: Any) -> None:
     InputError
         Names the missing members, or the time and both values.
     """
-    if isinstance(
-        schedule, Constant | Harmonic | Quadratic | Geometric | Piecewise | IntegratedSchedule
-    ):
+    if isinstance(schedule, FORMULAS | IntegratedSchedule):
         return
     name = type(schedule).__name__
     lacks = [member for member in VALUES + FUNCTIONS if not hasattr(schedule, member)]
@@ -58,12 +56,12 @@ def check_schedule(schedule: Any) -> None:
                 f"schedule.{member} must take an array of times, but that of {name} does not "
                 f"({reason})."
             ) from reason
-    knots = [t for t in (number("schedule.breakpoints", t) for t in schedule.breakpoints) if t > 0]
+    knots = [t for t in schedule.breakpoints if number("schedule.breakpoints", t) > 0]
     end = max(knots, default=0.0)
     alpha = partial(_strength, schedule.alpha)
     marks = sorted({0.0, *sorted(knots)[:8], end})
     grown, total, A_inf = schedule.total(0.0), 0.0, schedule.total_infinity
-    _compare(f"A(0) of {name}", 0.0, grown, 0.0, 0.0)
+    _compare(f"A(0) of {name}", 0.0, grown, 0.0, 0.0, 0.0)
     for before, t in itertools.pairwise([*marks, *(end + s for s in (0.01, 1.0, 100.0, 1e4))]):
         grown, last = float(schedule.total(t)), grown
         if not any(before < knot < t for knot in knots):  # else there are too many to integrate
@@ -78,16 +76,11 @@ def check_schedule(schedule: Any) -> None:
         _compare(f"remaining(t) of {name}", t, schedule.remaining(t), area, slack, A_inf)
 
 
-def _compare(
-    what: str, t: float, stated: float, true: float, slack: float, size: float = 0.0
-) -> None:
+def _compare(what: str, t: float, stated: float, true: float, slack: float, size: float) -> None:
     """Refuse values that differ by more than `slack` and AGREEMENT of size and true."""
-    if stated == true or abs(stated - true) <= slack + AGREEMENT * (size + true) < math.inf:
-        return
-    raise InputError(
-        f"schedule must have A = ∫α, but at t = {t:g} {what} is {stated:.8g} and should be "
-        f"{true:.8g}."
-    )
+    if stated != true and not abs(stated - true) <= slack + AGREEMENT * (size + true) < math.inf:
+        said = f"at t = {t:g} {what} is {stated:.8g} and should be {true:.8g}"
+        raise InputError(f"schedule must have A = ∫α, but {said}.")
 
 
 def _strength(alpha: Callable[[Any], Any], t: Any) -> Any:
@@ -96,11 +89,8 @@ def _strength(alpha: Callable[[Any], Any], t: Any) -> Any:
         found = np.asarray(alpha(t), dtype=np.float64)
     wrong = ~((found >= 0.0) & np.isfinite(found))
     if wrong.any():
-        at = np.broadcast_to(t, found.shape)[wrong][0]
-        raise InputError(
-            f"schedule.alpha must be at least 0 and finite, but at t = {at:g} it is "
-            f"{found[wrong][0]:g}."
-        )
+        said = f"at t = {np.broadcast_to(t, found.shape)[wrong][0]:g} it is {found[wrong][0]:g}"
+        raise InputError(f"schedule.alpha must be at least 0 and finite, but {said}.")
     return found[()]
 
 
@@ -113,31 +103,20 @@ def _area(alpha: Callable[[Any], Any], low: float, high: float, before: float) -
     return quad_vec(alpha, low, high, least, 1e-13, limit=200, full_output=True)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class IntegratedSchedule:
-    """A schedule of which α(t) is known: made by `Schedule.of`, where it is described.
+    """A schedule of which α(t) is known, by `Schedule.of`, where it is described.
 
     A(t) is the sum over the pieces on which Gauss and Kronrod's 21 points agree, and 24 points of
     Gauss from the last edge to t: all terms are positive, so that no digits cancel.
     """
 
-    function: Callable[[Any], Any]
-    breakpoints: tuple[float, ...]
-    total_infinity: float
-    alpha_infinity: float
-    edges: Array
-    totals: Array  # A at the edges
-    rests: Array  # A_∞ − A there
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         alpha: Callable[[Any], Any],
         breakpoints: ArrayLike,
         total_infinity: float | None,
         alpha_infinity: float | None,
-    ) -> IntegratedSchedule:
-        """`Schedule.of`."""
+    ) -> None:
         if not callable(alpha):
             raise InputError(f"alpha must be a function of t, but it is {shown(alpha)}.")
         knots = ascending("breakpoints", breakpoints).tolist() if np.size(breakpoints) else []
@@ -145,10 +124,11 @@ class IntegratedSchedule:
             many = np.shape(alpha(np.array([0.5, 1.0]))) == (2,)
         except (TypeError, ValueError):
             many = False
-        function = partial(_strength, alpha if many else np.vectorize(alpha, otypes=[float]))
+        known = alpha if many else np.vectorize(alpha, otypes=[float])
+        self.alpha: Callable[[Any], Any] = partial(_strength, known)
         edges, areas, doublings = [0.0], [0.0], [0.0]
         for low, high in itertools.pairwise(sorted({*GRID, *knots})):
-            area, error, pieces = _area(function, low, high, sum(doublings))
+            area, error, pieces = _area(self.alpha, low, high, sum(doublings))
             doublings.append(area)
             if error > 1e-12 * sum(doublings):
                 raise InputError(
@@ -159,7 +139,7 @@ class IntegratedSchedule:
             order = np.argsort(pieces.intervals[:, 1])
             edges += pieces.intervals[order, 1].tolist()
             areas += pieces.integrals[order].ravel().tolist()
-        early, late = function(LATEST**0.8), function(LATEST)
+        early, late = self.alpha(LATEST**0.8), self.alpha(LATEST)
         if alpha_infinity is None:  # a limit, or a fall towards 0
             alpha_infinity = float(late) if abs(late - early) <= 1e-6 * late else 0.0
             if late > 2.0 * early:
@@ -175,41 +155,39 @@ class IntegratedSchedule:
                 f"total_infinity must be ∫α, but it is {total_infinity:g}, while ∫α up to t = "
                 f"{LATEST:g} is {reached:g} and alpha_infinity is {alpha_infinity:g}."
             )
-        rests = np.cumsum([max(total_infinity - reached, 0.0), *areas[:0:-1]])[::-1]
-        totals = np.cumsum(areas)
-        inside = tuple(t for t in knots if t > 0)
-        return cls(function, inside, total_infinity, alpha_infinity, np.array(edges), totals, rests)
+        self.total_infinity, self.alpha_infinity = total_infinity, alpha_infinity
+        self.breakpoints = tuple(t for t in knots if t > 0)
+        self._edges, self._totals = np.array(edges), np.cumsum(areas)  # A at the edges
+        rests = np.cumsum([max(total_infinity - reached, 0.0), *areas[:0:-1]])
+        self._rests = rests[::-1]  # A_∞ − A there
 
     def __repr__(self) -> str:
         return f"Schedule.of(…, breakpoints={self.breakpoints}): ∫α = {self.total_infinity:g}"
 
     def _piece(self, t: Any) -> Any:
         """The number of the piece with t inside or at its start."""
-        return np.clip(np.searchsorted(self.edges, t, side="right") - 1, 0, self.edges.size - 2)
+        return np.clip(np.searchsorted(self._edges, t, side="right") - 1, 0, self._edges.size - 2)
 
     def _integral(self, low: Any, high: Any) -> Any:
         """∫α within a piece."""
         width = np.asarray(high - low)
-        values = self.function(np.asarray(low)[..., None] + width[..., None] * NODES)
+        values = self.alpha(np.asarray(low)[..., None] + width[..., None] * NODES)
         return width * (values * WEIGHTS).sum(axis=-1)  # a product with BLAS rounds by its shape
-
-    def alpha(self, t: Any) -> Any:
-        return self.function(t)
 
     def total(self, t: Any) -> Any:
         t = np.asarray(t, float)
         i, inside = self._piece(t), np.minimum(t, LATEST)
-        found = self.totals[i] + self._integral(self.edges[i], inside)
+        found = self._totals[i] + self._integral(self._edges[i], inside)
         return np.where(t > LATEST, self.total_infinity, found)[()]
 
     def slope(self, t: float) -> float:
-        ends = self.edges[self._piece(t) :][:2]
-        return float(Chebyshev.interpolate(self.function, 20, ends).deriv()(min(t, LATEST)))
+        ends = self._edges[self._piece(t) :][:2]
+        return float(Chebyshev.interpolate(self.alpha, 20, ends).deriv()(min(t, LATEST)))
 
     def remaining(self, t: float) -> float:
         after = self._piece(t) + 1
-        rest = self._integral(min(t, LATEST), self.edges[after])
-        return float(self.rests[after] + rest) if t <= LATEST else self.rests[-1]
+        rest = self._integral(min(t, LATEST), self._edges[after])
+        return float(self._rests[after] + rest) if t <= LATEST else self._rests[-1]
 
 
 def _endless(reached: float, doublings: Sequence[float], alpha_infinity: float) -> float:

@@ -58,7 +58,7 @@ class _WithOf(_ProtocolMeta):
         """
         from mirrorflow.own_schedules import IntegratedSchedule
 
-        return IntegratedSchedule.of(alpha, breakpoints, total_infinity, alpha_infinity)
+        return IntegratedSchedule(alpha, breakpoints, total_infinity, alpha_infinity)
 
 
 @runtime_checkable
