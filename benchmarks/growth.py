@@ -9,6 +9,8 @@ import pandas
 
 __all__ = ["contestants", "exponent", "exponents", "work"]
 
+COLUMNS = ["kind", "axis", "entry", "points", "exponent", "error", "unit"]
+COLUMNS += ["per_work", "per_work_error"]
 UNITS = ("right_hand_sides", "factorizations")
 
 
@@ -71,17 +73,6 @@ def exponents(rows: pandas.DataFrame) -> pandas.DataFrame:
         unit = units[0] if len(set(units)) == 1 else ""
         if unit:
             per_work, per_error = exponent(part["value"], part["median_seconds"] / np.array(counts))
-        found.append(
-            {
-                "kind": kind,
-                "axis": axis,
-                "entry": entry,
-                "points": len(part),
-                "exponent": slope,
-                "error": error,
-                "unit": unit,
-                "per_work": per_work,
-                "per_work_error": per_error,
-            }
-        )
-    return pandas.DataFrame(found)
+        fit = (len(part), slope, error, unit, per_work, per_error)
+        found.append((kind, axis, entry, *fit))
+    return pandas.DataFrame(found, columns=COLUMNS if found else ())

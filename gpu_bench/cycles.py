@@ -144,24 +144,20 @@ def predicted_scale(method: Method, total: float) -> float | None:
     return 0.5 * method.imbalance * math.exp(-4.0 * total)
 
 
+@dataclass(slots=True)
 class _Run:
     """The state between two epochs, and how it goes to and comes from arrays."""
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        course: Course,
-        checkpoints: Checkpoints | None,
-        tell: Callable[[Epoch], None] | None,
-    ) -> None:
-        self.experiment, self.course = experiment, course
-        self.checkpoints, self.tell = checkpoints, tell
-        self.epochs: list[Epoch] = []  # of the finished cycles
-        self.cycles: list[Cycle] = []
-        self.masks: list[Tensor] = []
-        self.candidates: list[Tensor] = []
-        self.rewound: Weights | None = None
-        self.trainer: Trainer | None = None
+    experiment: Experiment
+    course: Course
+    checkpoints: Checkpoints | None
+    tell: Callable[[Epoch], None] | None
+    epochs: list[Epoch] = field(default_factory=list)  # of the finished cycles
+    cycles: list[Cycle] = field(default_factory=list)
+    masks: list[Tensor] = field(default_factory=list)
+    candidates: list[Tensor] = field(default_factory=list)
+    rewound: Weights | None = None
+    trainer: Trainer | None = None
 
     def finish(self) -> Outcome:
         trainer = self._resumed() or self._begin(None)

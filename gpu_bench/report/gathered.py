@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpu_bench.report.lines import PROTOCOLS, families
+from gpu_bench.report.lines import PROTOCOLS, families, given
 from gpu_bench.sparsities import SHOWN, near, nearest
 from mirrorflow.checks import InputError
 
@@ -99,17 +99,11 @@ def _check_same_images(sources: Sequence[_Source]) -> None:
     for other in others:
         for name in IMAGES:
             here, there = first.rows[name].iloc[0], other.rows[name].iloc[0]
-            if here != there and not (_missing(here) and _missing(there)):
+            if here != there and (given(here) or given(there)):
                 raise InputError(
                     f"FOLDER must be of one data set and model, but {name} is {here} in "
                     f"{first.folder} and {there} in {other.folder}."
                 )
-
-
-def _missing(value: Any) -> bool:
-    import pandas
-
-    return bool(pandas.isna(value))
 
 
 def _courses(frame: pandas.DataFrame, options: Sequence[str]) -> list[str]:
@@ -132,7 +126,7 @@ def _courses(frame: pandas.DataFrame, options: Sequence[str]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    if _missing(value):
+    if not given(value):
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["PROTOCOLS", "Line", "Look", "courses", "families", "lines"]
+__all__ = ["PROTOCOLS", "Line", "Look", "courses", "families", "given", "lines"]
 
 
 class Look(NamedTuple):
@@ -112,16 +112,17 @@ def _family(row: dict[Any, Any]) -> str:
     if row["protocol"] == "cyclic":
         return f"cyclic, {mask}"
     start = row["start_sparsity"]  # None or NaN where a mask file has its own
-    return f"SCULPT, {mask}" + (f" from {100 * start:g} %" if _given(start) else "")
+    return f"SCULPT, {mask}" + (f" from {100 * start:g} %" if given(start) else "")
 
 
 def _target(row: dict[Any, Any]) -> str:
-    if row["protocol"] in ("one-shot", "iterative") or not _given(row["target_sparsity"]):
+    if row["protocol"] in ("one-shot", "iterative") or not given(row["target_sparsity"]):
         return ""
     return f"{' to' if row['protocol'] == 'sculpt' else ','} {100 * row['target_sparsity']:g} %"
 
 
-def _given(value: Any) -> bool:
+def given(value: Any) -> bool:
+    """Return whether a cell of a row holds something."""
     import pandas
 
     return not pandas.isna(value)

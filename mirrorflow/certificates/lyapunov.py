@@ -159,13 +159,11 @@ def additive_penalty(
         if t == 0:
             continue
         knots = [s for s in schedule.breakpoints if s < t]
-        added, _ = quad(
-            lambda s, t=t: math.exp(-rate * (t - s)) * float(schedule.alpha(s)),
-            0.0,
-            float(t),
-            points=knots or None,
-            limit=200,
-        )
+
+        def spent(s: float, t: float = t) -> float:
+            return math.exp(-rate * (t - s)) * float(schedule.alpha(s))
+
+        added, _ = quad(spent, 0.0, float(t), points=knots or None, limit=200)
         right = math.exp(-rate * t) * float(path.loss[0]) + constant * added
         if math.sqrt(right) > 1e4 * rtol * unit:
             worst, least = max(worst, value / right), min(least, right)

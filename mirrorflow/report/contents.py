@@ -94,11 +94,10 @@ class Contents:
         entries = mapping(self.manifest.get("claims")).get("claims")
         found = []
         for entry in map(mapping, listing(entries)):
-            trials = plain(entry.get("trials"))
+            claim, trials, verdict = (plain(entry.get(n)) for n in ("claim", "trials", "verdict"))
             value, bound = number(entry.get("value")), number(entry.get("bound"))
-            words = plain(entry.get("claim")), plain(entry.get("verdict"))
             expected = entry.get("expected") is True
-            found.append(Claim(words[0], trials, value, bound, words[1], expected))
+            found.append(Claim(claim, trials, value, bound, verdict, expected))
         return found
 
     @property
