@@ -27,8 +27,8 @@ from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import theorem23
 from mirrorflow.sweep import theorem23_trials as trials
 from mirrorflow.sweep.claim_list import CLAIMS
-from mirrorflow.sweep.study import Verdict
-from mirrorflow.sweep.table import print_verdicts
+from mirrorflow.sweep.study import Summary, Verdict
+from mirrorflow.sweep.table import print_summary, print_verdicts
 from mirrorflow.sweep.theorem23 import CLAIMS as CLAIMS_23
 
 TINY = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--seeds", "2", "--totals"]
@@ -76,6 +76,21 @@ def test_verdicts_fit_80_columns(said):
     assert all(line[-1] in "┓┃┩│┘" for line in lines[1:])
     cells = [line.split("│")[-2].strip() for line in lines if line.count("│") == 6]
     assert " ".join(cells).split() == said.split() * len(CLAIMS_23)
+
+
+def test_digits_stay_where_names_are_wrapped():
+    console = Console(width=80, file=io.StringIO())
+    names = ["α(‖m‖²+‖w‖²), balanced", "geometric"]
+    numbers = [f"{2.0**k:.1e}" for k in range(6)]
+    heads = ["regulariser", "schedule", *(f"A={2.0**k:g}" for k in range(6))]
+    print_summary(console, Summary("t", heads, [names + numbers]))
+    text = console.file.getvalue()
+    assert all(number in text for number in numbers)
+    assert "…" not in text
+    cells = [line.split("│")[1:3] for line in text.splitlines() if "│" in line]
+    assert ["".join(parts).replace(" ", "") for parts in zip(*cells, strict=True)] == [
+        name.replace(" ", "") for name in names
+    ]
 
 
 @pytest.mark.parametrize("words", [["mirrorflow"], ["mirrorflow.sweep", "--help"]])

@@ -188,3 +188,16 @@ def test_flow_that_descent_left_or_that_stopped_is_not_judged(regularization):
     assert (silent.verdict, silent.value < 1e-2) == ("can't be judged in 2", True)
     frame.loc[flows[2], "flow_difference"] = 0.5
     assert descents.flow_claims(frame)[0].verdict == "refuted in 1"
+
+
+def test_too_few_steps_for_the_decay_refute_nothing(tmp_path):
+    """A = 8 in 2000 steps: (1 − 2ηα)^4000 alone is 12 % below e^{−32}."""
+    flags = ["--n", "10", "--d", "24", "--k", "2", "--seeds", "1", "--totals", "8", "--jobs", "1"]
+    flags += ["--steps", "2000", "--out", str(tmp_path)]
+    assert cli.main(["initialization", *flags]) == 0
+    frame = results.load(tmp_path)
+    off = frame["flow_difference"].dropna()
+    assert off.between(0.05, 0.3).any()
+    assert descents.flow_claims(frame)[0].verdict.startswith("can't be judged")
+    frame.loc[frame["with_flow"], "flow_difference"] = 0.5
+    assert descents.flow_claims(frame)[0].verdict.startswith("refuted")

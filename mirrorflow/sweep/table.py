@@ -72,7 +72,10 @@ def print_summary(console: Console, summary: Summary) -> None:
     """Print a table of numbers: text on the left, numbers on the right."""
     table = Table(title=summary.title, title_justify="left")
     for i, heading in enumerate(summary.headings):
-        table.add_column(heading, justify="left" if i < 2 else "right", no_wrap=True)
+        if i < 2:  # where room is short, names are wrapped and digits stay
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
     for row in summary.rows:
         table.add_row(*row)
     console.print(table)
