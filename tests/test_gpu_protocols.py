@@ -23,7 +23,8 @@ from mirrorflow import results
 ROOT = str(Path(__file__).parents[1])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
 LIMIT = 300  # seconds for a process that takes ten
-QUICK = ["--epochs", "2", "--batch-size", "479", "--jobs", "1", "--seeds", "1", "--total", "1"]
+DENSE = ["--epochs", "2", "--batch-size", "479", "--jobs", "1", "--seeds", "1"]
+QUICK = [*DENSE, "--total", "1"]  # for methods with a penalty
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +41,15 @@ def _no_figures(monkeypatch):
     monkeypatch.setattr(report, "print_table", lambda *_: None)
 
 
+def _quick(flags):
+    return DENSE if tuple(flags[:2]) == ("--method", "dense") and "pilot" not in flags else QUICK
+
+
 def command(protocol, *flags, ranks=0):
     start = [sys.executable, "-m"]
     if ranks:
         start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
-    return [*start, "gpu_bench.run", protocol, *QUICK, *map(str, flags)]
+    return [*start, "gpu_bench.run", protocol, *_quick(flags), *map(str, flags)]
 
 
 def finished(words):
@@ -121,7 +126,7 @@ def test_iterative_rows(tmp_path):
 @pytest.mark.parametrize("protocol", ["cyclic", "sculpt"])
 def test_rows_of_masks_at_initialisation(protocol, tmp_path):
     flags = ["--method", "dense", "--mask", "erk", "snip", "--sparsities", "0.8", "0.9"]
-    words = [protocol, *QUICK, *flags, "--cycles", "1", "--epochs-per-cycle", "1"]
+    words = [protocol, *_quick(flags), *flags, "--cycles", "1", "--epochs-per-cycle", "1"]
     assert run.main([*words, "--out", str(tmp_path)]) == 0
     rows = results.load(tmp_path)
     cycles = 1 if protocol == "cyclic" else 2
@@ -147,7 +152,7 @@ def test_a_diverged_cycle_keeps_the_rows_before(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Experiment, "trainer", breaks)
     flags = ["--method", "dense", "--cycles", "3", "--out", str(tmp_path)]
-    assert run.main(["iterative", *QUICK, *flags]) == 0
+    assert run.main(["iterative", *_quick(flags), *flags]) == 0
     rows = results.load(tmp_path)
     assert list(rows["cycle"]) == [1, 2]
     assert list(rows["status"]) == ["diverged"] * 2
@@ -158,11 +163,9 @@ def test_a_diverged_cycle_keeps_the_rows_before(tmp_path, monkeypatch):
 REFUSALS = {
     ("iterative", "--cycles", "0"): "--cycles must be at least 1 and at most 1000, but it is 0",
     ("iterative", "--keep", "1"): "--keep must lie in (0, 1), but it is 1.0",
-    (
-        "iterative",
-        "--rewind-epoch",
-        "3",
-    ): "--rewind-epoch must be at least 0 and at most 2, but it is 3",
+    ("iterative", "--variant", "wr", "--rewind-epoch", "3"): (
+        "--rewind-epoch must be at least 0 and at most 2, but it is 3"
+    ),
     ("cyclic", "--cycles", "0"): "--cycles must be at least 1 and at most 1000, but it is 0",
     ("cyclic", "--sparsity", "1"): "--sparsities must lie in [0, 1), but one is 1.0",
     ("cyclic", "--mask-file", "nowhere.pt"): "--mask-file must be a file, but nowhere.pt is none",
@@ -209,7 +212,7 @@ def test_an_unfit_mask_file_is_refused_before_training(kind, tmp_path, capsys):
         words = "masks must be named like the model's weights"
         content["strange"] = torch.ones(3, dtype=torch.bool)
     torch.save(content, file)
-    words_given = ["cyclic", *QUICK, "--method", "dense", "--cycles", "1", "--mask-file", str(file)]
+    words_given = ["cyclic", *DENSE, "--method", "dense", "--cycles", "1", "--mask-file", str(file)]
     assert run.main([*words_given, "--out", str(tmp_path / "out")]) == 2
     (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert error.startswith(f"error: {file}")

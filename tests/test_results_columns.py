@@ -74,18 +74,9 @@ def test_discrete_studies(tmp_path):
     flags = ["--n", "4", "--d", "8", "--k", "1", "--seeds", "1", "--steps", "20", "--totals", "1"]
     flags += ["--jobs", "1", "--record", "2"]
     for study in ("sgd", "regularization"):
-        assert (
-            cli.main(
-                [
-                    study,
-                    *flags,
-                    *(["--batch", "2"] if study == "sgd" else []),
-                    "--out",
-                    str(tmp_path / study),
-                ]
-            )
-            == 0
-        )
+        more = ["--batch", "2"] if study == "sgd" else []
+        # twenty steps so large are refuted to stay with the exact flow
+        assert cli.main([study, *flags, *more, "--out", str(tmp_path / study)]) in (0, 3)
         columns, arrays = held(tmp_path / study)
         common, _ = documented("All studies")
         wanted, named = documented("`sgd`")
