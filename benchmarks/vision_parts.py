@@ -176,8 +176,14 @@ def _weights(model: nn.Module) -> Tensor:
     return torch.cat([weight.detach().flatten() for weight in masks.prunable(model).values()])
 
 
-def epochs(setting: Setting, modes: Sequence[Mode], workers: int, repeats: int) -> list[Row]:
-    """Epochs with their evaluation: a plain loop, then the trainer in every mode."""
+def epochs(
+    setting: Setting,
+    modes: Sequence[Mode],
+    workers: int,
+    repeats: int,
+    others: Mapping[str, Callable[[], float]] | None = None,
+) -> list[Row]:
+    """Epochs with their evaluation: a plain loop, others by name, the trainer in every mode."""
     base = f"plain loop, {workers} DataLoader workers"
     plain = PlainLoop(
         setting.model(), setting.dataset, setting.batch_size, setting.device, LR, workers
@@ -185,6 +191,7 @@ def epochs(setting: Setting, modes: Sequence[Mode], workers: int, repeats: int) 
     entries: dict[str, tuple[Mode, Callable[[], float]]] = {
         base: (PLAIN, partial(setting.timed, plain.epoch))
     }
+    entries |= {name: (Mode(half=True), epoch) for name, epoch in (others or {}).items()}
     for mode in modes:
         for name in ("dense", "pilot"):
             entry = f"Trainer, {name}, {mode.words}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import torch
@@ -11,9 +10,6 @@ from torch import Tensor
 __all__ = ["Captured"]
 
 EAGER_STEPS = 3  # before the capture: cuDNN chooses its kernels, autograd its buffers
-# A capture begins by waiting for the whole device, which is an error while another stream is being
-# captured: where several runs share a process, each on a stream of its own, they take turns.
-TURN = threading.Lock()
 
 
 class Captured:
@@ -52,7 +48,7 @@ class Captured:
     def _capture(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images.clone(), labels.clone()
         # records without running; what other threads do (pinning memory) must not end it
-        with TURN, torch.cuda.device(self.device):
+        with torch.cuda.device(self.device):
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, stream=self.side, capture_error_mode="thread_local"):
                 self.step(self.images, self.labels)

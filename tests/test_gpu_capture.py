@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+import sync_points
 import torch
 
 from benchmarks import vision
-from benchmarks.gpu import speed, waits
 from benchmarks.vision_parts import Setting
 from gpu_bench import capture, data, methods
 from gpu_bench.train import Trainer
@@ -37,7 +37,7 @@ def setting():
 @pytest.mark.parametrize("name", list(methods.METHODS))
 def test_an_epoch_reads_the_host_once(setting, name):
     """Training, augmentation, evaluation and the controller: one reading, at the end."""
-    assert speed.waits(setting, name) == ["tolist"]
+    assert sync_points.of_an_epoch(setting, name) == ["tolist"]
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,10 @@ def test_an_epoch_reads_the_host_once(setting, name):
 )
 def test_what_would_wait_is_counted(wait):
     x = torch.arange(3.0)
-    with waits.counted(CPU) as found:
+    with sync_points.counted() as found:
         (x * 2).sum().add_(1.0)
     assert found == []
-    with waits.counted(CPU) as found:
+    with sync_points.counted() as found:
         wait(x)
     assert len(found) == 1
 
@@ -67,7 +67,7 @@ def test_a_state_crosses_the_bus_at_once(setting):
     """θ, velocities and batch norm's seventy tensors, each with its own bytes."""
     trainer = setting.trainer("pilot")
     trainer.train(setting.batches())
-    with waits.counted(CPU) as found:
+    with sync_points.counted() as found:
         state = trainer.state()
     assert found.count("cpu") == 1
     for name, tensor in trainer._tensors().items():
@@ -112,7 +112,6 @@ class Cuda:
     def _graph(self, graph, stream, capture_error_mode):
         """Record without running: what the step does to memory is undone."""
         assert capture_error_mode == "thread_local"
-        assert capture.TURN.locked()
         trainer = self.trainer
         kept = [*trainer._tensors().values(), trainer.x.values, trainer.sums]
         before = [tensor.clone() for tensor in kept]

@@ -1,7 +1,1 @@
-"""One sitting on a GPU: what it can do, what the trainer makes of it, and the comparison grid.
-
-    python -m benchmarks.gpu --device cuda --data-root data --minutes 25
-    python -m benchmarks.gpu report --publish
-
-docs/gpu.md says what each stage measures and how a sitting is planned.
-"""
+"""Measurements of one GPU and the comparison grid on it, in short sessions; docs/gpu.md."""

@@ -1,13 +1,12 @@
-"""Counts how often the host waits for the device.
+"""Counter of synchronisation points: calls that would make the host wait for a GPU.
 
-On CUDA torch itself reports it. On a CPU nothing waits, but the same calls can be seen: they are
-those that read a value on the host or whose result has a size that depends on values.
+On a CPU nothing waits, but the same calls can be seen: they are those that read a value on the host
+or whose result has a size that depends on values.
 """
 
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["counted"]
+from benchmarks.vision_parts import Setting
 
 OPERATIONS = {
     "aten::_local_scalar_dense",  # item, float, int, bool, if
@@ -31,25 +30,29 @@ METHODS = {"tolist", "numpy", "cpu"}  # these pass no operation on a CPU
 
 
 @contextlib.contextmanager
-def counted(device: torch.device) -> Iterator[list[str]]:
-    """Give a list that holds, at the end, one entry for each time that the host waited.
-
-    The calls of this thread on a CPU; those of all threads on CUDA.
-    """
+def counted() -> Iterator[list[str]]:
+    """Give a list that gets one entry for each synchronisation point of this thread."""
     found: list[str] = []
-    if device.type != "cuda":
-        with _Methods(found), _Operations(found):
-            yield found
-        return
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            yield found
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-            said = [str(warning.message) for warning in heard]
-            found += [words for words in said if "synchronizing CUDA operation" in words]
+    with _Methods(found), _Operations(found):
+        yield found
+
+
+def of_an_epoch(setting: Setting, name: str) -> list[str]:
+    """Return the synchronisation points of the second of two epochs, evaluation included."""
+    batches = setting.batches()
+    trainer = setting.trainer(name, epochs=2)
+    found: list[str] = []
+    with contextlib.ExitStack() as stack:
+
+        def tell(record: Any) -> None:  # called between the epochs
+            nonlocal found
+            if len(trainer.history.epochs) == 1:
+                found = stack.enter_context(counted())
+            else:
+                stack.close()
+
+        trainer.train(batches, lambda: trainer.accuracy(batches.evaluation()), tell)
+    return found
 
 
 class _Operations(TorchDispatchMode):
