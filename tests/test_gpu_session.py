@@ -154,13 +154,29 @@ def test_rates_are_of_counted_work(monkeypatch):
 def test_epochs_stand_beside_a_plain_and_a_compiled_loop(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda network, **_: network)
     monkeypatch.setattr(measurements, "fastest", lambda _: Mode(capture=True))
-    rows = measurements.epochs(images())
+    found = measurements.epochs(images())
+    rows = found["rows"]
+    assert found["failure"] == ""
     entries = [row["entry"] for row in rows]
     assert entries[:2] == ["plain loop, 0 DataLoader workers", "compiled loop, bf16"]
     assert {f"Trainer, pilot, {word}" for word in ("captured fp32", "eager bf16")} <= {*entries}
     assert {row["base"] for row in rows} == {entries[0]}
     assert all(min(row["seconds"]) > 0 for row in rows)
     json.dumps(rows)
+
+
+def test_without_a_compiler_the_other_epochs_are_timed(tmp_path, monkeypatch):
+    def breaks(*_, **__):
+        raise RuntimeError("no C compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda network, **_: breaks)
+    monkeypatch.setattr(measurements, "fastest", lambda _: Mode(capture=True))
+    monkeypatch.setattr(measurements, "REPEATS", 1)
+    started(tmp_path).stage("epochs", {}, lambda: measurements.epochs(images()))
+    text, _ = tables.write(tmp_path)
+    assert "| Trainer, pilot, captured fp32 |" in text
+    assert "compiled loop, bf16" not in text
+    assert "The compiled loop failed: no C compiler" in text
 
 
 def test_the_compiled_loop_trains_and_reads(monkeypatch):

@@ -33,19 +33,13 @@ SIZES = {"cuda": (2**32, 8192), "cpu": (2**26, 1024)}
 
 
 def stages(device: torch.device, dataset: str) -> dict[str, Callable[[], Row]]:
-    """Return the measurements by name.
-
-    device   the rates that bound what runs on it
-    epochs   with their evaluation: a plain loop, a compiled one, the trainer in its modes
-    methods  a training step of each method against the dense one
-    profile  the kernels of a step, and what it must move and compute
-    """
+    """Return the measurements by name."""
     flags = argparse.Namespace(steps=None, data_root=None, threads=1, workers=1)
     make = partial(vision.make_setting, dataset, flags, device)
     mode = fastest(device)
     return {
         "device": lambda: rates(make()),
-        "epochs": lambda: {"rows": epochs(make())},
+        "epochs": lambda: epochs(make()),
         "methods": lambda: {"rows": vision_parts.steps(make(), mode, METHODS, REPEATS)},
         "profile": lambda: profiled(make()),
     }
@@ -80,16 +74,24 @@ def rates(setting: Setting) -> Row:
     }
 
 
-def epochs(setting: Setting) -> list[Row]:
-    """Time epochs as `benchmarks.vision` does, on CUDA beside a compiled loop."""
-    mode = fastest(setting.device)
+def epochs(setting: Setting) -> Row:
+    """Time epochs as `benchmarks.vision` does, on CUDA beside a compiled loop.
+
+    `rows` are its rows; `failure` says why there is no compiled loop: it needs a C compiler.
+    """
+    mode, failure = fastest(setting.device), ""
     modes, others = [mode], {}
     if mode.capture:
         modes += [Mode(True, False, True), Mode(False, True, True), Mode(False, False, True)]
         compiled = CompiledLoop(setting, mode)
-        compiled.epoch()  # compiles
-        others = {"compiled loop, bf16": partial(setting.timed, compiled.epoch)}
-    return vision_parts.epochs(setting, modes, WORKERS[setting.device.type], REPEATS, others)
+        try:
+            compiled.epoch()  # compiles
+            others = {"compiled loop, bf16": partial(setting.timed, compiled.epoch)}
+        except Exception as error:
+            failure = str(error)[:2000]
+    workers = WORKERS[setting.device.type]
+    rows = vision_parts.epochs(setting, modes, workers, REPEATS, others)
+    return {"rows": rows, "failure": failure}
 
 
 class CompiledLoop:

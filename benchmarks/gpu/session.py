@@ -20,9 +20,10 @@ import torch
 from gpu_bench.data.sources import OFFICIAL
 from gpu_bench.grid import Readings
 from gpu_bench.report.units import UNITS
-from gpu_bench.settings import SETTINGS, Setting
+from gpu_bench.run import configure
+from gpu_bench.settings import Setting
 from mirrorflow.checks import InputError
-from mirrorflow.execution.commands import configured, plain
+from mirrorflow.execution.commands import plain
 from mirrorflow.results import Row, atomic_write, command_line, environment, load, load_paths
 
 __all__ = ["Session", "compute", "parts", "read", "setting"]
@@ -139,16 +140,7 @@ def say(words: str) -> None:
 def parts(given: argparse.Namespace) -> dict[str, list[str]]:
     """Return the commands of `gpu_bench.run` by name, what says most for its time first.
 
-    Protocol and flags, without places; a part without methods is left out.
-
-    at-once    PILoT, to be timed where several runs share the device
-    same-bits  one run twice with --deterministic
-    tune       every method's settings on held-out images, a fifth of the epochs
-    tuned      every method at its best setting, all seeds
-    balanced   PILoT at its best setting from the balanced start, the paper's ablation
-    plain      dense and PILoT at the default settings
-    iterative  WR and LRR; sculpt: SCULPT-ing; dense and PILoT, a fifth of the epochs each cycle
-    resnet18   three methods on CIFAR-100
+    Each is protocol, data set and flags, without places; one without methods is left out.
     """
     full = ["--epochs", str(given.epochs), "--seeds", str(given.seeds), *SPARSITIES]
     fifth = ["--epochs", str(max(given.epochs // 5, 1)), "--seeds", "1"]
@@ -174,9 +166,7 @@ def parts(given: argparse.Namespace) -> dict[str, list[str]]:
 
 def setting(words: list[str]) -> Setting:
     """Return the settings of a part."""
-    flags = ["--dataset", *words[1:]]
-    made: Setting = configured(SETTINGS[words[0]], flags, "python -m gpu_bench.run", {})
-    return made
+    return configure(words[0], ["--dataset", *words[1:]])
 
 
 def compute(name: str, words: list[str], session: Session, data_root: Path | None) -> None:

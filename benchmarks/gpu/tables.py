@@ -68,7 +68,9 @@ def _measured(out: Path) -> dict[str, str]:
         )
     for name in ("epochs", "methods"):
         if name in done:
-            sections[name] = vision.table(done[name]["rows"])
+            failure = done[name].get("failure")
+            missing = f"\n\nThe compiled loop failed: {failure}" if failure else ""
+            sections[name] = vision.table(done[name]["rows"]) + missing
     if rows := done.get("at-once", {}).get("rows"):
         cells = [(row["runs"], f"{row['images_per_second']:,.0f}") for row in rows]
         sections["at-once"] = _table(("processes", "training images/s, together"), cells)
