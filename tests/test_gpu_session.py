@@ -556,9 +556,9 @@ def test_the_ranking_is_paired_by_seed():
             for m, values in methods.items()
             for s, value in enumerate(values)
         ]
-        below = {**rows[0], "sparsity": 0.5}  # not asked for
+        fewer = [{**row, "sparsity": 0.5} for row in rows]  # zeros than are asked for
         diverged = {**rows[0], "seed": 9, "accuracy": math.nan, "status": "diverged"}
-        return tables.ranking(pandas.DataFrame([*rows, below, diverged])).splitlines()[2:]
+        return tables.ranking(pandas.DataFrame([*rows, *fewer, diverged])).splitlines()[2:]
 
     lasso, spred = lines(pilot=[0.5, 0.7, 0.9], spred=[0.48, 0.68, 0.87], lasso=[0.4, 0.7, 0.95])
     # t(0.975; 2) = 4.302653
