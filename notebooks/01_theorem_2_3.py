@@ -140,16 +140,16 @@ for check in checks:
 assert all(check.holds for check in checks)
 
 # %% [markdown]
-# And with the exponent as printed in the first arXiv version, $a_t \propto e^{-2A_t}$:
+# And with the exponent as printed in the first arXiv version, $a_t \propto e^{-2A_t}$. A path may
+# be off by more than the bound before it refutes a formula; a finer `rtol` leaves it less room:
 
 # %%
+fine = 1e-10
+direct = mf.direct_flow(problem, factors, schedule, times, fine)
 wrong = mf.interpolator(problem, factors, schedule.total_infinity / 2)
-check = certificates.convergence(problem, wrong, schedule, direct, rtol)
-print(
-    f"{check.name:16s} {check.value:9.1e}  ≤ {check.bound:8.1e}  "
-    f"{'holds' if check.holds else 'refuted as printed'}"
-)
-assert not check.holds
+check = certificates.convergence(problem, wrong, schedule, direct, fine)
+print(f"{check.name:16s} {check.value:9.1e}  > {check.bound:8.1e}  refuted as printed")
+assert check.value > check.bound
 
 # %% [markdown]
 # ## What to try

@@ -106,17 +106,17 @@ plt.show()
 
 # %% [markdown]
 # The bold level set touches the solutions at the flow's end point. That is Theorem 2.3, and the
-# referee, which integrates $(m, w)$ as they stand, agrees along the way and at the end:
+# reference integrator, which follows $(m, w)$ as they stand, agrees along the way and at the end:
 
 # %%
 rtol = 1e-8
-referee = mf.direct_flow(plane, start, schedule, [0.0, 0.1, 0.5, 1.0, 60.0], rtol)
+direct = mf.direct_flow(plane, start, schedule, [0.0, 0.1, 0.5, 1.0, 60.0], rtol)
 limit = mf.interpolator(plane, start, schedule.total_infinity)
 pd.DataFrame(
     [
-        certificates.mirror_flow(plane, start, referee, rtol),
-        certificates.finite_time(plane, start, referee, rtol),
-        certificates.convergence(plane, limit, schedule, referee, rtol),
+        certificates.mirror_flow(plane, start, direct, rtol),
+        certificates.finite_time(plane, start, direct, rtol),
+        certificates.convergence(plane, limit, schedule, direct, rtol),
     ]
 )
 

@@ -16,7 +16,7 @@
 #
 # The first arXiv version of the paper (2408.09966v1) carries some slips in constants and one in an
 # inequality. Each is tried here, as printed and as corrected, on $(m, w)$ integrated as they
-# stand: a referee that knows none of the formulas. The theorems survive; these constants don't.
+# stand: a reference that knows none of the formulas. The theorems survive; these constants don't.
 # `python -m mirrorflow.sweep claims` does the same on 200 random problems a claim.
 
 # %%
@@ -40,7 +40,7 @@ factors = mf.Factors.pilot(rng.normal(0.0, 20**-0.25, 20), beta=1.0)
 schedule = mf.Constant.from_total(0.5, stop=2.0)
 times = np.concatenate([[0.0], np.geomspace(1e-2, 2.0, 40), np.linspace(2.5, 60.0, 24), [400.0]])
 path = certify.follow(problem, factors, schedule, times, rtol=rtol)
-print(f"referee: {times.size} times, A = {path.total[-1]:g}, last loss {path.loss[-1]:.1e}")
+print(f"(m, w): {times.size} times, A = {path.total[-1]:g}, last loss {path.loss[-1]:.1e}")
 
 # %% [markdown]
 # ## 1. The potential's scale and exponent (v1 Theorems 2.1 and 3.1)
@@ -94,7 +94,7 @@ ledger = []
 def slip(where, said, corrected, printed, as_printed):
     """Two lines: the corrected formula with its certificate, and the printed one."""
     assert corrected.holds
-    assert not printed.holds
+    assert printed.value > printed.bound  # false where the path judges nothing
     for text, check in ((said, corrected), (as_printed, printed)):
         verdict = "confirmed" if check.holds else "refuted as printed"
         ledger.append((where, text, check.value, check.bound, verdict))
