@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reference", "lasso", "min_l1", "min_l2", "min_potential"]
 
-LOOSEST = 1e-6  # relative residual beyond which an answer is none, whatever the solver says
+LOOSEST = 1e-6  # relative error of x beyond which an answer is none, whatever the solver says
 TIGHT = {"tol_gap_abs": 1e-13, "tol_gap_rel": 1e-13, "tol_feas": 1e-13, "max_iter": 200}
 # what Clarabel reports as `optimal` for an exponential cone; tighter settings stall
 CONIC = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11, "max_iter": 200}
@@ -107,9 +107,9 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
         min [Σ p log p − p(log p̄ + 1) + Σ q log q − q(log q̄ + 1)] / (1 + 4A),
 
     over the least-squares solutions where Zx = y has none, and in units of the least-norm
-    solution, so that the solver's absolute tolerances mean something. The division keeps the
-    objective of order ‖x‖₁; without it Clarabel reports `optimal` at A = 4 with an error of
-    2e-3. The value returned is R_a(x).
+    solution (of a, if that is 0), so that the solver's absolute tolerances mean something. The
+    division keeps the objective of order ‖x‖₁; without it Clarabel reports `optimal` at A = 4
+    with an error of 2e-3. The value returned is R_a(x).
     """
     require("min_potential", "cvxpy", "clarabel")
     import cvxpy as cp
@@ -120,7 +120,8 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
             f"factors must have d = {problem.d} coordinates like the problem, "
             f"but they have {factors.d}."
         )
-    Z, y, unit = _attainable(problem)
+    masses = np.abs(factors.m**2 - factors.w**2) * np.exp(-4.0 * total)
+    Z, y, unit = _attainable(problem, otherwise=float(masses.max()))
     p, q = cp.Variable(problem.d), cp.Variable(problem.d)
     scale, goal, rules = 1.0 + 4.0 * total, 0.0, [Z @ (p - q) == y]
     for mass, root in ((p, (factors.m + factors.w) ** 2), (q, (factors.m - factors.w) ** 2)):
@@ -141,8 +142,12 @@ def _units(sizes: ArrayLike) -> Array:
     return 2.0 ** (10.0 * np.round(np.log2(np.where(sizes > 0, sizes, 1.0)) / 10.0))
 
 
-def _attainable(problem: Regression, origin: Array | None = None) -> tuple[Array, Array, float]:
+def _attainable(
+    problem: Regression, origin: Array | None = None, otherwise: float = 1.0
+) -> tuple[Array, Array, float]:
     """Z, ŷ/s and s: the part of y − Z·origin that Z reaches, in units of its least-norm solution.
+
+    Where that is 0 the unit is `otherwise`.
 
     Rows of Zx = ŷ/s in units of their own, as the solvers' tolerances are absolute.
     """
@@ -151,7 +156,7 @@ def _attainable(problem: Regression, origin: Array | None = None) -> tuple[Array
     unit = float(_units(abs(Z).max()))
     dense = (Z.toarray() if scipy.sparse.issparse(Z) else Z) / unit
     least, _, _, _ = np.linalg.lstsq(dense, y / unit, rcond=None)
-    scale = float(np.abs(least).max()) or 1.0
+    scale = float(np.abs(least).max()) or otherwise or 1.0
     reached = Z @ least
     solvable = np.linalg.norm(y - reached) <= 1e-10 * np.linalg.norm(y)
     rows = _units(np.abs(dense).max(axis=1))
@@ -159,9 +164,15 @@ def _attainable(problem: Regression, origin: Array | None = None) -> tuple[Array
 
 
 def _misfit(found: Reference, Z: Array, y: Array) -> float:
-    """Largest residual of Zx = y, relative to its own terms."""
-    size = np.maximum(np.abs(Z) @ np.abs(found.x) + np.abs(y), np.finfo(float).tiny)
-    return float((np.abs(Z @ found.x - y) / size).max())
+    """Residual of Zx = y relative to its own terms, or the step that removes it relative to x.
+
+    The larger one: where columns are nearly dependent, a small residual hides a long step.
+    """
+    residual, tiny = Z @ found.x - y, np.finfo(float).tiny
+    size = np.maximum(np.abs(Z) @ np.abs(found.x) + np.abs(y), tiny)
+    step, _, _, _ = np.linalg.lstsq(Z, residual, rcond=None)
+    far = float(np.abs(step).max()) / max(float(np.abs(found.x).max()), tiny)
+    return max(float((np.abs(residual) / size).max()), far)
 
 
 def _rescaled(found: Reference, off: float, scale: float, value: float) -> Reference:

@@ -703,6 +703,7 @@ def test_three_verdicts():
         assert of("x", value, bound).verdict == "can't be judged"
     # what the integrator may be off by refutes nothing, and confirms nothing
     assert of("x", 2.0, 1.0, explained=3.0).verdict == "can't be judged"
+    assert of("x", 3.0, 1.0, explained=3.0).verdict == "can't be judged"
     assert of("x", 4.0, 1.0, explained=3.0).verdict == "refuted"
     assert of("x", 0.5, 1.0, explained=3.0).verdict == "confirmed"
 
@@ -973,3 +974,53 @@ def test_the_law_of_late_l1_is_refuted_where_it_is_late():
         limit = dataclasses.replace(limit, x=30.0 * limit.x)
         assert certify.l1_excess(limit, claimed, best, gap).verdict == verdict
     assert certify.l1_excess(limit, None, best, gap).name == "l1_at_infinity"
+
+
+def test_a_flow_that_was_on_a_plateau_judges_nothing():
+    """A large A leads to e^(−4A): at 40 time constants of the limit a flow may still be there."""
+    problem = mf.Regression([[0.6, -1.0, 0.3]], [1.0])
+    factors, schedule = mf.Factors.pilot([0.3, -0.5, 0.2]), mf.Constant.from_total(14.0, 10.0)
+    limit = mf.interpolator(problem, factors, 14.0)
+    rate = certify.slowest_rate(problem, limit)
+    wrong = dataclasses.replace(limit, x=0.9 * limit.x)
+    for constants, verdict in ((40.0, "can't be judged"), (400.0, "confirmed")):
+        times = np.concatenate([[0.0], np.geomspace(1e-3, 10.0 + constants / rate, 80)])
+        flow = mf.direct_flow(problem, factors, schedule, times, RTOL)
+        for check in (certify.arrival, certify.convergence):
+            assert check(problem, limit, schedule, flow, RTOL).verdict == verdict
+            if verdict == "confirmed":
+                assert check(problem, wrong, schedule, flow, RTOL).verdict == "refuted"
+
+
+def test_what_a_rival_or_a_tie_is_off_by_refutes_nothing(small_module):
+    problem, factors = small_module
+    endless = mf.interpolator(problem, factors, np.inf)
+    for off, total, verdict in (
+        (1e-7, np.inf, "can't be judged"),
+        (1e-7, 1.0, "refuted"),
+        (1e-5, np.inf, "refuted"),
+    ):
+        tied = dataclasses.replace(endless, stationarity_residual=off)
+        assert certify.optimality(problem, tied, total).verdict == verdict
+    best = mf.min_l1(problem)
+    for off, verdict in ((1e-8, "can't be judged"), (1e-5, "refuted")):
+        rival = dataclasses.replace(best, value=best.value * (1.0 + off))
+        assert certify.l1_excess(endless, None, rival, 1.0).verdict == verdict
+    limit, R = mf.interpolator(problem, factors, 1.0), mf.HyperbolicEntropy.of(factors, 1.0)
+    rival = mf.min_potential(problem, factors, 1.0)
+    away = dataclasses.replace(rival, x=rival.x + 0.1)
+    assert certify.agreement(limit, away, R).verdict == "refuted"
+    inexact = dataclasses.replace(away, status="optimal_inaccurate")
+    assert certify.agreement(limit, inexact, R).verdict == "can't be judged"
+
+
+def test_the_unit_of_misfits(small_module, direct):
+    """√f, f = 1/(2n)‖·‖², of the largest |Z|½(m² + w²) along the path."""
+    problem, _ = small_module
+    values = [
+        np.mean((np.abs(problem.Z) @ (0.5 * (m**2 + w**2))) ** 2) / 2.0
+        for m, w in zip(direct.m, direct.w, strict=True)
+    ]
+    for order in (slice(None), slice(None, None, -1)):  # wherever it is on the path
+        path = dataclasses.replace(direct, m=direct.m[order], w=direct.w[order])
+        assert certify.base.misfit_unit(problem, path) == pytest.approx(np.sqrt(max(values)))

@@ -597,3 +597,14 @@ def test_units_do_not_matter(case, unit):
     mixed = mf.interpolator(mf.Regression(rows @ Z, rows @ y), factors, np.inf)
     if endless.status == "converged":  # the least-squares point does depend on the rows' weights
         same(mixed, endless)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_least_squares_takes_no_rounding_for_a_descent(seed):
+    """A target that is orthogonal to all columns, to rounding, is met by none of them."""
+    rng = np.random.default_rng(seed)
+    B = rng.standard_normal((8, 5)) * 10.0 ** rng.uniform(-6, 6, 5)
+    target = rng.standard_normal(8)
+    Q = np.linalg.qr(B)[0]
+    target -= Q @ (Q.T @ target)
+    assert not least_squares(B, target)[0].any()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirrorflow import InputError, Regression, diabetes, digits_sensing, gaussian_recovery
-from mirrorflow.problems import random_stream
+from mirrorflow.problems import load, random_stream
 
 EPS = np.finfo(float).eps
 identity = settings(deadline=None, max_examples=50, derandomize=True)
@@ -462,3 +462,40 @@ def test_the_warning_points_at_the_caller(tmp_path):
         with pytest.warns(UserWarning, match="n ≥ d") as caught:
             make()
         assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.parametrize("value", [0.1, 1.0 / 3.0, -1e7 / 7.0])
+def test_a_constant_column_is_0_where_its_mean_rounds(value):
+    n = next(n for n in range(3, 100) if np.full(n, value).mean() != value)
+    Z = np.column_stack([np.full(n, value), np.arange(float(n)), np.arange(n) ** 2.0])
+    with pytest.warns(UserWarning, match="nothing to select"):
+        problem = Regression(Z, np.arange(float(n)))
+    assert not problem.standardized().Z[:, 0].any()
+
+
+def test_a_read_only_view_of_what_can_be_written_to_is_copied():
+    base = np.ones((2, 3))
+    view = base[:]
+    view.flags.writeable = False
+    problem = Regression(view, [1.0, 2.0])
+    base[0, 0] = 7.0
+    assert problem.Z[0, 0] == 1.0
+
+
+@pytest.mark.parametrize("entry", [1e200, -1e200, np.nan])
+def test_read_only_arrays_are_checked_too(entry):
+    Z = np.array([[1.0, 2.0, entry]])
+    Z.flags.writeable = False
+    with pytest.raises(InputError, match=r"Z\[0, 2\]"):
+        Regression(Z, [1.0])
+
+
+def test_other_targets_have_no_known_truth():
+    assert Regression([[1.0, 2.0]], [3.0], [1.0, 1.0]).with_targets([4.0]).x_true is None
+
+
+def test_the_largest_features_are_those_of_largest_size(tmp_path):
+    np.savez(tmp_path / "a.npz", Z=[[1.0, 2.0, 3.0, 4.0]], y=[1.0], names=["a", "b", "c", "d"])
+    problem = load(tmp_path / "a.npz")
+    assert problem.leading(np.array([1.0, -3.0, 0.0, 2.0]), 2) == "b (-3), d (+2)"
+    assert problem.leading(np.array([0.0, -3.0, 0.0, 0.0])) == "b (-3)"

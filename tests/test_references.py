@@ -239,3 +239,29 @@ def test_targets_off_by_little_are_projected():
     _, targets, scale = references._attainable(apart)
     assert np.abs(targets[:3] - targets[3:]).max() * scale < 1e-12
     assert np.abs(mf.min_l2(apart).x - np.linalg.pinv(Z) @ y).max() < 1e-9
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_success_is_a_minimum_under_nearly_equal_columns(seed):
+    """A residual of 1e-9 is no solution where the step that removes it is as long as x."""
+    rng = np.random.default_rng(seed)
+    G = rng.standard_normal((5, 2))
+    Z = np.hstack([G, G + 10.0 ** -(7 + seed % 4) * rng.standard_normal(G.shape)])
+    with pytest.warns(UserWarning, match="nothing to select"):
+        problem = mf.Regression(Z, Z @ np.array([1.0, 0.0, -0.5, 0.7]))
+    found = mf.min_l1(problem)
+    # independent columns leave one x, known to eps times the condition number
+    assert not found.success or found.value == pytest.approx(2.2, rel=1e-5)
+
+
+def test_targets_of_zero_are_in_units_of_the_start():
+    """y = 0: x = m0 w0 e^(−4A) off the rows of Z, whatever A and the size of the start."""
+    problem = mf.Regression([[1.0, 1.0, 0.0]], [0.0])
+    for size in (1e-6, 1.0, 1e6):
+        factors = mf.Factors(size * np.array([1.0, 2.0, 3.0]), size * np.array([0.3, 0.5, 2.0]))
+        for total in (0.0, 2.0, 8.0):
+            limit = mf.interpolator(problem, factors, total)
+            found = mf.min_potential(problem, factors, total)
+            # sqrt of the 1e-11 that Clarabel's gap may be, with a digit to spare
+            assert found.success
+            assert np.abs(found.x - limit.x).max() < 3e-5 * np.abs(limit.p + limit.q).max()

@@ -13,7 +13,7 @@ from mirrorflow.factors import Factors
 from mirrorflow.limits import Interpolator
 from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
-from mirrorflow.references import Reference
+from mirrorflow.references import LOOSEST, Reference
 
 __all__ = ["entropic_choice", "l1_excess", "l1_exponent", "margin", "relative_scale"]
 
@@ -50,7 +50,8 @@ def l1_excess(
 
     Value: (‖x‖₁ − min‖·‖₁)/min‖·‖₁ with the minimum from cvxpy. Bound:
     10·relative_scale^margin + 1e-9, which is 10 e^{−4A·margin} for β = 1, x₀ = 0 and
-    ‖x‖_∞ = 1; 1e-9 alone for `potential=None`, the limit at A = ∞, whose name is l1_at_infinity.
+    ‖x‖_∞ = 1; 1e-9 alone for `potential=None`, the limit at A = ∞, whose name is
+    l1_at_infinity: from there to 1e-6, the accuracy of `references`, it judges nothing.
     `best_margin` is `margin(problem, best.x)`. An asymptotic law, refuted only where the power
     is below e^{−1} and the excess above 4d e^{spread} times it, spread that of log(|x|/p̄) over the
     support; with margin 0 (several minimisers) it says nothing. A reference without success gives
@@ -61,7 +62,7 @@ def l1_excess(
         return Certificate.of(name, math.inf, math.nan)
     value = float(np.abs(limit.x).sum()) / best.value - 1.0 if best.value > 0 else 0.0
     if potential is None:
-        return Certificate.of(name, abs(value), 1e-9)
+        return Certificate.of(name, abs(value), 1e-9, LOOSEST)
     power, explained = relative_scale(potential, best.x) ** best_margin, math.inf
     if power < math.exp(-1.0) and best.value > 0:
         on = np.abs(best.x) > 1e-7 * np.abs(best.x).max()

@@ -62,7 +62,8 @@ def unjudged_trials(claims: Mapping[str, str], frame: pandas.DataFrame) -> list[
     counts = {claim: tried(key, frame)[3] for key, claim in claims.items()}
     return [
         f"{claim}: {some.sum()} of {some.size} trials {UNJUDGED}, as what the integrator or a "
-        "solver is off by may explain their values; try another --rtol."
+        "solver is off by, or a flow still under way, may explain their values; try another --rtol "
+        "or a later end."
         for claim, some in counts.items()
         if some.any()
     ]
