@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from scipy.linalg import lapack
 
 from mirrorflow.checks import Array
 
-__all__ = ["Outer", "Stages", "inverses", "positive_inverses", "products"]
+__all__ = ["Outer", "products"]
 
-BLOCK = 8  # rows of a product; also numbers in the widest vector register
+BLOCK = 8  # rows of a product
 LARGE = 2**20  # entries (8 MB) of a matrix beyond which rows are taken one by one
 TABLE = 2**17  # most entries (1 MB) of a table of outer products: it must stay in the cache
 
@@ -36,51 +35,6 @@ def products(rows: Array, matrix: Any) -> Array:
     blocks = (L + short) // BLOCK
     found = np.matmul(rows.reshape(blocks, BLOCK, width), matrix)
     return found.reshape(L + short, matrix.shape[1])[:L]
-
-
-def inverses(matrices: Array) -> Array:
-    """The inverse of each of L matrices, (L, n, n); nan where there is none."""
-    try:
-        return np.asarray(np.linalg.inv(matrices), float)
-    except np.linalg.LinAlgError:
-        if len(matrices) == 1:
-            return np.full_like(matrices, np.nan)
-        return np.concatenate([inverses(one[None]) for one in matrices])
-
-
-def positive_inverses(matrices: Array) -> Array:
-    """The same for positive definite ones, in their place and at two thirds of the time.
-
-    They must be C-contiguous, in float64.
-    """
-    for matrix in matrices:
-        factor, lost = lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
-        if not lost:
-            _, lost = lapack.dpotri(factor, lower=1, overwrite_c=1)
-        if lost:
-            matrix[:] = np.nan
-    rows, columns = np.tril_indices(matrices.shape[1], -1)
-    matrices[:, rows, columns] = matrices[:, columns, rows]
-    return matrices
-
-
-class Stages:
-    """The stages k₀, k₁, … of a step of L runs, (L, N) each, and their linear combinations."""
-
-    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
-        self.shape, self.size = shape, shape[0] * shape[1]
-        # filled up to whole registers, so that all entries of a combination are computed alike
-        self.flat = np.zeros((count, self.size + -self.size % BLOCK))
-
-    def __setitem__(self, stage: int, values: Array) -> None:
-        self.flat[stage, : self.size] = values.ravel()
-
-    def __getitem__(self, stage: int) -> Array:
-        return self.flat[stage, : self.size].reshape(self.shape)
-
-    def mix(self, weights: Array) -> Array:
-        """Σ weightsᵢ kᵢ over the first stages."""
-        return (weights @ self.flat[: weights.size])[: self.size].reshape(self.shape)
 
 
 class Outer:

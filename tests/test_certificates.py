@@ -10,7 +10,9 @@ import pytest
 import mirrorflow as mf
 from mirrorflow import certificates as certify
 from mirrorflow import potentials
-from mirrorflow.flows import gradient
+from mirrorflow.compiled import layout, options
+from mirrorflow.flows import runs
+from mirrorflow.maps import product
 
 RTOL = 1e-8
 SCHEDULE = mf.Quadratic(0.8, 1.5)
@@ -73,28 +75,38 @@ DUAL_CONSTANTS = ("rate", "exponent", "bend", "mass_p", "mass_q", "target")
 def test_dual_constants(small_module, direct, monkeypatch, constant, factor):
     """2/n, the 4 of e^{4A}, the 1 of Vᵀκ, ½u₀², ½v₀², b: each wrong one flips the path verdict."""
 
-    class WrongDual(gradient.Dual):
-        def __init__(self, problem):
-            super().__init__(problem)
-            self.target = self.target * (factor if constant == "target" else 1.0)
+    times = {constant: factor}
+    parts, parameters, tabulate = product.parts, product.parameters, runs.tabulate
 
-        def bend(self, eta):
-            return super().bend(eta) * (factor if constant == "bend" else 1.0)
+    def wrong_parts(factors):
+        rows = parts(factors)
+        for row, name in ((0, "mass_p"), (1, "mass_q")):
+            rows[row] += np.log(times.get(name, 1.0))
+        return rows
 
-        def derivative(self, eta, masses):
-            return super().derivative(eta, masses) * (factor if constant == "rate" else 1.0)
+    def wrong_table(schedule, end):
+        table = tabulate(schedule, end)
+        table[:, 3:] *= times.get("exponent", 1.0)
+        return table
 
-    class WrongMasses(gradient.Masses):
-        def __init__(self, log_p, log_q):
-            shift_p = np.log(factor) if constant == "mass_p" else 0.0
-            shift_q = np.log(factor) if constant == "mass_q" else 0.0
-            super().__init__(log_p + shift_p, log_q + shift_q)
+    class WrongProblem(runs.Ready):
+        def workspace(self, rows):
+            small, wide, pairs, numbers = super().workspace(rows)
+            small[layout.Y] *= times.get("target", 1.0)
+            numbers[layout.SAMPLES] /= times.get("rate", 1.0)
+            return small, wide, pairs, numbers
 
-        def after(self, totals):
-            return super().after(totals * (factor if constant == "exponent" else 1.0))
+    gain = times.get("bend", 1.0)
 
-    monkeypatch.setattr(gradient, "Dual", WrongDual)
-    monkeypatch.setattr(gradient, "Masses", WrongMasses)
+    def wrong_point(parts, low, high, total, mu, out):
+        product.point_loop(parts, low, high, total, gain * mu, out)
+
+    monkeypatch.setattr(product, "parts", wrong_parts)
+    monkeypatch.setattr(product, "parameters", lambda f, A, mu: parameters(f, A, gain * mu))
+    monkeypatch.setattr(runs, "tabulate", wrong_table)
+    monkeypatch.setattr(runs, "Ready", WrongProblem)
+    if constant == "bend":
+        monkeypatch.setattr(product, "point", options.pointer(options.MAP)(wrong_point))
     wrong = mf.gradient_flow(*small_module, SCHEDULE, TIMES, RTOL)
     check = certify.path_difference(wrong, direct, RTOL)
     assert not check.holds

@@ -17,7 +17,7 @@ from mirrorflow.extras import DISTRIBUTIONS, EXTRAS, MissingPackage, require
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HEAVY = sorted({name for brings in EXTRAS.values() for name in brings})
-# as if only numpy, scipy and threadpoolctl were installed
+# as if only numpy, scipy, threadpoolctl and numba were installed
 LIGHT = f"import sys\nfor name in {HEAVY}: sys.modules[name] = None\n"
 
 
@@ -147,7 +147,7 @@ def test_extras_are_those_of_pyproject():
         assert brought(extra) - distributions <= {"dask-jobqueue"}
         assert brought(extra) <= brought("all")
     core = {re.match(r"[\w-]+", line).group() for line in PROJECT["dependencies"]}
-    assert core == {"numpy", "scipy", "threadpoolctl"}
+    assert core == {"numpy", "scipy", "threadpoolctl", "numba"}
     every = [*PROJECT["dependencies"]]
     for lines in PROJECT["optional-dependencies"].values():
         every += lines
@@ -253,7 +253,7 @@ def test_the_wheel_works_where_nothing_else_is(tmp_path):
     subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True)
     about = (next(target.glob("mirrorflow-*.dist-info")) / "METADATA").read_text(encoding="utf-8")
     needed = re.findall(r"^Requires-Dist: ([\w-]+)>=[\d.]+$", about, re.MULTILINE)
-    assert sorted(needed) == ["numpy", "scipy", "threadpoolctl"]
+    assert sorted(needed) == ["numba", "numpy", "scipy", "threadpoolctl"]
     assert f"\nVersion: {mf.__version__}\n" in about
     assert (target / "mirrorflow/py.typed").is_file()
     assert (target / "gpu_bench/py.typed").is_file()

@@ -1,201 +1,266 @@
-r"""The referee: gradient flow of (m, w) as it stands.
+r"""The direct system: gradient flow of the parameters θ as it is written, for any map and any loss.
 
-It shares no formula with the dual flow, which satisfies the invariant and the KKT form by
-construction and so can't confirm them.
+    θ̇_k = −∂_k g(θ) ⊙ ∇f(x) − 2α_t θ_k,      x = g(θ),      and, where asked for, ġ = ∇f(x)
+
+with the layers θ_1 … θ_K, each (d,), one after the other; m ⊙ w has the layers m and w. It knows
+nothing of potentials or invariants, so it can refute them.
+
+shift − J is a block of K×K for each coordinate, D = (shift + 2α) + ∂f ∇²g, plus V C Vᵀ/n of rank n
+with V = ∇g_j z_j (Woodbury). Errors of (θ_1, …, θ_K)_j are measured against their length, and
+against max|x|/|∇g_j| where x is small: so rtol is the relative error of x itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
 
 import numpy as np
-import scipy.sparse
-from numpy.typing import ArrayLike
 
-from mirrorflow.checks import Array, InputError
-from mirrorflow.factors import Factors
-from mirrorflow.flows.clock import Clock
-from mirrorflow.flows.ensemble import Ensemble
-from mirrorflow.flows.pace import Index, Paced
-from mirrorflow.flows.trajectory import Flow, Runs, check_runs, trajectory
-from mirrorflow.problems import Regression
-from mirrorflow.rowwise import Outer, inverses, products
-from mirrorflow.schedules import Schedule
-from mirrorflow.threads import on_one_thread
+from mirrorflow.compiled.layout import (
+    CURVATURE,
+    FACTORS,
+    LARGEST_X,
+    LAYERS,
+    MATRIX,
+    PARTS,
+    ROOT,
+    SAMPLES,
+    SCRATCH,
+    SHIFT,
+    TRACE,
+    USUAL,
+    loss_gradient,
+)
+from mirrorflow.compiled.options import loop
+from mirrorflow.compiled.vectors import (
+    PANEL,
+    add_product,
+    copy,
+    factorize,
+    fill,
+    gram,
+    largest,
+    solve_factors,
+    transposed_product,
+)
+from mirrorflow.maps import product
 
-__all__ = ["direct_flow", "direct_flows"]
+__all__ = ["derivative", "linearise", "rows_of_wide", "scale", "size", "solve", "weigh"]
 
-SMALLEST = 1e-140
-
-
-def direct_flow(
-    problem: Regression,
-    factors: Factors,
-    schedule: Schedule,
-    times: ArrayLike,
-    rtol: float = 1e-8,
-) -> Flow:
-    """Gradient flow by integrating (m, w) ∈ R²ᵈ as written, the referee for everything else.
-
-        ṁ = −w ⊙ ∇f(m ⊙ w) − 2α_t m,      ẇ = −m ⊙ ∇f(m ⊙ w) − 2α_t w
-
-    DOP853 while its steps are short for the sake of accuracy, then Rodas5P; the Jacobian is two
-    diagonals plus rank n, so that an implicit step costs O(n²d). The error of each coordinate is
-    measured against √(m_i² + w_i²): rtol bounds it per step.
-
-    Parameters
-    ----------
-    problem, factors, schedule, rtol
-        As in `gradient_flow`.
-    times : (T,) floats, strictly ascending, finite
-        Integration alone can't say where t = inf leads.
-
-    Notes
-    -----
-    The smaller of |m ± w| is what carries a coordinate to the other sign, and (m, w) in double
-    precision hold it only down to 1e-16 of the larger. Balanced coordinates, where it is 0, may
-    therefore change sign here after long times, though not in exact arithmetic; so may others
-    once e^{−4A} is below that, from A ≈ 9 on, and from A ≈ 40 on the path itself is lost. Look
-    at the drift of (m² − w²)e^{4A} before trusting this flow there.
-    """
-    return direct_flows(problem, [factors], [schedule], times, rtol)[0]
+# rows of `wide`: scratch, ∇f, weights, x; ∇g (K), ∇²g (K(K+1)/2), D⁻¹ (K²), D⁻¹∇g (K), scratch (K)
+PANELS = PARTS
+GRADIENT, WEIGHTS, X, FIRST = range(PANELS + PANEL, PANELS + PANEL + 4)
+EPS = float(np.finfo(float).eps)
+SMALLEST = 1e-280  # square of the least length that errors are measured by
 
 
-@on_one_thread
-def direct_flows(
-    problem: Regression,
-    factors_list: Sequence[Factors],
-    schedules: Sequence[Schedule] | Schedule,
-    times: ArrayLike | Sequence[ArrayLike],
-    rtol: float = 1e-8,
-) -> list[Flow]:
-    """`direct_flow` for many runs on one problem, integrated together.
-
-    Each run has a step size of its own, and its path is the same to the bit in any company.
-
-    Parameters
-    ----------
-    problem, factors_list, schedules, times, rtol
-        As in `gradient_flows`, but all times are finite.
-
-    Returns
-    -------
-    list of Flow, in the order of `factors_list`
-    """
-    asked = check_runs(problem, factors_list, schedules, times, rtol)
-    if any(asked.endless):
-        raise InputError("times must be finite for direct_flow, but the last is inf.")
-    flows: dict[int, Flow] = {}
-    for path in _Referee(problem, asked).integrate() if asked.factors else ():
-        m, w = path.states[:, : problem.d], path.states[:, problem.d :]
-        schedule, reached = asked.schedules[path.run], asked.times[path.run][: len(m)]
-        flows[path.run] = trajectory(problem, schedule, reached, m, w, path.counts, path.failure)
-    return [flows[run] for run in range(len(flows))]
+def rows_of_wide(layers: int) -> int:
+    """How many rows `wide` must have."""
+    return FIRST + 3 * layers + layers * (layers + 1) // 2 + layers * layers
 
 
-class _Referee(Ensemble[Paced]):
-    """The state of a run is (m, w), 2d numbers one after the other."""
-
-    def __init__(self, problem: Regression, asked: Runs) -> None:
-        super().__init__(
-            asked.schedules, asked.times, asked.rtol, 50 * problem.d + 4 * problem.n**2
-        )
-        self.field, self.factors = _Field(problem), asked.factors
-
-    def start(self, runs: Paced, h: Array, nodes: Array) -> _Start:
-        times = runs.t[:, None] + h[:, None] * nodes
-        # α jumps at the end of a segment: within it, its value from the left counts
-        ends = np.nextafter(self.stops.ends[runs.line, runs.stop], 0.0)
-        alpha = self.clock.alphas(runs.plan, np.minimum(times, ends[:, None]))
-        return _Start(self.field, self.clock, runs, alpha, self.rtol)
-
-    def begin(self, run: Index, plan: Index, line: Index) -> Paced:
-        states = [np.concatenate([self.factors[i].m, self.factors[i].w]) for i in run]
-        state = np.array(states).reshape(run.size, 2 * self.field.d)
-        return Paced.at_zero(run, plan, line, state, np.zeros_like(state))
-
-    def set_out(self, runs: Paced, at: Index) -> None:
-        alpha = self.clock.alphas(runs.plan[at], runs.t[at, None])
-        runs.slope[at] = self.field.derivative(runs.state[at], alpha)
-        # a first step, or one behind a jump of α, is to change m and w by some 1 %
-        speed = _relative(runs.slope[at], runs.state[at])
-        runs.h[at] = 1e-2 / np.maximum(speed, 1e-300)
+@loop
+def _layers(state, numbers, d):
+    """θ as (K, d)."""
+    k = int(numbers[LAYERS])
+    return state[: k * d].reshape((k, d))
 
 
-class _Field:
-    """The right-hand side, with ∇f = Zᵀ(Zx − y)/n."""
-
-    def __init__(self, problem: Regression) -> None:
-        self.Z, self.y, self.n, self.d = problem.Z, problem.y, problem.n, problem.d
-        self.outer = Outer.where_small(self.Z)
-
-    def gradient(self, m: Array, w: Array) -> Array:
-        return products(products(m * w, self.Z.T) - self.y, self.Z) / self.n
-
-    def derivative(self, state: Array, alpha: Array) -> Array:
-        """For states (L, 2d) and α (L, 1)."""
-        m, w = state[:, : self.d], state[:, self.d :]
-        slope = self.gradient(m, w)
-        return np.concatenate([-w * slope - 2 * alpha * m, -m * slope - 2 * alpha * w], axis=1)
-
-    def weighted(self, weights: Array) -> Array:
-        """Z diag(weights) Zᵀ, (L, n, n)."""
-        if self.outer is not None:
-            return self.outer(weights)
-        found: list[Any] = [(self.Z * one) @ self.Z.T for one in weights]
-        dense = [a.toarray() if scipy.sparse.issparse(a) else a for a in found]
-        return np.array(dense).reshape(-1, self.n, self.n)
+@loop
+def _gradient(Z, small, wide, numbers, map_at, loss_at, total, theta, end):
+    """x, ∇g and, where the rows of `wide` to be filled end late enough, ∇²g; then ∇f."""
+    if numbers[USUAL] > 0.0:
+        product.written_loop(theta, wide[X:end])
+    else:
+        map_at(theta, np.uintp(0), np.uintp(wide.shape[1]), total, wide[WEIGHTS], wide[X:end])
+    loss_gradient(Z, small, wide, numbers, loss_at, wide[X], wide[GRADIENT])
 
 
-class _Start:
-    """The flow from where `runs` stand, for α (L, stages)."""
-
-    def __init__(
-        self, field: _Field, clock: Clock, runs: Paced, alpha: Array, tolerance: float
-    ) -> None:
-        self.field, self.clock, self.runs, self.state = field, clock, runs, runs.state
-        self.alpha, self.tolerance = alpha, tolerance
-
-    def derivative(self, stage: int, state: Array) -> Array:
-        return self.field.derivative(state, self.alpha[:, stage, None])
-
-    def drift(self) -> Array:
-        change = self.clock.slopes(self.runs.plan, self.runs.t)[:, None]
-        return -2.0 * change * self.state
-
-    def size(self, error: Array) -> Array:
-        return _relative(error, self.state) / self.tolerance
-
-    def solver(self, shift: Array) -> Callable[[Array], Array]:
-        """By Woodbury: shift − J = D + BᵀB/n, where D couples m_i and w_i only, through ∇f_i,
-        and B = Z [diag(w), diag(m)] is the rank-n rest."""
-        Z, d, n = self.field.Z, self.field.d, self.field.n
-        m, w = self.state[:, :d], self.state[:, d:]
-        slope = self.field.gradient(m, w)
-        diagonal = (shift + 2 * self.alpha[:, 0])[:, None]
-        determinant = (diagonal - slope) * (diagonal + slope)
-        own, cross = diagonal / determinant, -slope / determinant
-        to_m, to_w = own * w + cross * m, own * m + cross * w  # D⁻¹ on a column (w, m)
-        small = self.field.weighted(w * to_m + m * to_w) / n
-        small[:, range(n), range(n)] += 1.0
-        # symmetric, but indefinite where a long step meets a large gradient
-        inverse = inverses(small)
-
-        def solve(b: Array) -> Array:
-            first, second = b[:, :d], b[:, d:]
-            easy_m, easy_w = own * first + cross * second, own * second + cross * first
-            inner = products(w * easy_m + m * easy_w, Z.T) / n
-            back = products(np.matmul(inverse, inner[:, :, None])[:, :, 0], Z)
-            return np.concatenate([easy_m - to_m * back, easy_w - to_w * back], axis=1)
-
-        return solve
+@loop
+def derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, out):
+    d = wide.shape[1]
+    theta = _layers(state, numbers, d)
+    end = FIRST + theta.shape[0]
+    _gradient(Z, small, wide, numbers, map_at, loss_at, total, theta, end)
+    slope = wide[GRADIENT]
+    for k in range(theta.shape[0]):
+        part, own, along = out[k * d : (k + 1) * d], theta[k], wide[FIRST + k]
+        for j in range(d):
+            part[j] = -along[j] * slope[j] - 2.0 * alpha * own[j]
+    if out.size > theta.size:
+        part = out[theta.size :]
+        for j in range(d):
+            part[j] = slope[j]
 
 
-def _relative(change: Array, state: Array) -> Array:
-    """The largest change of a coordinate (m_i, w_i) of each run, relative to its length."""
-    d = state.shape[1] // 2
-    sizes = np.hypot(state[:, :d], state[:, d:])
-    changes = np.hypot(change[:, :d], change[:, d:])
-    # below SMALLEST a factor adds nothing to x, and denormals can't be that exact
-    return (changes / np.maximum(sizes, SMALLEST)).max(axis=1)
+@loop
+def _invert(blocks, layers):
+    """Each coordinate's symmetric K×K block ← its inverse, by elimination without pivots."""
+    d = blocks.shape[1]
+    if layers == 2:  # alike in both layers to the last bit, so that |m| = |w| lasts
+        first, cross, last = blocks[0], blocks[1], blocks[3]
+        for j in range(d):
+            a, b, c = first[j], cross[j], last[j]
+            scale = 1.0 / (a * c - b * b)
+            first[j], cross[j], last[j] = c * scale, -b * scale, a * scale
+        copy(cross, blocks[2])
+        return
+    for p in range(layers):
+        pivot = blocks[p * layers + p]
+        for j in range(d):
+            pivot[j] = 1.0 / pivot[j]
+        for k in range(layers):
+            if k != p:
+                factor = blocks[k * layers + p]
+                for l in range(layers):
+                    if l != p:
+                        one, row = blocks[k * layers + l], blocks[p * layers + l]
+                        for j in range(d):
+                            one[j] -= factor[j] * pivot[j] * row[j]
+        for k in range(layers):
+            if k != p:
+                column, row = blocks[k * layers + p], blocks[p * layers + k]
+                for j in range(d):
+                    column[j] *= -pivot[j]
+                    row[j] *= pivot[j]
+
+
+@loop
+def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, shift, new):
+    """D⁻¹ by coordinate, and factors of 1 + C^½ Z diag(∇gᵀD⁻¹∇g) Zᵀ C^½/n."""
+    d = wide.shape[1]
+    theta = _layers(state, numbers, d)
+    layers = theta.shape[0]
+    hessian, inverse = FIRST + layers, FIRST + layers + layers * (layers + 1) // 2
+    solved = inverse + layers * layers
+    numbers[SHIFT] = shift
+    _gradient(Z, small, wide, numbers, map_at, loss_at, total, theta, inverse)
+    slope, at = wide[GRADIENT], 0
+    for k in range(layers):
+        for l in range(k, layers):
+            diagonal = shift + 2.0 * alpha if k == l else 0.0
+            one, other = wide[inverse + k * layers + l], wide[inverse + l * layers + k]
+            second = wide[hessian + at]
+            for j in range(d):
+                one[j] = diagonal + slope[j] * second[j]
+            for j in range(d):
+                other[j] = one[j]
+            at += 1
+    _invert(wide[inverse:], layers)
+    for k in range(layers):
+        part = wide[solved + k]
+        fill(part, 0.0)
+        for step in range(layers):  # a layer's own part first, as in all layers
+            l = (k + step) % layers
+            one, along = wide[inverse + k * layers + l], wide[FIRST + l]
+            for j in range(d):
+                part[j] += one[j] * along[j]
+    fill(slope, 0.0)  # ∇f is used up
+    for k in range(layers):
+        part, along = wide[solved + k], wide[FIRST + k]
+        for j in range(d):
+            slope[j] += part[j] * along[j]
+    gram(Z, wide, slope, wide[PANELS:], pairs[MATRIX])
+    n = small.shape[1]
+    for i in range(n):
+        small[ROOT, i] = math.sqrt(small[CURVATURE, i] / numbers[SAMPLES])
+    for i in range(n):
+        for k in range(i + 1):
+            pairs[MATRIX, i, k] *= small[ROOT, i] * small[ROOT, k]
+    return factorize(pairs[MATRIX], 1.0, pairs[FACTORS])
+
+
+@loop
+def solve(Z, small, wide, pairs, numbers, b):
+    d = wide.shape[1]
+    right = _layers(b, numbers, d)
+    layers = right.shape[0]
+    inverse = FIRST + layers + layers * (layers + 1) // 2
+    solved = inverse + layers * layers
+    low, high = np.uintp(0), np.uintp(d)
+    inner = wide[GRADIENT]
+    # ∇gᵀD⁻¹b, as D⁻¹ is symmetric
+    fill(inner, 0.0)
+    for k in range(layers):
+        part, own = wide[solved + k], right[k]
+        for j in range(d):
+            inner[j] += part[j] * own[j]
+    vector = small[SCRATCH]
+    fill(vector, 0.0)
+    add_product(Z, wide, inner, low, high, vector)
+    for i in range(vector.size):
+        vector[i] *= small[ROOT, i]
+    solve_factors(pairs[FACTORS], vector)
+    for i in range(vector.size):
+        vector[i] *= small[ROOT, i]
+    transposed_product(Z, wide, vector, low, high, inner)
+    for k in range(layers):
+        part, along = wide[solved + layers + k], wide[solved + k]
+        for j in range(d):
+            part[j] = -along[j] * inner[j]
+        for step in range(layers):
+            l = (k + step) % layers
+            block, own = wide[inverse + k * layers + l], right[l]
+            for j in range(d):
+                part[j] += block[j] * own[j]
+    for k in range(layers):
+        copy(wide[solved + layers + k], right[k])
+    if b.size > right.size:
+        part, shift = b[right.size :], numbers[SHIFT]
+        for j in range(d):
+            part[j] = (part[j] + inner[j]) / shift
+
+
+@loop
+def size(wide, numbers, state, error):
+    """The largest error of a coordinate."""
+    d = wide.shape[1]
+    off = _layers(error, numbers, d)
+    squares, weights = wide[GRADIENT], wide[WEIGHTS]
+    fill(squares, 0.0)
+    total = 0.0
+    for k in range(off.shape[0]):
+        own = off[k]
+        for j in range(d):
+            squares[j] += own[j] * own[j]
+    for j in range(d):
+        total += squares[j]
+        squares[j] *= weights[j]
+    worst = math.sqrt(largest(squares, np.uintp(0), np.uintp(d)))
+    if error.size > off.size:
+        part, now = error[off.size :], state[off.size :]
+        for j in range(d):
+            total += part[j]
+            worst = max(worst, abs(part[j]) / (1.0 + abs(now[j])))
+    return worst if np.isfinite(total) else np.inf
+
+
+@loop
+def scale(small, wide, numbers):
+    """As in `dual`; ∇f is at hand."""
+    low, d = np.uintp(0), np.uintp(wide.shape[1])
+    curvature = largest(small[CURVATURE], low, np.uintp(small.shape[1]))
+    trace = curvature * numbers[TRACE] * wide.shape[1] / numbers[SAMPLES]
+    pull = largest(wide[GRADIENT], low, d) / max(trace, 1e-300)
+    numbers[LARGEST_X] = max(largest(wide[X], low, d), pull)
+
+
+@loop
+def weigh(wide, numbers, state):
+    """Squares of the weights from the last right-hand side; what rounding of θ is worth."""
+    d = wide.shape[1]
+    theta = _layers(state, numbers, d)
+    lengths, slopes = wide[GRADIENT], wide[WEIGHTS]
+    fill(lengths, SMALLEST)
+    fill(slopes, 0.0)
+    for k in range(theta.shape[0]):
+        own, along = theta[k], wide[FIRST + k]
+        for j in range(d):
+            lengths[j] += own[j] * own[j]
+            slopes[j] += along[j] * along[j]
+    top = max(numbers[LARGEST_X], largest(wide[X], np.uintp(0), np.uintp(d)))
+    numbers[LARGEST_X] = top
+    scale = 1.0 / top if top > 0.0 else 0.0
+    for j in range(d):
+        slopes[j] = max(1.0 / lengths[j], slopes[j] * scale * scale)
+    return 100.0 * EPS

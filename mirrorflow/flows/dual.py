@@ -1,115 +1,172 @@
-r"""The gradient flow as a contraction in r unknowns, for many runs on one problem at once.
+r"""The dual system: gradient flow in n unknowns, for any map and any loss.
 
-The accumulated gradient g_t = ∫₀ᵗ ∇f lies in the row space of Z = U diag(s) V. With
-σ = s√(2/n), b = s⁻¹Uᵀy and −2g = Vᵀ(σ ⊙ η), the unknown η ∈ Rʳ of a run obeys
+    ν̇ = −e^{−κA_t} φ′(Zx, y)/n,      x = X(Zᵀν; A_t)
 
-    η̇ = σ ⊙ (b − Vx),   x = p − q,   p = ½u₀²e^{−4A + E},   q = ½v₀²e^{−4A − E},   E = Vᵀ(σ ⊙ η),
+with the map's X (m ⊙ w: x = a_t sinh(2μ + c), κ = 0). Its Jacobian is −C H/n, with
+C = e^{−κA} diag φ″ and H = Z diag(X′) Zᵀ, similar to the symmetric −C^½ H C^½/n.
 
-r ≤ n unknowns, whatever d, the rank and the consistency of Zx = y. The Jacobian −H with
-H = σ ⊙ V diag(p + q) Vᵀ ⊙ σ is symmetric and negative semidefinite: two solutions never move
-apart in the Euclidean norm. All functions take L runs, one per row.
+An error δν changes the parts of x_j by the fraction rate_j·(Zᵀδν)_j, rate_j = 2 for m ⊙ w. Where
+x_j is a small difference of large parts, X′_j/max|x| takes its place: so rtol is the relative error
+of x itself.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
 
 import numpy as np
-import scipy.sparse
-from numpy.typing import NDArray
 
-from mirrorflow.checks import Array
-from mirrorflow.factors import Factors
-from mirrorflow.limits.lanes import Grams
-from mirrorflow.potentials import HyperbolicEntropy
-from mirrorflow.problems import Regression
+from mirrorflow.compiled.layout import (
+    CURVATURE,
+    FACTORS,
+    FIT,
+    GRAM,
+    KAPPA,
+    LARGEST_X,
+    MATRIX,
+    OWN,
+    PARTS,
+    PLAIN,
+    RATE,
+    ROOT,
+    SAMPLES,
+    SCRATCH,
+    SLOPE,
+    TRACE,
+    USUAL,
+    slopes,
+)
+from mirrorflow.compiled.options import loop
+from mirrorflow.compiled.vectors import (
+    PANEL,
+    add_dense,
+    add_product,
+    block_end,
+    factorize,
+    fill,
+    gram,
+    largest,
+    solve_factors,
+    transposed_product,
+)
+from mirrorflow.maps import product
 
-__all__ = ["Dual", "Masses"]
+__all__ = ["ROWS", "derivative", "linearise", "scale", "size", "solve", "weigh"]
+
+# rows of `wide` after the map's own: μ; x, X′ and the rates, as the map fills them
+MU, X, DX, RATES, WEIGHTS, ERROR, SCRATCHES = range(OWN, OWN + 7)
+ROWS = SCRATCHES + PANEL
+EPS = float(np.finfo(float).eps)
+UNEVEN = 2.0  # a weight so far above the common rate needs a sum over coordinates
 
 
-@dataclass(frozen=True, slots=True)
-class Masses:
-    """log ½u₀² and log ½v₀² of each run, (L, d); −inf where there is none."""
-
-    log_p: Array
-    log_q: Array
-
-    @classmethod
-    def of(cls, runs: Sequence[Factors], d: int) -> Masses:
-        """The masses of `runs` at A = 0."""
-        shape = (len(runs), d)
-        if not runs:
-            return cls(np.empty(shape), np.empty(shape))
-        # every coordinate has its own potential: to it, the runs are one long vector
-        m, w = np.concatenate([run.m for run in runs]), np.concatenate([run.w for run in runs])
-        potential = HyperbolicEntropy.of(Factors(m, w))
-        return cls(potential.log_p.reshape(shape), potential.log_q.reshape(shape))
-
-    def after(self, totals: Array) -> Masses:
-        """The masses e^{−4A}p, e^{−4A}q for A of shape (L,)."""
-        if not totals.any():  # as with α = 0, where it saves an eighth of the time
-            return self
-        decay = 4.0 * totals[..., None]
-        return Masses(self.log_p - decay, self.log_q - decay)
-
-    def at(self, index: NDArray[Any]) -> Masses:
-        """Those of the runs `index`."""
-        return Masses(self.log_p[index], self.log_q[index])
+@loop
+def _point(Z, small, wide, numbers, map_at, total, state):
+    """Zx, and x, X′ and the rates with it; Z is read once."""
+    d = np.uintp(wide.shape[1])
+    low = np.uintp(0)
+    fill(small[FIT], 0.0)
+    while low < d:
+        high = block_end(low, d)
+        transposed_product(Z, wide, state, low, high, wide[MU])
+        if numbers[USUAL] > 0.0:
+            product.point_loop(wide[PARTS:], low, high, total, wide[MU], wide[X:])
+        else:
+            map_at(wide[PARTS:], low, high, total, wide[MU], wide[X:])
+        add_product(Z, wide, wide[X], low, high, small[FIT])
+        low = high
 
 
-class Dual:
-    """η̇, the Jacobian −H, and how far η moves the exponents of p and q."""
+@loop
+def derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, out):
+    _point(Z, small, wide, numbers, map_at, total, state)
+    slopes(small, numbers, loss_at)
+    weight = math.exp(-numbers[KAPPA] * total) / numbers[SAMPLES]
+    for i in range(out.size):
+        out[i] = -weight * small[SLOPE, i]
 
-    def __init__(self, problem: Regression) -> None:
-        space = problem.row_space
-        self.basis = space.basis
-        self.sigma = space.s * np.sqrt(2.0 / problem.n)
-        self.target = self.sigma * space.b
-        Z: Any = problem.Z
-        sparse = scipy.sparse.issparse(Z)
-        squares = Z.multiply(Z).sum(axis=0) if sparse else np.einsum("ij,ij->j", Z, Z)
-        # max|E| ≤ reach·‖η‖: the columns of σ ⊙ V are no longer than those of √(2/n) Z
-        self.reach = float(np.sqrt(2.0 / problem.n * squares.max()))
 
-    @property
-    def r(self) -> int:
-        """Number of unknowns of a run."""
-        return self.sigma.size
+@loop
+def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, shift, new):
+    """Factors of shift + C^½ H C^½/n; H and C at `state` where `new`, else the last ones."""
+    if new:
+        _point(Z, small, wide, numbers, map_at, total, state)
+        slopes(small, numbers, loss_at)
+        weight = math.exp(-numbers[KAPPA] * total) / numbers[SAMPLES]
+        # curvatures that vanish are kept apart from 0: `solve` divides by their roots
+        least = 1e-20 * largest(small[CURVATURE], np.uintp(0), np.uintp(state.size)) + 1e-280
+        for i in range(state.size):
+            small[ROOT, i] = math.sqrt(weight * max(small[CURVATURE, i], least))
+        gram(Z, wide, wide[DX], wide[SCRATCHES:], pairs[MATRIX])
+        for i in range(state.size):
+            for k in range(i + 1):
+                pairs[MATRIX, i, k] *= small[ROOT, i] * small[ROOT, k]
+    return factorize(pairs[MATRIX], shift, pairs[FACTORS])
 
-    @functools.cached_property
-    def _grams(self) -> Grams:
-        return Grams(self.basis)
 
-    def bend(self, eta: Array) -> Array:
-        """E = Vᵀ(σ ⊙ η), (L, d), by which the exponents of p rise and those of q fall."""
-        return self.basis.rmatvec(eta * self.sigma)
+@loop
+def solve(small, pairs, b):
+    """b ← C^½ (shift + C^½ H C^½/n)⁻¹ C^−½ b."""
+    for i in range(b.size):
+        b[i] /= small[ROOT, i]
+    solve_factors(pairs[FACTORS], b)
+    for i in range(b.size):
+        b[i] *= small[ROOT, i]
 
-    def parts(self, eta: Array, masses: Masses) -> tuple[Array, Array]:
-        """p and q, (L, d)."""
-        p = self.bend(eta)
-        q = masses.log_q - p
-        p += masses.log_p
-        return np.exp(p, out=p), np.exp(q, out=q)
 
-    def derivative(self, eta: Array, masses: Masses) -> Array:
-        """η̇, (L, r)."""
-        return self._slope(*self.parts(eta, masses))
+@loop
+def size(Z, small, wide, pairs, numbers, error):
+    """Root mean square over coordinates of the weighted errors of Zᵀν."""
+    total = 0.0
+    if numbers[PLAIN] > 0.0:
+        product = small[SCRATCH]
+        fill(product, 0.0)
+        add_dense(pairs[GRAM], error, np.uintp(0), np.uintp(error.size), product)
+        for i in range(error.size):
+            total += product[i] * error[i]
+        total *= numbers[RATE] ** 2
+    else:
+        d = np.uintp(wide.shape[1])
+        transposed_product(Z, wide, error, np.uintp(0), d, wide[ERROR])
+        for j in range(d):
+            a = wide[WEIGHTS, j] * wide[ERROR, j]
+            total += a * a
+        total /= wide.shape[1]
+    return math.sqrt(max(total, 0.0)) if np.isfinite(total) else np.inf
 
-    def linearised(self, eta: Array, masses: Masses) -> tuple[Array, Array]:
-        """η̇ and H, (L, r) and (L, r, r)."""
-        p, q = self.parts(eta, masses)
-        H = self._grams(p + q)
-        H *= self.sigma[:, None] * self.sigma
-        return self._slope(p, q), H
 
-    def hessian(self, eta: Array, masses: Masses) -> Array:
-        """H of one run, (r, r), without the table that `linearised` makes for many."""
-        p, q = self.parts(eta, masses)
-        return self.basis.gram(p + q) * (self.sigma[:, None] * self.sigma)
+@loop
+def scale(Z, small, wide, numbers):
+    """Largest |x|, or where it is small how far the data pull it: max|∇f|/trace(Zᵀ diag φ″ Z/n).
 
-    def _slope(self, p: Array, q: Array) -> Array:
-        p -= q
-        return self.target - self.sigma * self.basis.matvec(p)
+    The fastest mode moves x by no less, so errors measured against it are not wasted on x ≈ 0.
+    """
+    low, d = np.uintp(0), np.uintp(wide.shape[1])
+    transposed_product(Z, wide, small[SLOPE], low, d, wide[ERROR])
+    curvature = largest(small[CURVATURE], low, np.uintp(small.shape[1]))
+    pull = largest(wide[ERROR], low, d) / max(curvature * numbers[TRACE] * wide.shape[1], 1e-300)
+    numbers[LARGEST_X] = max(largest(wide[X], low, d), pull)
+
+
+@loop
+def weigh(wide, pairs, numbers, state):
+    """Weights from the last right-hand side; what rounding of ν is worth in them.
+
+    No error can be held below that: where {Zx = y} misses the sign cone ν grows without end.
+    """
+    low, d = np.uintp(0), np.uintp(wide.shape[1])
+    top = max(numbers[LARGEST_X], largest(wide[X], low, d))
+    numbers[LARGEST_X] = top
+    worst = numbers[RATE]
+    if top > 0.0:
+        worst = max(worst, largest(wide[DX], low, d) / top)
+    numbers[PLAIN] = 1.0 if worst <= UNEVEN * numbers[RATE] else 0.0
+    if numbers[PLAIN] == 0.0:
+        scale = 1.0 / top if top > 0.0 else 0.0
+        for j in range(d):
+            wide[WEIGHTS, j] = max(wide[RATES, j], scale * wide[DX, j])
+        worst = largest(wide[WEIGHTS], low, d)
+    squares = 0.0
+    for i in range(state.size):
+        squares += state[i] * state[i] * pairs[GRAM, i, i]
+    return 100.0 * EPS * worst * math.sqrt(squares)

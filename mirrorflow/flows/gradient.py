@@ -1,38 +1,31 @@
 r"""Gradient flow of F_t(m, w) = f(m ⊙ w) + α_t(‖m‖² + ‖w‖²) in continuous time.
 
-Both functions integrate the dual system of `dual`: r ≤ n unknowns, whatever d, the rank and the
-consistency of Zx = y. One flow goes by LSODA, many by the batched integrator of `dual_ensemble`.
-`direct_flow` integrates (m, w) as it stands and shares none of this: it is the referee.
+`gradient_flow` integrates the dual system of `dual`, n unknowns; `direct_flow` integrates (m, w) as
+it stands. The two share a stepper, but no formula: `direct_flow` is the reference integrator, which
+can confirm or refute what the dual form satisfies by construction.
 """
 
 from __future__ import annotations
 
+import importlib
+import sys
+import threading
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.checks import Array
+from mirrorflow.checks import InputError
 from mirrorflow.factors import Factors
-from mirrorflow.flows.dual import Dual, Masses
-from mirrorflow.flows.dual_ensemble import integrate_runs
-from mirrorflow.flows.ensemble import Path
-from mirrorflow.flows.pace import Counts
-from mirrorflow.flows.single import continue_alone
-from mirrorflow.flows.trajectory import (
-    Flow,
-    check_runs,
-    check_schedule,
-    check_times,
-    trajectory,
-)
-from mirrorflow.limits.exact import Interpolator, check_pair, interpolator, lasso_limit
+from mirrorflow.flows.trajectory import Flow, check_runs, trajectory
+from mirrorflow.limits.exact import Interpolator, interpolator, lasso_limit
 from mirrorflow.limits.paths import interpolators
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 from mirrorflow.threads import on_one_thread
 
-__all__ = ["gradient_flow", "gradient_flows"]
+__all__ = ["direct_flow", "direct_flows", "gradient_flow", "gradient_flows"]
 
 
 @on_one_thread
@@ -43,7 +36,7 @@ def gradient_flow(
     times: ArrayLike,
     rtol: float = 1e-8,
 ) -> Flow:
-    """Gradient flow from any real m₀, w₀, by LSODA on the dual system.
+    """Gradient flow from any real m₀, w₀, by its dual system in n unknowns.
 
     Parameters
     ----------
@@ -56,10 +49,9 @@ def gradient_flow(
         The last may be inf: the exact limit for this schedule (the LASSO with λ = 2α_∞ where
         α_∞ > 0, else the interpolator after A_∞ ≤ ∞).
     rtol : float in [1e-13, 1e-2]
-        Local error of the exponents of p and q, that is relative error of x, per step; the
-        error at the end is usually some 10 times larger, and never below about
-        1e-16·4A, the rounding of those exponents. 1e-8 suits plots and verdicts, 1e-10
-        comparisons with other integrators; below 1e-11 rounding costs many steps.
+        Relative error of each part of x, and of x itself, per step; the error at the end is
+        usually some 10 times larger. 1e-8 suits plots and verdicts, 1e-10 comparisons with other
+        integrators; below 1e-11 rounding costs many steps.
 
     Returns
     -------
@@ -78,20 +70,10 @@ def gradient_flow(
     >>> bool(flow.loss[-1] < 1e-15)
     True
     """
-    check_pair(problem, factors)
-    check_schedule(schedule)
-    finite, ask_limit, rtol = check_times(times, rtol)
-    dual, masses, counts = Dual(problem), Masses.of([factors], factors.d), Counts()
-    start = np.zeros(dual.r)
-    states, failure = continue_alone(dual, masses, schedule, 0.0, start, finite, rtol, counts)
-    limit = None
-    if ask_limit and not failure:
-        limit = _limit(problem, factors, schedule)
-    return _flow(
-        problem, dual, masses, factors, schedule, finite, Path(0, states, counts, failure), limit
-    )
+    return gradient_flows(problem, [factors], [schedule], times, rtol)[0]
 
 
+@on_one_thread
 @on_one_thread
 def gradient_flows(
     problem: Regression,
@@ -100,20 +82,15 @@ def gradient_flows(
     times: ArrayLike | Sequence[ArrayLike],
     rtol: float = 1e-8,
 ) -> list[Flow]:
-    """`gradient_flow` for many runs on one problem, integrated together.
+    """`gradient_flow` for many runs on one problem, on all cores.
 
-    Each run has a step size of its own, explicit (DOP853) or implicit (Rodas5P). A run whose
-    penalty is over is finished by linear decay to its limit as soon as the error of that is
-    proven to be below rtol in the exponents (see `arrival`). The path of a run is the same to
-    the bit in any company and order; that of `gradient_flow` is the same to within rtol. For
-    less than some ten runs `gradient_flow`, one by one, is faster.
+    A run is the same to the bit in any list, in any order and on any number of cores.
 
     Parameters
     ----------
     problem : Regression
     factors_list : sequence of Factors
     schedules : sequence of Schedule, one for each of `factors_list`, or one for all
-        Runs that share a schedule are faster than runs that don't.
     times : (T,) floats for all runs, or a sequence with such floats for each run
         As in `gradient_flow`; runs may differ in T.
     rtol
@@ -138,63 +115,121 @@ def gradient_flows(
     >>> [bool(flow.loss[-1] < 1e-15) for flow in flows]
     [True, True]
     """
-    given = check_runs(problem, factors_list, schedules, times, rtol)
-    runs, chosen, finite = given.factors, given.schedules, given.times
-    dual, masses = Dual(problem), Masses.of(runs, problem.d)
-    asked = [i for i in range(len(runs)) if given.endless[i]]
-    found = _limits(problem, [runs[i] for i in asked], [chosen[i] for i in asked])
-    limits = dict(zip(asked, found, strict=True))
-    flows: dict[int, Flow] = {}
-    for path in integrate_runs(dual, masses, chosen, finite, given.rtol):
-        i, own = path.run, masses.at(np.array([path.run]))
-        limit = limits.pop(i, None)
-        flows[i] = _flow(problem, dual, own, runs[i], chosen[i], finite[i], path, limit)
-    return [flows[i] for i in range(len(runs))]
+    asked = check_runs(problem, factors_list, schedules, times, rtol)
+    limits = _limits(problem, asked.factors, asked.schedules, asked.endless)
+    flows = []
+    for i, run in enumerate(_compiled().dual_runs(problem, asked)):
+        reached, m, w, limit = run.times, run.m, run.w, limits.get(i)
+        if limit is not None and not run.failure:
+            reached = np.append(reached, np.inf)
+            u = np.copysign(np.sqrt(limit.p), asked.factors[i].u)
+            v = np.copysign(np.sqrt(limit.q), asked.factors[i].v)
+            m, w = np.vstack([m, u + v]), np.vstack([w, u - v])
+        flow = trajectory(
+            problem, asked.schedules[i], reached, m, w, run.counts, run.failure, limit
+        )
+        flows.append(flow)
+    return flows
 
 
-def _flow(
+def direct_flow(
     problem: Regression,
-    dual: Dual,
-    masses: Masses,
     factors: Factors,
     schedule: Schedule,
-    times: Array,
-    path: Path,
-    limit: Interpolator | None,
+    times: ArrayLike,
+    rtol: float = 1e-8,
 ) -> Flow:
-    """m and w along η and at the limit: ±√p ± √q with the signs of u₀ and v₀."""
-    reached = times[: len(path.states)]
-    masses = masses.after(np.asarray(schedule.total(reached), float))
-    bend = dual.bend(path.states)
-    # half the exponents: p underflows long before its root does
-    u, v = np.exp(0.5 * (masses.log_p + bend)), np.exp(0.5 * (masses.log_q - bend))
-    if limit is not None and not path.failure:
-        reached = np.append(reached, np.inf)
-        u, v = np.vstack([u, np.sqrt(limit.p)]), np.vstack([v, np.sqrt(limit.q)])
-    u *= np.copysign(1.0, factors.u)
-    v *= np.copysign(1.0, factors.v)
-    m, w = u + v, u - v
-    return trajectory(problem, schedule, reached, m, w, path.counts, path.failure, limit)
+    """Gradient flow by integrating (m, w) ∈ R²ᵈ as written: the reference integrator.
+
+        ṁ = −w ⊙ ∇f(m ⊙ w) − 2α_t m,      ẇ = −m ⊙ ∇f(m ⊙ w) − 2α_t w
+
+    The error of each coordinate is measured against √(m_i² + w_i²), and where x is small against
+    that of x; rtol bounds it per step. The Jacobian is two diagonals plus rank n, so that an
+    implicit step costs O(n²d).
+
+    Parameters
+    ----------
+    problem, factors, schedule, rtol
+        As in `gradient_flow`.
+    times : (T,) floats, strictly ascending, finite
+        Integration alone can't say where t = inf leads.
+
+    Notes
+    -----
+    The smaller of |m ± w| is what carries a coordinate to the other sign, and (m, w) in double
+    precision hold it only down to 1e-16 of the larger. Balanced coordinates, where it is 0, may
+    therefore change sign here after long times, though not in exact arithmetic; so may others
+    once e^{−4A} is below that, from A ≈ 9 on, and from A ≈ 40 on the path itself is lost. Look
+    at the drift of (m² − w²)e^{4A} before trusting this flow there.
+    """
+    return direct_flows(problem, [factors], [schedule], times, rtol)[0]
 
 
-def _limit(problem: Regression, factors: Factors, schedule: Schedule) -> Interpolator:
-    if schedule.alpha_infinity > 0:
-        return lasso_limit(problem, factors, schedule.alpha_infinity)
-    return interpolator(problem, factors, schedule.total_infinity)
+@on_one_thread
+def direct_flows(
+    problem: Regression,
+    factors_list: Sequence[Factors],
+    schedules: Sequence[Schedule] | Schedule,
+    times: ArrayLike | Sequence[ArrayLike],
+    rtol: float = 1e-8,
+) -> list[Flow]:
+    """`direct_flow` for many runs on one problem, on all cores; bits as in `gradient_flows`.
+
+    Parameters
+    ----------
+    problem, factors_list, schedules, times, rtol
+        As in `gradient_flows`, but all times are finite.
+
+    Returns
+    -------
+    list of Flow, in the order of `factors_list`
+    """
+    asked = check_runs(problem, factors_list, schedules, times, rtol)
+    if any(asked.endless):
+        raise InputError("times must be finite for direct_flow, but the last is inf.")
+    return [
+        trajectory(problem, schedule, run.times, run.m, run.w, run.counts, run.failure)
+        for schedule, run in zip(
+            asked.schedules, _compiled().direct_runs(problem, asked), strict=True
+        )
+    ]
+
+
+def _compiled() -> ModuleType:
+    """The module of compiled runs, which is compiled when a machine first imports it."""
+    if "mirrorflow.flows.runs" not in sys.modules:
+        words = "mirrorflow: compiling its integrator, once on this machine (some 20 s)"
+        notice = threading.Timer(2.0, print, [words], {"file": sys.stderr})
+        notice.daemon = True
+        notice.start()
+        try:
+            importlib.import_module("mirrorflow.compiled.options").compile_apart()
+            return importlib.import_module("mirrorflow.flows.runs")
+        finally:
+            notice.cancel()
+    return sys.modules["mirrorflow.flows.runs"]
 
 
 def _limits(
-    problem: Regression, runs: Sequence[Factors], schedules: Sequence[Schedule]
-) -> list[Interpolator]:
-    """The limit of every run; those with the same A_∞ are found together."""
+    problem: Regression,
+    runs: Sequence[Factors],
+    schedules: Sequence[Schedule],
+    endless: Sequence[bool],
+) -> dict[int, Interpolator]:
+    """The limit of each run that asks for it; those with the same A_∞ are found together."""
     together: dict[float, list[int]] = {}
     limits: dict[int, Interpolator] = {}
     for i, schedule in enumerate(schedules):
+        if not endless[i]:
+            continue
         if schedule.alpha_infinity > 0:
-            limits[i] = _limit(problem, runs[i], schedule)
+            limits[i] = lasso_limit(problem, runs[i], schedule.alpha_infinity)
         else:
             together.setdefault(float(schedule.total_infinity), []).append(i)
     for total, which in together.items():
+        if len(which) == 1:
+            limits[which[0]] = interpolator(problem, runs[which[0]], total)
+            continue
         paths = interpolators(problem, [runs[i] for i in which], [total])
         limits.update({i: path[0] for i, path in zip(which, paths, strict=True)})
-    return [limits[i] for i in range(len(runs))]
+    return limits

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 from mirrorflow.checks import Array, InputError, ascending, number
 from mirrorflow.display import Displayed
 from mirrorflow.factors import Factors
-from mirrorflow.flows.pace import Counts
 from mirrorflow.limits.exact import check_pair
 from mirrorflow.limits.optimality import Interpolator
 from mirrorflow.own_schedules import check_schedule
@@ -72,6 +71,14 @@ def check_times(times: ArrayLike, rtol: float) -> tuple[Array, bool, float]:
     given = ascending("times", times, infinite_end=True)
     endless = bool(np.isinf(given[-1]))
     return given[:-1] if endless else given, endless, rtol
+
+
+class Counts(NamedTuple):
+    """Work done by one run."""
+
+    steps: int
+    right_hand_sides: int
+    factorizations: int
 
 
 class Runs(NamedTuple):
@@ -152,6 +159,6 @@ def trajectory(
         status=status,
         message=message,
         steps=counts.steps,
-        right_hand_sides=counts.derivatives,
+        right_hand_sides=counts.right_hand_sides,
         factorizations=counts.factorizations,
     )

@@ -1,0 +1,62 @@
+"""Layout of a run's arrays, which both systems and the stepper share.
+
+    Z                        the data, dense or sparse (see `vectors`)
+    small (SMALL, n)         y, Zx, φ′, φ″ of the samples, and scratch
+    wide (…, d)              where the columns of a sparse Z are, what the map knows of each
+                             coordinate, and scratch
+    pairs (3, n, n)          G = ZZᵀ/d, the matrix to factorize, its factors
+    numbers (NUMBERS,)       scalars, below
+    map_at, loss_at          the map and the loss, as compiled functions
+
+They are few because a call passes some ten words for each array. What becomes of a run depends on
+no other run.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mirrorflow.compiled.options import loop
+from mirrorflow.compiled.vectors import add_product, fill, transposed_product
+
+__all__ = ["CURVATURE", "FIT", "OWN", "PARTS", "ROOT", "SCRATCH", "SLOPE", "SMALL", "Y"]
+__all__ += ["FACTORS", "GRAM", "MATRIX"]
+__all__ += ["KAPPA", "LARGEST_X", "LAYERS", "NUMBERS", "PLAIN", "RATE", "SAMPLES", "SHIFT", "TRACE"]
+__all__ += ["DIRECT", "DUAL", "SYSTEM", "USUAL"]
+__all__ += ["loss_gradient", "slopes"]
+
+# rows of `small`
+Y, FIT, SLOPE, CURVATURE, ROOT, SCRATCH, SMALL = range(7)
+# of `pairs`
+GRAM, MATRIX, FACTORS = 0, 1, 2
+# of `numbers`: n; κ of the weight e^{−κA}; largest |x| so far; rate at which parts of x change
+# with μ where it is the same for all coordinates, else 0; trace of G; number of layers; shift of
+# the last linearisation; 1 where errors are measured by G; the system, DUAL or DIRECT; 1 where map
+# and loss are m ⊙ w and the squared loss, which are then called directly (by address: 0.15 µs)
+SAMPLES, KAPPA, LARGEST_X, RATE, TRACE, LAYERS, SHIFT, PLAIN, SYSTEM, USUAL, NUMBERS = range(11)
+DUAL, DIRECT = 0.0, 1.0
+# rows of `wide`: after STARTS and ENDS those that a map fills with what it knows of its start
+PARTS, OWN = 2, 10
+
+
+@loop
+def slopes(small, numbers, loss_at):
+    """φ′ and φ″ at Zx."""
+    if numbers[USUAL] > 0.0:
+        for i in range(small.shape[1]):
+            small[SLOPE, i] = small[FIT, i] - small[Y, i]
+            small[CURVATURE, i] = 1.0
+    else:
+        loss_at(small[FIT], small[Y], small[SLOPE:])
+
+
+@loop
+def loss_gradient(Z, small, wide, numbers, loss_at, x, out):
+    """out ← ∇f(x) = Zᵀφ′(Zx, y)/n; φ′ and φ″ are left in `small`."""
+    low, high = np.uintp(0), np.uintp(x.size)
+    fill(small[FIT], 0.0)
+    add_product(Z, wide, x, low, high, small[FIT])
+    slopes(small, numbers, loss_at)
+    for i in range(small.shape[1]):
+        small[SCRATCH, i] = small[SLOPE, i] / numbers[SAMPLES]
+    transposed_product(Z, wide, small[SCRATCH], low, high, out)

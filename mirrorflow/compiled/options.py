@@ -1,0 +1,170 @@
+"""Compilation by Numba: its options, and the types of the functions that integrators call.
+
+Compiled code is kept on disk, so a machine compiles once. Where Numba is missing, or
+`NUMBA_DISABLE_JIT=1`, the same functions run as Python, some 500 times slower.
+
+Three things that cost a factor of 2 to 10 where they are not heeded:
+
+- LLVM vectorises no loop whose index might count from the end, so bounds that start late are
+  unsigned (`np.uintp`).
+- `forceinline` keeps a function's own floating-point rules; Numba's `inline="always"` passes the
+  caller's on, and reordered sums break the exponential.
+- Literal whole numbers as arguments compile a function anew; `a[:] = b` makes it compile twice as
+  long, so arrays are copied by loops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["INTEGRATE", "LOSS", "MAP"]
+__all__ += ["compile_apart", "exact", "inlined", "loop", "pointer", "vectorised"]
+
+try:
+    import numba
+    from numba import types
+except ImportError:  # as in a browser
+    numba = None  # type: ignore[assignment]
+    sys.stderr.write(
+        "mirrorflow: Numba is missing, so flows run as Python, some 500 times slower; "
+        "pip install numba\n"
+    )
+
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+PACKAGE = Path(__file__).parents[1]
+COMPILED = ("compiled/*.py", "maps/*.py", "losses.py", "flows/d*.py", "flows/multistep.py")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+@functools.cache
+def digest() -> str:
+    """SHA-256 of all that is compiled: a function's code holds that of the functions it calls."""
+    files = sorted(file for pattern in COMPILED for file in PACKAGE.glob(pattern))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _compiler(**options: Any) -> Callable[..., Any]:
+    """A decorator: compiled at once for a signature, or where it is first called."""
+
+    def decorate(signature: Any) -> Any:
+        if numba is None:
+            return signature if callable(signature) else lambda function: function
+        if callable(signature) and not isinstance(signature, types.Type):
+            return _kept(signature, options)
+        return lambda function: _compile(function, signature, options)
+
+    return decorate
+
+
+def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Compiled where it is called, and kept on disk where a folder can be written to."""
+    try:
+        compiled = numba.njit(cache=True, **OPTIONS, **options)(function)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        return numba.njit(**OPTIONS, **options)(function)
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if file is not None:  # Numba looks at the function's own file alone
+        file._source_stamp = digest()
+    return compiled
+
+
+def _compile(function: Callable[..., Any], signature: Any, options: dict[str, Any]) -> Any:
+    compiled = _kept(function, options)
+    if hasattr(compiled, "compile"):
+        compiled.compile(signature)
+        compiled.disable_compile()
+    return compiled
+
+
+def compile_apart() -> None:
+    """Let another process compile everything, where this machine has not kept it yet.
+
+    Code that a process has compiled itself is linked in another order than code from disk, and may
+    round differently; so every process takes it from disk.
+    """
+    folder = getattr(getattr(_probe, "_cache", None), "cache_path", None)
+    if folder is None:
+        return
+    done = Path(folder) / f"mirrorflow-{digest()[:16]}-{numba.__version__}-{_processor()}.done"
+    if not done.exists():
+        words = [sys.executable, "-W", "ignore", "-c", "import mirrorflow.flows.runs"]
+        where = {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *filter(None, sys.path)])}
+        with contextlib.suppress(OSError):
+            if subprocess.run(words, env=os.environ | where, check=False).returncode == 0:
+                done.parent.mkdir(parents=True, exist_ok=True)
+                done.touch()
+
+
+# sums may be reordered, but nan and inf stay what they are
+loop = _compiler(fastmath={"contract", "reassoc", "nsz"})
+# for choices between functions: a level of calls less is compiled
+inlined = _compiler(fastmath={"contract", "reassoc", "nsz"}, inline="always")
+exact = _compiler(fastmath={"contract"}, forceinline=True)
+vectorised = _compiler(fastmath=True)
+
+
+def pointer(signature: Any) -> Decorator:
+    """A decorator: as `loop`, for functions that are handed to compiled code as arguments.
+
+    Their address is looked up once; for a compiled function itself Numba would do so at every call,
+    which takes as long as a tenth of a run.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        compiled = loop(signature)(function)
+        if not hasattr(compiled, "get_compile_result"):  # runs as Python
+            return compiled
+        return types.CompileResultWAP(compiled.get_compile_result(signature))
+
+    return decorate
+
+
+if numba is None:
+    MAP = LOSS = INTEGRATE = None
+else:
+    _number, _count = types.float64, types.uintp
+    _vector, _matrix = types.float64[::1], types.float64[:, ::1]
+    _cube, _whole = types.float64[:, :, ::1], types.int64[::1]
+    _read_vector = types.Array(types.float64, 1, "C", readonly=True)
+    _read_matrix = types.Array(types.float64, 2, "C", readonly=True)
+    # rows of parts, first and last column, A, μ, rows to fill: see `maps`
+    MAP = types.void(_matrix, _count, _count, _number, _vector, _matrix)
+    # Zx, y, rows to fill: see `losses`
+    LOSS = types.void(_vector, _vector, _matrix)
+    # what `multistep.integrate` gets: the arrays of a run (see `layout`), its schedule, and outputs
+    INTEGRATE = types.int64(
+        _read_matrix,
+        _matrix,
+        _matrix,
+        _cube,
+        _vector,
+        types.FunctionType(MAP),
+        types.FunctionType(LOSS),
+        _matrix,
+        _vector,
+        _read_vector,
+        _number,
+        _matrix,
+        _whole,
+    )
+
+
+@loop
+def _probe() -> int:
+    return 0
+
+
+def _processor() -> str:
+    from llvmlite.binding import get_host_cpu_name
+
+    return str(get_host_cpu_name())

@@ -1,0 +1,195 @@
+"""Compiled runs: a problem made ready once, then one run or many, shared among threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+
+from mirrorflow import losses
+from mirrorflow.checks import Array
+from mirrorflow.compiled import layout
+from mirrorflow.compiled.tables import tabulate
+from mirrorflow.factors import Factors
+from mirrorflow.flows import direct, dual, multistep
+from mirrorflow.flows.trajectory import Counts, Runs
+from mirrorflow.maps import product
+from mirrorflow.problems import Regression
+from mirrorflow.rowspace import RowSpace
+
+__all__ = ["Ready", "Run", "direct_runs", "dual_runs"]
+
+SAFETY = 0.1  # of rtol, as the errors of many steps add up
+FULL_RANK = 1e-10  # least ratio of the eigenvalues of ZZᵀ that rounding leaves no doubt about
+COPIED = 2**18  # most entries of a Z that is copied to where reading it is fastest
+USUAL = product.point, product.written  # what compiled code calls directly
+
+
+class Run(NamedTuple):
+    """A run that ended: times reached (T,), m and w there (T, d), its work, why it ended early."""
+
+    times: Array
+    m: Array
+    w: Array
+    counts: Counts
+    failure: str
+
+
+class System(NamedTuple):
+    """A form of the flow: which, its map, its rows of `wide`, its start, m and w of its states."""
+
+    which: float
+    map_at: Any
+    rows: int
+    start: Callable[[Factors], tuple[Array, Array]]  # state, and what the map knows of the start
+    finish: Callable[[Factors, Array, Array], tuple[Array, Array]]  # of A (T,) and states (T, N)
+
+
+def dual_runs(problem: Regression, asked: Runs) -> list[Run]:
+    """The runs `asked` for by the dual system."""
+    ready = Ready(problem)
+
+    def start(factors: Factors) -> tuple[Array, Array]:
+        return np.zeros(ready.n), product.parts(factors)
+
+    def finish(factors: Factors, total: Array, states: Array) -> tuple[Array, Array]:
+        return product.parameters(factors, total, (ready.Z.T @ states.T).T)
+
+    return _integrate(ready, System(layout.DUAL, product.point, dual.ROWS, start, finish), asked)
+
+
+def direct_runs(problem: Regression, asked: Runs) -> list[Run]:
+    """The runs `asked` for by (m, w) itself."""
+
+    def start(factors: Factors) -> tuple[Array, Array]:
+        return np.concatenate([factors.m, factors.w]), np.empty((0, problem.d))
+
+    def finish(factors: Factors, total: Array, states: Array) -> tuple[Array, Array]:
+        return states[:, : problem.d], states[:, problem.d :]
+
+    rows = direct.rows_of_wide(product.LAYERS)
+    return _integrate(
+        Ready(problem), System(layout.DIRECT, product.written, rows, start, finish), asked
+    )
+
+
+def _integrate(ready: Ready, system: System, asked: Runs) -> list[Run]:
+    tables: dict[tuple[int, float], Array] = {}
+
+    def one(i: int) -> Run:
+        factors, schedule, times = asked.factors[i], asked.schedules[i], asked.times[i]
+        if times.size == 0:
+            none = np.empty((0, ready.d))
+            return Run(times, none, none, Counts(0, 0, 0), "")
+        key = id(schedule), float(times[-1])
+        if key not in tables:
+            tables[key] = tabulate(schedule, key[1])
+        states, counts, failure = ready.run(system, factors, tables[key], times, asked.rtol)
+        times = times[: len(states)]
+        m, w = system.finish(factors, np.asarray(schedule.total(times), float), states)
+        return Run(times, m, w, counts, failure)
+
+    return list(_spread(one, len(asked.factors)))
+
+
+def _spread(one: Callable[[int], Run], count: int) -> Iterable[Run]:
+    threads = min(_threads(), count)
+    if threads <= 1:
+        return map(one, range(count))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def _threads() -> int:
+    """OMP_NUM_THREADS where it is set, else the cores that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Ready:
+    """The data as compiled code reads them: Z and y, of fewer rows where n > d, and G = ZZᵀ/d."""
+
+    def __init__(self, problem: Regression) -> None:
+        Z: Any = problem.Z
+        self.samples, self.Z, self.y = problem.n, Z, problem.y
+        sparse = scipy.sparse.issparse(Z)
+        if problem.n > problem.d and not sparse:
+            # Z = QR: ∇f = Rᵀ(Rx − Qᵀy)/n, with d rows in place of n
+            Q, self.Z = scipy.linalg.qr(Z, mode="economic")
+            self.y = Q.T @ self.y
+        self.n, self.d = self.Z.shape
+        self.matrix, self.columns = self.Z, np.full((2, self.d), -1.0)
+        squares = self.Z @ self.Z.T
+        if sparse:
+            squares, by_column = squares.toarray(), scipy.sparse.csc_array(Z)
+            by_column.sort_indices()
+            self.matrix = np.stack([by_column.data, by_column.indices.astype(float)])
+            self.columns = np.stack([by_column.indptr[:-1], by_column.indptr[1:]]).astype(float)
+        elif self.Z.size <= COPIED:
+            self.matrix = _aligned(self.n, self.d)
+            self.matrix[:] = self.Z
+        self.G = squares / self.d
+        eigenvalues = np.linalg.eigvalsh(self.G)
+        if not eigenvalues[0] > FULL_RANK * eigenvalues[-1]:
+            space = RowSpace.of(self.Z, self.y)
+            # outside the range of Z nothing holds ν back, and Zᵀν would drown in its rounding
+            self.y = self.y if space.consistent else space.fit(space.b)
+
+    def run(
+        self, system: System, factors: Factors, table: Array, times: Array, rtol: float
+    ) -> tuple[Array, Counts, str]:
+        """States at the times reached, (T, N), the work, and why the run ended early."""
+        state, parts = system.start(factors)
+        small, wide, pairs, numbers = self.workspace(system.rows)
+        wide[layout.PARTS : layout.PARTS + len(parts)] = parts
+        numbers[layout.SYSTEM], numbers[layout.USUAL] = system.which, system.map_at in USUAL
+        if system.which == layout.DUAL:
+            wide[dual.RATES] = product.RATE
+        states = np.empty((times.size, state.size))
+        counts = np.array([0, 0, 0, 0, multistep.MOST_CALLS])
+        reason = multistep.integrate(
+            self.matrix,
+            small,
+            wide,
+            pairs,
+            numbers,
+            system.map_at,
+            losses.squared,
+            table,
+            state,
+            times,
+            SAFETY * rtol,
+            states,
+            counts,
+        )
+        reached, *work, _ = counts.tolist()
+        failure = multistep.REASONS[reason].format(calls=multistep.MOST_CALLS)
+        if failure:
+            failure += f" to pass t = {times[reached - 1] if reached else 0.0:.6g}"
+        return states[:reached], Counts(*work), failure
+
+    def workspace(self, rows: int) -> tuple[Array, Array, Array, Array]:
+        """small, wide, pairs and numbers of one run; see `layout`."""
+        small, wide = _aligned(layout.SMALL, self.n), _aligned(rows, self.d)
+        pairs, numbers = _aligned(3, self.n, self.n), np.zeros(layout.NUMBERS)
+        small[layout.Y], wide[: layout.PARTS], pairs[layout.GRAM] = self.y, self.columns, self.G
+        numbers[layout.SAMPLES], numbers[layout.TRACE] = self.samples, np.trace(self.G)
+        numbers[layout.RATE], numbers[layout.LAYERS] = product.RATE, product.LAYERS
+        return small, wide, pairs, numbers
+
+
+def _aligned(*shape: int) -> Array:
+    """An array on a 64-byte boundary, where vector instructions are fastest; uninitialised."""
+    size = int(np.prod(shape))
+    raw = np.empty(size + 8)
+    first = (-raw.ctypes.data // 8) % 8
+    return raw[first : first + size].reshape(shape)

@@ -1,0 +1,307 @@
+"""Compiled runs: loops against NumPy, paths against scipy's integrators, promises kept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+
+import mirrorflow as mf
+from mirrorflow import losses
+from mirrorflow.compiled import layout, options, vectors
+from mirrorflow.compiled.tables import evaluate, next_segment, tabulate
+from mirrorflow.flows import dual, runs
+from mirrorflow.maps import product
+
+EPS = float(np.finfo(float).eps)
+ALL = np.uintp(0), np.uintp(23)
+
+
+# ---- loops
+
+
+def test_exponentials_are_exact_to_a_few_units_in_the_last_place():
+    """e^x and e^x − 1 on the whole range, against NumPy's, which are within one unit."""
+    x = np.concatenate([np.linspace(-645, 705, 4001), np.linspace(-1, 1, 4001), [0.0]])
+    minus_1, whole = np.array([vectors.exponential_minus_1(value) for value in x]).T
+    assert np.abs(whole / np.exp(x) - 1.0).max() < 4 * EPS
+    small = np.abs(x) > 0
+    assert np.abs(minus_1[small] / np.expm1(x[small]) - 1.0).max() < 8 * EPS
+
+
+@pytest.fixture(params=["dense", "sparse"])
+def ready(request):
+    """7×23, and the same with a sparse Z; its rows are no multiple of four."""
+    rng = np.random.default_rng(3)
+    Z = rng.standard_normal((7, 23)) * (rng.random((7, 23)) < 0.7)
+    problem = mf.Regression(Z if request.param == "dense" else scipy.sparse.csr_array(Z), Z[:, 0])
+    ready = runs.Ready(problem)
+    return Z, ready.matrix, ready.workspace(dual.ROWS)[1], ready
+
+
+def test_products_are_numpys(ready):
+    Z, matrix, wide, _ = ready
+    rng = np.random.default_rng(0)
+    x, v, weights = rng.standard_normal(23), rng.standard_normal(7), rng.random(23)
+    out = np.ones(7)
+    vectors.add_product(matrix, wide, x, *ALL, out)
+    assert out == pytest.approx(1.0 + Z @ x, abs=1e-13)
+    back = np.empty(23)
+    vectors.transposed_product(matrix, wide, v, *ALL, back)
+    assert back == pytest.approx(Z.T @ v, abs=1e-13)
+    square = np.full((7, 7), np.nan)
+    vectors.gram(matrix, wide, weights, np.empty((vectors.PANEL, 23)), square)
+    assert np.tril(square) == pytest.approx(np.tril((Z * weights) @ Z.T), abs=1e-13)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 9])
+def test_factors_solve_indefinite_systems(n):
+    rng = np.random.default_rng(n)
+    A = rng.standard_normal((n, n))
+    A = A + A.T
+    factors, b = np.empty((n, n)), rng.standard_normal(n)
+    assert vectors.factorize(A, 0.3, factors)
+    x = b.copy()
+    vectors.solve_factors(factors, x)
+    shifted = A + 0.3 * np.eye(n)
+    bound = 1e3 * EPS * np.linalg.cond(shifted) * np.abs(x).max()  # without pivots
+    assert np.abs(x - np.linalg.solve(shifted, b)).max() < bound
+
+
+def test_a_vanishing_pivot_is_said():
+    assert not vectors.factorize(np.zeros((2, 2)), 0.0, np.empty((2, 2)))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(["constant", "harmonic", "quadratic", "geometric", "piecewise"]),
+    end=st.floats(1e-3, 1e9),
+)
+def test_tables_hold_schedules_to_rounding(kind, end):
+    schedule = {
+        "constant": mf.Constant(0.7, 3.0),
+        "harmonic": mf.Harmonic(0.5, 2.0),
+        "quadratic": mf.Quadratic(1.0, 5.0),
+        "geometric": mf.Geometric(0.8, 0.9),
+        "piecewise": mf.Piecewise([0.0, 1.0, 4.0], [0.3, 0.0, 2.0]),
+    }[kind]
+    table = tabulate(schedule, end)
+    inside = [t for t in schedule.breakpoints if t < end]
+    starts = [0.0, *inside]
+    for t in np.append(np.geomspace(1e-6 * end, end, 37), inside):
+        piece = np.searchsorted(inside, t)  # a breakpoint belongs to the piece before it
+        first = int(np.flatnonzero(table[:, 0] == piece)[0])
+        assert table[first, 1] == starts[piece]
+        total, alpha = evaluate(table, next_segment(table, first, t), t)
+        before = np.nextafter(t, 0.0) if t in inside else t
+        assert total == pytest.approx(schedule.total(t), rel=1e-13, abs=1e-13 * table[first, 3 + 0])
+        assert alpha == pytest.approx(schedule.alpha(before), rel=1e-11, abs=1e-16)
+
+
+def test_x_keeps_its_digits_where_its_parts_are_large():
+    """a sinh(2μ + c) in 50 digits, for a from 1e-8 to 1e12 and x from far below a to far above."""
+    mpmath = pytest.importorskip("mpmath")
+    mpmath.mp.dps = 50
+    for beta in (1e-8, 1.0, 1e6, 1e12):
+        factors = mf.Factors.pilot(np.array([0.0, 1.0, -3.0]), beta)
+        parts, out = product.parts(factors), np.empty((3, 3))
+        for mu in (1e-15, -1e-9, 1e-4, 0.2, -3.0):
+            product.point_loop(parts, np.uintp(0), np.uintp(3), 0.3, np.full(3, mu), out)
+            rise, shrink = mpmath.exp(2 * mpmath.mpf(mu)), mpmath.exp(-mpmath.mpf(1.2))
+            for j in range(3):
+                m, w = mpmath.mpf(factors.m[j]), mpmath.mpf(factors.w[j])
+                p, q = shrink * rise * (m + w) ** 2 / 4, shrink / rise * (m - w) ** 2 / 4
+                # parts a thousand times larger than the largest x may cost three digits
+                assert abs(out[0, j] - (p - q)) <= 2e4 * EPS * np.abs(out[0]).max()
+                assert out[1, j] == pytest.approx(float(2 * (p + q)), rel=1e-12)
+
+
+def test_the_map_by_address_is_the_map():
+    """Functions that compiled code calls by address give the bits of those it calls directly."""
+    rng = np.random.default_rng(1)
+    factors, out, other = (
+        mf.Factors(*rng.standard_normal((2, 9))),
+        np.zeros((3, 9)),
+        np.zeros((3, 9)),
+    )
+    arguments = product.parts(factors), np.uintp(0), np.uintp(9), 0.1, rng.standard_normal(9)
+    product.point(*arguments, out)
+    product.point_loop(*arguments, other)
+    assert np.array_equal(out, other)
+    z, y, slopes = rng.standard_normal(4), rng.standard_normal(4), np.empty((2, 4))
+    losses.squared(z, y, slopes)
+    assert np.array_equal(slopes, [z - y, np.ones(4)])
+
+
+# ---- runs
+
+
+def radau(problem, factors, schedule, times):
+    """(m, w) by scipy's Radau at rtol 1e-11: another method, another code."""
+    d = problem.d
+
+    def derivative(t, state):
+        m, w = state[:d], state[d:]
+        grad_f = problem.Z.T @ (problem.Z @ (m * w) - problem.y) / problem.n
+        alpha = float(schedule.alpha(t))
+        return np.concatenate([-w * grad_f - 2 * alpha * m, -m * grad_f - 2 * alpha * w])
+
+    start = np.concatenate([factors.m, factors.w])
+    knots = [0.0, *(t for t in schedule.breakpoints if t < times[-1]), times[-1]]
+    states = []
+    for left, right in itertools.pairwise(knots):
+        inside = times[(times > left) & (times <= right)]
+        end = np.nextafter(right, 0.0)  # α jumps at the end
+        asked = np.append(np.minimum(inside, end), end)
+        done = solve_ivp(
+            derivative, (left, end), start, "Radau", np.unique(asked), rtol=1e-11, atol=1e-13
+        )
+        states += list(done.y.T[: len(inside)])
+        start = done.y[:, -1]
+    return np.array(states)
+
+
+@pytest.mark.parametrize(
+    "schedule", [mf.Constant(0.0), mf.Constant(0.4, 2.0), mf.Harmonic(0.2, 3.0)]
+)
+def test_both_forms_are_scipys_radau(small, schedule):
+    """The dual flow and the reference integrator share a stepper; this method shares nothing."""
+    problem, factors = small
+    times = np.array([0.1, 1.0, 5.0, 40.0, 300.0])
+    states = radau(problem, factors, schedule, times)
+    x = states[:, :15] * states[:, 15:]
+    for integrate in (mf.gradient_flow, mf.direct_flow):
+        flow = integrate(problem, factors, schedule, times, 1e-10)
+        assert np.abs(flow.x - x).max() < 1e-8
+        assert np.abs(flow.m - states[:, :15]).max() < 1e-8
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1.0, 1e6, 1e12])
+@pytest.mark.parametrize("beta", [1e-6, 1.0, 1e6, 1e12])
+def test_rtol_is_the_relative_error_of_x(unit, beta):
+    """Z, y → cZ, cy with time 1/c²: the same path to the last digits; and every β keeps rtol."""
+    rng = np.random.default_rng(11)
+    Z, x0 = rng.standard_normal((4, 9)), 0.3 * rng.standard_normal(9)
+    y = rng.standard_normal(4)
+    problem, factors = mf.Regression(unit * Z, unit * y), mf.Factors.pilot(x0, beta)
+    times = np.array([0.03, 0.3, 1.0]) / max(beta, 1e-1) / unit**2
+    best = mf.gradient_flow(problem, factors, mf.Constant(0.0), times, 1e-12)
+    assert best.success
+    for integrate in (mf.gradient_flow, mf.direct_flow):
+        flow = integrate(problem, factors, mf.Constant(0.0), times, 1e-7)
+        assert flow.success
+        # as many steps as a run has may add up; the reference's own rounding is below 1e-10
+        assert np.abs(flow.x - best.x).max() < 1e-7 * max(np.abs(best.x).max(), 1e-3)
+
+
+def test_what_becomes_of_a_run_depends_on_no_other(small, monkeypatch):
+    problem, factors = small
+    starts = [factors, *(mf.Factors.pilot(np.full(15, s), 0.5) for s in (0.1, -0.2, 0.4))]
+    schedules = [mf.Constant(0.0), mf.Constant(0.5, 1.0), mf.Harmonic(0.3, 1.0)]
+    schedules.append(mf.Quadratic(0.2, 2.0))
+    times = [np.linspace(0, 5, 4), np.linspace(0, 9, 7), np.array([1e3]), np.array([0.0, 1.0])]
+    for many, one in ((mf.gradient_flows, mf.gradient_flow), (mf.direct_flows, mf.direct_flow)):
+        alone = [one(problem, *run) for run in zip(starts, schedules, times, strict=True)]
+        for threads, order in (("1", [0, 1, 2, 3]), ("2", [3, 1, 0, 2])):
+            monkeypatch.setenv("OMP_NUM_THREADS", threads)
+            given = [[values[i] for i in order] for values in (starts, schedules, times)]
+            for i, flow in zip(order, many(problem, *given), strict=True):
+                assert np.array_equal(flow.m, alone[i].m)
+                assert np.array_equal(flow.w, alone[i].w)
+                assert flow.steps == alone[i].steps
+
+
+def test_sparse_and_dense_agree():
+    rng = np.random.default_rng(4)
+    Z = rng.standard_normal((5, 40)) * (rng.random((5, 40)) < 0.3)
+    y, factors = rng.standard_normal(5), mf.Factors(*rng.standard_normal((2, 40)))
+    times, schedule = [0.0, 1.0, 100.0], mf.Constant(0.1, 1.0)
+    dense, sparse = mf.Regression(Z, y), mf.Regression(scipy.sparse.coo_array(Z), y)
+    for integrate in (mf.gradient_flow, mf.direct_flow):
+        one = integrate(dense, factors, schedule, times, 1e-9)
+        two = integrate(sparse, factors, schedule, times, 1e-9)
+        assert np.abs(one.x - two.x).max() < 1e-8
+
+
+@pytest.mark.parametrize("schedule", [mf.Constant(0.0), mf.Constant(1.0, 2.0)])
+def test_a_tail_of_a_million_million_ends_at_the_limit(recovery, schedule):
+    problem, factors = recovery
+    flow = mf.gradient_flow(problem, factors, schedule, [1e12, np.inf])
+    assert flow.success
+    assert np.abs(flow.x[0] - flow.x[1]).max() < 1e-9
+    assert flow.right_hand_sides < 3000
+
+
+def test_balanced_factors_stay_balanced_to_the_bit(small):
+    """|m| = |w| lasts through explicit and implicit steps, so no sign is lost to rounding."""
+    problem, _ = small
+    start = mf.Factors.balanced(np.linspace(-1.0, 1.0, 15))
+    flow = mf.direct_flow(problem, start, mf.Constant(0.3, 1.0), [1.0, 1e3, 1e7])
+    assert flow.factorizations > 5
+    assert np.array_equal(np.abs(flow.m), np.abs(flow.w))
+
+
+def test_without_compilation_the_same_code_runs_as_python(tmp_path):
+    """The same path to rounding: what is debugged is what runs."""
+    program = """
+        import json
+        import numpy as np, mirrorflow as mf
+        rng = np.random.default_rng(0)
+        problem = mf.Regression(rng.standard_normal((2, 5)), [1.0, -1.0])
+        factors = mf.Factors(*rng.standard_normal((2, 5)))
+        flows = [f(problem, factors, mf.Constant(0.5, 1.0), [0.5, 30.0], 1e-6)
+                 for f in (mf.gradient_flow, mf.direct_flow)]
+        print(json.dumps([flow.x.tolist() for flow in flows]))
+    """
+    answers = []
+    for disabled in ("0", "1"):
+        environment = os.environ | {"NUMBA_DISABLE_JIT": disabled}
+        command = [sys.executable, "-c", textwrap.dedent(program)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        answers.append(np.array(json.loads(done.stdout)))
+    assert np.abs(answers[0] - answers[1]).max() < 1e-9
+
+
+def test_layout_has_room_for_the_map():
+    assert len(product.parts(mf.Factors([1.0], [2.0]))) <= layout.OWN - layout.PARTS
+
+
+def test_every_compiled_module_is_in_the_digest():
+    """Code on disk is taken only where all that went into it is the same."""
+    package = Path(mf.__file__).parent
+    covered = {file for pattern in options.COMPILED for file in package.glob(pattern)}
+    words = re.compile(r"^@(loop|inlined|exact|vectorised|pointer)\b", re.M)
+    compiled = {file for file in package.rglob("*.py") if words.search(file.read_text("utf-8"))}
+    assert compiled <= covered
+
+
+@pytest.mark.slow
+def test_a_process_that_compiles_takes_the_bits_of_those_that_load(tmp_path):
+    program = """
+        import hashlib
+        import numpy as np, mirrorflow as mf
+        rng, bits = np.random.default_rng(0), hashlib.sha256()
+        for beta in (1.0, 50.0):
+            problem = mf.Regression(rng.standard_normal((8, 20)), rng.standard_normal(8))
+            factors = mf.Factors.pilot(rng.standard_normal(20), beta)
+            for f in (mf.gradient_flow, mf.direct_flow):
+                flow = f(problem, factors, mf.Constant(0.1, 10.0), np.geomspace(1e-3, 1e3, 81))
+                bits.update(flow.m.tobytes())
+        print(bits.hexdigest())
+    """
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    runs = [subprocess.check_output(command, env=environment) for _ in range(2)]
+    assert runs[0] == runs[1]
