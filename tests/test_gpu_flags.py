@@ -84,3 +84,25 @@ def test_the_options_of_methods_have_ranges_and_the_defaults_of_the_help(flag):
     except ValueError:  # "from --total", or a number for each method
         for name, value in found.items():
             assert value is None or f"{value:g} of {name}" in words
+
+
+def test_zero_is_given_too():
+    with pytest.raises(InputError, match="--l1 and --l1-total exclude each other"):
+        OneShot(methods=("lasso",), l1=0.0, l1_total=1.0).runs()
+
+
+@pytest.mark.parametrize("flag", sorted(METHOD_OPTIONS.keys() - {"init", "controller"}))
+def test_only_a_threshold_is_infinite(flag):
+    """K = inf lets the controller never raise alpha."""
+    one = OneShot(methods=METHOD_OPTIONS[flag], seeds=1, device="cpu", **{flag: math.inf})
+    if flag == "threshold":
+        assert one.runs()
+        return
+    with pytest.raises(InputError, match=f"^{flags.worded(flag)} must be a finite number"):
+        one.runs()
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1.0, math.nan])
+def test_a_sparsity_of_1_leaves_nothing(sparsity):
+    with pytest.raises(InputError, match=r"--sparsities must lie in \[0, 1\), but one is"):
+        flags.check_sparsities("--sparsities", (0.5, sparsity))

@@ -18,7 +18,7 @@ from gpu_bench.experiment import Place
 from gpu_bench.grid import Readings
 from gpu_bench.protocols import one_shot, per_cycle
 from gpu_bench.ranks import Ranks
-from gpu_bench.report import comparison, cycle_figures, drawing, gathered, lines, published
+from gpu_bench.report import comparison, cycle_figures, drawing, gathered, lines, published, tables
 from gpu_bench.report.per_cycle import shown
 from gpu_bench.settings import Cyclic, Iterative, OneShot, Sculpt, Tune
 from gpu_bench.sparsities import near, nearest
@@ -598,3 +598,26 @@ def test_bands_are_missing_where_there_is_one_seed(tmp_path):
     figure = cycle_figures.drawings(frame, results.load_paths(tmp_path / "paths.npz"))["accuracy"]
     assert figure.axes[0].lines[0].get_ydata() == pytest.approx([63.0])
     assert "Bands" in drawing.BANDS
+
+
+def test_a_narrow_table_drops_half_widths_and_says_its_title_once():
+    """First the half widths go, then columns are set below each other; sections stay apart."""
+    title = f"accuracy{tables.INTERVAL}"
+    numbers = [["dense", "90.00 ± 0.12", "80.00 ± 0.34"], [], ["pilot", "91.00 ± 0.56", "–"]]
+
+    def printed(width):
+        console = Console(file=io.StringIO(), width=width, color_system=None)
+        tables.print_table(console, title, ["method", "first", "second"], numbers, remarks=["why"])
+        return console.file.getvalue()
+
+    wide, narrow, narrowest = printed(80), printed(32), printed(22)
+    assert wide.count("±") == 4  # three cells and the title
+    for text in (wide, narrow, narrowest):
+        assert text.count("accuracy") == text.count("why") == 1
+        assert text.index("accuracy") < text.index("90.00") < text.index("why")
+        assert "├" in text  # between the sections
+    for text in (narrow, narrowest):
+        assert "±" not in text
+        assert "its 95 % confidence interval" in " ".join(text.split())
+    assert narrow.count("dense") == 1
+    assert narrowest.count("dense") == 2

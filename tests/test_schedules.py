@@ -550,3 +550,15 @@ def test_an_integrated_schedule_drives_flows_like_the_formula():
 def test_a_forgotten_argument_is_asked_for_by_the_public_name(kind):
     with pytest.raises(TypeError, match=rf"{kind.__name__}\.__init__\(\) missing"):
         kind() if kind is Constant else kind(2.0)
+
+
+def test_an_integrated_schedule_bends_after_its_breakpoint():
+    """At a breakpoint dα/dt is that of the piece after it, as α is right-continuous."""
+    schedule = Schedule.of(lambda t: np.where(t < 1.0, t, np.exp(1.0 - t)), [1.0])
+    assert schedule.slope(1.0) == pytest.approx(-1.0, abs=1e-9)
+    assert schedule.slope(0.5) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_an_infinite_strength_is_refused():
+    with pytest.raises(InputError, match=r"schedule\.alpha must be at least 0 and finite"):
+        Schedule.of(lambda t: np.where(t < 1.0, np.inf, 0.0), [1.0])
