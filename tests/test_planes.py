@@ -80,3 +80,18 @@ def test_bad_input_gets_a_sentence(axes, line):
     problem = mf.Regression([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]], [1.0, 1.0])
     with pytest.raises(mf.InputError, match="n = 1 and d = 2, not 2 and 3"):
         plots.solution_line(axes, problem, WINDOW)
+
+
+def test_flows_that_stopped_where_they_started_are_no_curve():
+    pandas = pytest.importorskip("pandas")
+    plt = pytest.importorskip("matplotlib.pyplot")
+    from mirrorflow.plots.theorem23 import trajectories
+
+    row = {"distance_to_truth": 1.0, "schedule": "constant", "total": 1.0}
+    frame = pandas.DataFrame([{**row, "key": "still"}, {**row, "key": "moving"}])
+    paths = {"still/times": np.zeros(1), "still/distance": np.ones(1)}
+    paths |= {"moving/times": np.arange(4.0), "moving/distance": np.ones(4)}
+    figure, axes = plt.subplots()
+    trajectories(axes, frame, paths)
+    assert len(axes.lines) == 1
+    plt.close(figure)

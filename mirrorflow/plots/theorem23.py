@@ -69,12 +69,12 @@ def trajectories(axes: Axes, frame: pandas.DataFrame, paths: dict[str, Array]) -
     for name in list(LOOK)[1:]:
         chosen[name] = frame[(frame["schedule"] == name) & (frame["total"] == largest)]
     for name, rows in chosen.items():
-        if rows.empty or (name == "constant" and largest == 0):
+        both = [(paths[f"{key}/times"][1:], paths[f"{key}/distance"][1:]) for key in rows["key"]]
+        moved = [pair for pair in both if pair[0].size]  # others stopped where they started
+        if not moved or (name == "constant" and largest == 0):
             continue
         colour, dashes, label = LOOK[name]
-        times, curves = _on_common_times(
-            [(paths[f"{key}/times"][1:], paths[f"{key}/distance"][1:]) for key in rows["key"]]
-        )
+        times, curves = _on_common_times(moved)
         if name != "none":
             label += f", A = {largest:g}"
         axes.plot(times, np.median(curves, axis=0), color=colour, ls=dashes, label=label)
@@ -83,7 +83,8 @@ def trajectories(axes: Axes, frame: pandas.DataFrame, paths: dict[str, Array]) -
     goal = "x^*" if known else "x_{\\mathrm{min\\ L1}}"
     axes.set_ylabel(f"distance $\\|x_t - {goal}\\|_2$ (units of x)")
     axes.set_title("(a) the way there", loc="left")
-    axes.legend(loc="lower left")
+    if axes.lines:
+        axes.legend(loc="lower left")
 
 
 def transition(axes: Axes, frame: pandas.DataFrame) -> None:
