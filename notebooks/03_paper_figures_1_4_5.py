@@ -30,7 +30,7 @@ from IPython.display import Image, display
 
 import mirrorflow as mf
 from mirrorflow import plots, results
-from mirrorflow.sweep import descents
+from mirrorflow.sweep import descent_trials, descents
 
 plt.rcParams.update(plots.STYLE)
 pd.options.display.float_format = "{:.2g}".format
@@ -94,7 +94,7 @@ rows = frame[(frame["start"] == "balanced") & (frame["shape"] == "geometric")]
 first = rows.iloc[0]
 problem = mf.gaussian_recovery(int(first["n"]), int(first["d"]), int(first["k"]), seed=0)
 guessed = [
-    int(np.sum(descents.start_factors(row, problem).x * problem.x_true > 0))
+    int(np.sum(descent_trials.start_factors(row, problem).x * problem.x_true > 0))
     for row in rows.to_dict("records")
 ]
 rows.assign(guessed=guessed).groupby("seed").agg(
@@ -110,7 +110,7 @@ rows.assign(guessed=guessed).groupby("seed").agg(
 rows = frame[(frame["start"] == "pilot") & (frame["shape"] == "geometric")]
 again = [
     np.linalg.norm(
-        mf.interpolator(problem, descents.start_factors(row, problem), row["total"]).x
+        mf.interpolator(problem, descent_trials.start_factors(row, problem), row["total"]).x
         - problem.x_true
     )
     for row in rows.to_dict("records")
