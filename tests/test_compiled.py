@@ -110,6 +110,28 @@ def test_tables_hold_schedules_to_rounding(kind, end):
         assert alpha == pytest.approx(schedule.alpha(before), rel=1e-11, abs=1e-16)
 
 
+def test_schedules_with_rounding_of_their_own_need_few_segments():
+    """A(t) as A(∞) minus the rest, and integrals to 1e-12: their noise is not resolved."""
+
+    class Ramp:
+        breakpoints = (4.0,)
+
+        def alpha(self, t):
+            return 0.5 * np.maximum(1.0 - np.asarray(t) / 4.0, 0.0)
+
+        def total(self, t):
+            return 1.0 - np.maximum(1.0 - np.asarray(t) / 4.0, 0.0) ** 2
+
+    assert len(tabulate(Ramp(), 1e3)) < 200
+    integrated = mf.Schedule.of(lambda t: np.exp(-t) * (1.0 + 0.5 * np.sin(5.0 * t)))
+    table = tabulate(integrated, 50.0)
+    assert len(table) < 1000
+    for t in (1e-9, 0.3, 7.0, 49.0):
+        total, alpha = evaluate(table, next_segment(table, 0, t), t)
+        assert total == pytest.approx(float(integrated.total(t)), rel=1e-11)
+        assert alpha == pytest.approx(float(integrated.alpha(t)), rel=1e-11)
+
+
 def test_x_keeps_its_digits_where_its_parts_are_large():
     """a sinh(2μ + c) in 50 digits, for a from 1e-8 to 1e12 and x from far below a to far above."""
     mpmath = pytest.importorskip("mpmath")

@@ -64,9 +64,13 @@ def _fitted(
         members = (schedule.total, schedule.alpha)
         values = np.array([np.broadcast_to(member(t), t.size) for member in members])
         series = values.reshape(2, -1, DEGREE) @ FIT
-        scale = np.abs(series).max(2)
+        sizes = np.abs(series)
+        scale, tail, before = sizes.max(2), sizes[:, :, -2:].max(2), sizes[:, :, -8:-2].max(2)
         rounding = np.maximum(2e-15 * scale, 1e-25 * scale.max(1, initial=1e-300, keepdims=True))
-        rough = (np.abs(series[:, :, -2:]).max(2) > rounding).any(0) & (half > 1e-14 * stop)
+        rounding[0] = np.maximum(rounding[0], 1e-16)  # A enters as e^{−4A}: absolute errors count
+        # coefficients that fall no more are the noise of the schedule's own functions
+        noise = (tail < 1e-9 * scale) & (tail > 0.3 * before)
+        rough = ((tail > rounding) & ~noise).any(0) & (half > 1e-14 * stop)
         series[np.abs(series) <= 4e-16 * scale[:, :, None]] = 0.0
         segments += [(piece, left[i], right[i], series[:, i]) for i in np.flatnonzero(~rough)]
         middle = (left + half)[rough]
