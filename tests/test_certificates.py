@@ -998,10 +998,14 @@ def test_a_flow_that_was_on_a_plateau_judges_nothing():
     for constants, verdict in ((40.0, "can't be judged"), (400.0, "confirmed")):
         times = np.concatenate([[0.0], np.geomspace(1e-3, 10.0 + constants / rate, 80)])
         flow = mf.direct_flow(problem, factors, schedule, times, RTOL)
-        for check in (certify.arrival, certify.convergence):
+        # after e^(−56) |m| = |w| to the last bit: x can't say any more where it should have gone
+        for check, wanted in (
+            (certify.arrival, "refuted"),
+            (certify.convergence, "can't be judged"),
+        ):
             assert check(problem, limit, schedule, flow, RTOL).verdict == verdict
             if verdict == "confirmed":
-                assert check(problem, wrong, schedule, flow, RTOL).verdict == "refuted"
+                assert check(problem, wrong, schedule, flow, RTOL).verdict == wanted
 
 
 def test_what_a_rival_or_a_tie_is_off_by_refutes_nothing(small_module):

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ["INTEGRATE", "LOSS", "MAP"]
-__all__ += ["compile_apart", "exact", "inlined", "loop", "pointer", "vectorised"]
+__all__ += ["exact", "inlined", "loop", "pointer", "vectorised"]
 
 try:
     import numba
@@ -40,6 +40,7 @@ except ImportError:  # as in a browser
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 PACKAGE = Path(__file__).parents[1]
+COMPILES = "MIRRORFLOW_COMPILES"  # set in the process that compiles for the others
 COMPILED = ("compiled/*.py", "maps/*.py", "losses.py", "flows/d*.py", "flows/multistep.py")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -86,7 +87,7 @@ def _compile(function: Callable[..., Any], signature: Any, options: dict[str, An
     return compiled
 
 
-def compile_apart() -> None:
+def _compile_apart() -> None:
     """Let another process compile everything, where this machine has not kept it yet.
 
     Code that a process has compiled itself is linked in another order than code from disk, and may
@@ -98,7 +99,8 @@ def compile_apart() -> None:
     done = Path(folder) / f"mirrorflow-{digest()[:16]}-{numba.__version__}-{_processor()}.done"
     if not done.exists():
         words = [sys.executable, "-W", "ignore", "-c", "import mirrorflow.flows.runs"]
-        where = {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *filter(None, sys.path)])}
+        path = os.pathsep.join([str(PACKAGE.parent), *filter(None, sys.path)])
+        where = {"PYTHONPATH": path, COMPILES: "1"}
         with contextlib.suppress(OSError):
             if subprocess.run(words, env=os.environ | where, check=False).returncode == 0:
                 done.parent.mkdir(parents=True, exist_ok=True)
@@ -168,3 +170,7 @@ def _processor() -> str:
     from llvmlite.binding import get_host_cpu_name
 
     return str(get_host_cpu_name())
+
+
+if COMPILES not in os.environ:
+    _compile_apart()

@@ -70,7 +70,7 @@ def gradient_flow(
     >>> bool(flow.loss[-1] < 1e-15)
     True
     """
-    return gradient_flows(problem, [factors], [schedule], times, rtol)[0]
+    return gradient_flows(problem, [factors], [schedule], [times], rtol)[0]
 
 
 @on_one_thread
@@ -162,7 +162,7 @@ def direct_flow(
     once e^{−4A} is below that, from A ≈ 9 on, and from A ≈ 40 on the path itself is lost. Look
     at the drift of (m² − w²)e^{4A} before trusting this flow there.
     """
-    return direct_flows(problem, [factors], [schedule], times, rtol)[0]
+    return direct_flows(problem, [factors], [schedule], [times], rtol)[0]
 
 
 @on_one_thread
@@ -203,7 +203,6 @@ def _compiled() -> ModuleType:
         notice.daemon = True
         notice.start()
         try:
-            importlib.import_module("mirrorflow.compiled.options").compile_apart()
             return importlib.import_module("mirrorflow.flows.runs")
         finally:
             notice.cancel()
