@@ -96,7 +96,7 @@ schedules = st.builds(
 
 
 @fuzzed(
-    st.tuples(problems(stiff), schedules), quick=40, long=500, kinds=("completed", "inconsistent")
+    st.tuples(problems(stiff), schedules), quick=200, long=500, kinds=("completed", "inconsistent")
 )
 def test_flows_are_finite_and_named(
     case: tuple[tuple[np.ndarray, ...], Constant], folder: Path
@@ -123,7 +123,10 @@ def test_flows_are_finite_and_named(
         larger = np.maximum(np.abs(m), np.abs(w))
         assert (np.abs(flow.m[0] - m) <= 1e-12 * larger + 1e-300).all()
     if schedule.strength == 0.0 and flow.success:
-        assert (np.diff(flow.loss) <= 1e-4 * flow.loss[0] + 1e-300).all()
+        # an error of rtol in the parts of x moves residuals by rtol·|Z|½(m² + w²)
+        sizes = np.abs(Z) @ (0.5 * (flow.m**2 + flow.w**2)).T
+        error = (1e-6 * sizes.max(initial=0.0)) ** 2
+        assert (np.diff(flow.loss) <= 1e-4 * flow.loss[0] + error + 1e-300).all()
     return flow.status
 
 
