@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from mirrorflow.certificates import Certificate
 from mirrorflow.checks import InputError
 from mirrorflow.descent import Descent, descend
-from mirrorflow.factors import Factors
 from mirrorflow.flows import Flow, direct_flow, direct_flows, gradient_flow, gradient_flows
 from mirrorflow.limits import Interpolator, interpolator, interpolators, lasso_limit
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.losses import Loss, Squared
+from mirrorflow.maps import Factors, HyperbolicEntropy, MirrorMap, Potential
 from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
 from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
@@ -42,11 +42,15 @@ __all__ = [
     "HyperbolicEntropy",
     "InputError",
     "Interpolator",
+    "Loss",
+    "MirrorMap",
     "Piecewise",
+    "Potential",
     "Quadratic",
     "Reference",
     "Regression",
     "Schedule",
+    "Squared",
     "Stepwise",
     "descend",
     "diabetes",

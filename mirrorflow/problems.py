@@ -32,18 +32,20 @@ from mirrorflow.checks import (
 )
 from mirrorflow.display import Displayed
 from mirrorflow.extras import require
+from mirrorflow.losses import Loss, Squared
 from mirrorflow.rowspace import Matrix, RowSpace
 
 __all__ = ["Regression", "diabetes", "digits_sensing", "gaussian_recovery", "load", "random_stream"]
 
 
+SQUARED = Squared()
 LARGEST = 1e150  # squares still fit into float64
 BLOCK = 2**18  # entries of |Z| at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Regression(Displayed):
-    """Linear regression with f(x) = 1/(2n) ‖Zx − y‖².
+    """Linear regression with f(x) = (1/n) Σ φ((Zx)_i, y_i); by default 1/(2n) ‖Zx − y‖².
 
     Parameters
     ----------
@@ -59,6 +61,8 @@ class Regression(Displayed):
         The vector that generated y, where there is one.
     name : str
         What the problem is called.
+    loss : Loss
+        φ: Squared(), PseudoHuber(δ), Logistic(), …; see `mirrorflow.losses`.
     names : d strings, optional
         The features' names; by default those of a DataFrame's columns, if they are text.
 
@@ -70,7 +74,7 @@ class Regression(Displayed):
 
     Examples
     --------
-    >>> Regression([[1.0, 1.0]], [2.0]).loss(np.zeros(2))
+    >>> Regression([[1.0, 1.0]], [2.0]).value(np.zeros(2))
     2.0
     """
 
@@ -79,6 +83,7 @@ class Regression(Displayed):
     x_true: Array | None = None
     name: str = "custom"
     names: tuple[str, ...] | None = None
+    loss: Loss = SQUARED
     _row_space: list[RowSpace] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -87,6 +92,11 @@ class Regression(Displayed):
         object.__setattr__(self, "Z", Z)
         y = vector("y", self.y, Z.shape[0], "one for each row of Z", LARGEST)
         object.__setattr__(self, "y", y)
+        if not isinstance(self.loss, Loss):
+            raise InputError(
+                f"loss must be a Loss such as Squared(), but it is {shown(self.loss)}."
+            )
+        self.loss.check(y)
         if self.x_true is not None:
             x_true = vector("x_true", self.x_true, Z.shape[1], "one for each column of Z")
             object.__setattr__(self, "x_true", x_true)
@@ -137,11 +147,11 @@ class Regression(Displayed):
         return self._row_space[0]
 
     def with_targets(self, y: ArrayLike) -> Regression:
-        """The same Z (and its factorization) with other targets y, shape (n,)."""
+        """The same Z (and its factorization) with other targets y (n,) and the squared loss."""
         y = vector("y", y, self.n, "one for each row of Z", LARGEST)
         with np.errstate(over="ignore"):
             space = _moderate(self.row_space.towards(y))
-        return self._changed(y=y, x_true=None, _row_space=[space])
+        return self._changed(y=y, x_true=None, loss=SQUARED, _row_space=[space])
 
     def scales(self) -> Array:
         """Root mean square of each column of Z, shape (d,), in units of Z."""
@@ -187,14 +197,13 @@ class Regression(Displayed):
             object.__setattr__(other, name, value)
         return other
 
-    def loss(self, x: Array) -> float:
-        """f(x) = 1/(2n) ‖Zx − y‖² for x of shape (d,)."""
-        residual = self.Z @ x - self.y
-        return float(residual @ residual) / (2 * self.n)
+    def value(self, x: Array) -> float:
+        """f(x) = (1/n) Σ φ((Zx)_i, y_i) for x of shape (d,)."""
+        return float(np.mean(self.loss.value(self.Z @ x, self.y)))
 
     def gradient(self, x: Array) -> Array:
-        """∇f(x) = 1/n Zᵀ(Zx − y), shape (d,)."""
-        return self.Z.T @ (self.Z @ x - self.y) / self.n
+        """∇f(x) = (1/n) Zᵀφ′(Zx, y), shape (d,)."""
+        return self.Z.T @ self.loss.slope(self.Z @ x, self.y) / self.n
 
     def magnitude(self, x: Array) -> Array:
         """Σ_j |Z_ij||x_j|, (…, d) to (…, n): rounding of Zx is a few eps times this."""

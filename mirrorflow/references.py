@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from mirrorflow.checks import Array, InputError, number, vector
 from mirrorflow.display import Displayed
 from mirrorflow.extras import require
-from mirrorflow.factors import Factors
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 
 if TYPE_CHECKING:

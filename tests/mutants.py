@@ -31,7 +31,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
         "mirrorflow/schedules.py mirrorflow/own_schedules.py mirrorflow/stepwise.py",
         "schedules fuzz_schedules descent",
     ),
-    "potentials": ("mirrorflow/potentials.py", "potentials factors"),
+    "potentials": ("mirrorflow/maps/entropy.py", "potentials factors"),
     "descent": ("mirrorflow/descent/*.py", "descent"),
     "pilot": ("mirrorflow/pilot/*.py", "pilot"),
     "methods": ("gpu_bench/methods/*.py", "gpu_methods"),

@@ -169,7 +169,7 @@ def test_columns_of_different_scales_are_named(files):
 
 def test_a_start_that_does_not_fit_names_its_file(files):
     np.savez(files / "bad.npz", Z=np.ones((2, 7)), y=np.ones(2), m0=np.ones(6), w0=np.ones(6))
-    with pytest.raises(InputError, match=r"bad\.npz: factors must have d = 7"):
+    with pytest.raises(InputError, match=r"bad\.npz: start must have d = 7"):
         Theorem23(data=files / "bad.npz").runs()
 
 

@@ -165,7 +165,7 @@ def test_loss_and_totals_are_those_of_x(small):
     problem, factors = small
     schedule = mf.Harmonic(0.5, 2.0)
     flow = mf.gradient_flow(problem, factors, schedule, [0.0, 1.0, 10.0])
-    assert [problem.loss(x) for x in flow.x] == pytest.approx(flow.loss, rel=1e-12)
+    assert [problem.value(x) for x in flow.x] == pytest.approx(flow.loss, rel=1e-12)
     assert flow.total == pytest.approx(1.0 * np.log1p(flow.times / 2.0))
     assert np.array_equal(flow.x, flow.m * flow.w)
 
@@ -214,7 +214,7 @@ def test_failure_keeps_what_was_reached(small, monkeypatch):
         ({"times": [np.inf, np.inf]}, r"times must ascend"),
         ({"rtol": 0.5}, r"rtol must be a finite number at least 1e-13 and at most 0.01.* 0.5"),
         ({"rtol": float("nan")}, r"rtol must be a finite number"),
-        ({"factors": mf.Factors([1.0], [1.0])}, r"factors must have d = 15 .* they have 1"),
+        ({"factors": mf.Factors([1.0], [1.0])}, r"start must have d = 15 .* they have 1"),
     ],
 )
 def test_bad_input(small, change, message):

@@ -370,7 +370,7 @@ def test_bad_totals(small, totals, message):
 
 def test_bad_factors(small):
     problem, factors = small
-    with pytest.raises(mf.InputError, match="factors must have d = 15"):
+    with pytest.raises(mf.InputError, match="start must have d = 15"):
         mf.interpolators(problem, [factors, mf.Factors([1.0], [0.0])], [1.0])
     with pytest.raises(mf.InputError, match="problem must be a Regression and factors Factors"):
         mf.interpolators(problem, factors.m, [1.0])

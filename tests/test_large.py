@@ -294,7 +294,7 @@ def test_any_sparse_format(kind):
     assert problem.Z.dtype == np.float64
     assert problem.Z.toarray().tolist() == Z.tolist()
     assert (problem.n, problem.d) == (2, 3)
-    assert problem.loss(np.ones(3)) == mf.Regression(Z, problem.y).loss(np.ones(3))
+    assert problem.value(np.ones(3)) == mf.Regression(Z, problem.y).value(np.ones(3))
     assert problem.gradient(np.ones(3)).tolist() == [0.0, 1.0, 0.0]
     assert problem.magnitude(-np.ones((2, 3))).tolist() == [[3.0, 1.0]] * 2
     with pytest.raises(ValueError, match="read-only"):

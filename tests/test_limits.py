@@ -253,9 +253,9 @@ def test_bad_total(small, total, message):
 
 def test_bad_factors_and_alpha(small):
     problem, factors = small
-    with pytest.raises(mf.InputError, match="factors must have d = 15"):
+    with pytest.raises(mf.InputError, match="start must have d = 15"):
         mf.interpolator(problem, mf.Factors([1.0], [0.0]), 1.0)
-    with pytest.raises(mf.InputError, match="factors must have d = 15"):
+    with pytest.raises(mf.InputError, match="start must have d = 15"):
         mf.lasso_limit(problem, mf.Factors([1.0], [0.0]), 1.0)
     with pytest.raises(mf.InputError, match="alpha must be a finite number above 0"):
         mf.lasso_limit(problem, factors, 0.0)

@@ -43,7 +43,7 @@ def exact_loss(Z: list, y: list, x: list) -> Fraction:
 @given(case=dyadic_problems())
 def test_loss_is_half_the_mean_square(case):
     Z, y, x = case
-    assert Regression(Z, y).loss(np.array(x)) == pytest.approx(
+    assert Regression(Z, y).value(np.array(x)) == pytest.approx(
         float(exact_loss(Z, y, x)), rel=8 * EPS, abs=0.0
     )
 
@@ -63,7 +63,7 @@ def test_gradient_is_the_derivative_of_the_loss(case):
 
 def test_loss_by_numbers():
     problem = Regression([[1.0, 2.0, 0.0], [0.0, 1.0, -1.0]], [3.0, -1.0])
-    assert problem.loss(np.zeros(3)) == 10.0 / 4
+    assert problem.value(np.zeros(3)) == 10.0 / 4
     assert np.array_equal(problem.gradient(np.zeros(3)), [-1.5, -2.5, -0.5])
     assert (problem.n, problem.d, problem.name, problem.x_true) == (2, 3, "custom", None)
 
@@ -246,7 +246,7 @@ def test_gaussian_recovery_plants_k_signs(n, more, seed, data):
     assert set(np.abs(problem.x_true[problem.x_true != 0])) <= {1.0}
     assert np.array_equal(problem.y, problem.Z @ problem.x_true)
     assert problem.row_space.consistent
-    assert problem.loss(problem.x_true) == 0.0
+    assert problem.value(problem.x_true) == 0.0
 
 
 def test_gaussian_recovery_repeats_and_its_parts_do_not_shift_each_other():

@@ -39,7 +39,7 @@ def test_lasso_is_scikit_learns(small):
     found = mf.lasso(problem, 0.1)
     assert np.abs(found.x - best).max() < 1e-7
     x = found.x
-    assert found.value == pytest.approx(problem.loss(x) + 0.2 * np.abs(x).sum(), rel=1e-9)
+    assert found.value == pytest.approx(problem.value(x) + 0.2 * np.abs(x).sum(), rel=1e-9)
 
 
 def test_potential_value_is_the_potential(small):
@@ -99,7 +99,7 @@ def test_bad_input(small):
         mf.lasso(problem, -1.0)
     with pytest.raises(mf.InputError, match="total must be a finite number at least 0"):
         mf.min_potential(problem, factors, np.inf)
-    with pytest.raises(mf.InputError, match="factors must have d = 15"):
+    with pytest.raises(mf.InputError, match="start must have d = 15"):
         mf.min_potential(problem, mf.Factors([1.0], [0.0]), 0.0)
 
 
@@ -195,7 +195,7 @@ def test_a_success_is_a_solution(decades):
         theta = (problem.y - problem.Z @ found.x) / max(1.0, np.abs(slope).max())
         dual = (problem.y @ theta - 0.5 * theta @ theta) / 3
         if found.success:
-            assert found.value - dual < 1e-5 * problem.loss(np.zeros(9))
+            assert found.value - dual < 1e-5 * problem.value(np.zeros(9))
 
 
 def test_a_wrong_answer_is_no_success(small, monkeypatch):

@@ -73,7 +73,7 @@ def test_rows_are_what_the_library_computes(finished):
     assert np.linalg.norm(flow.x[0] - problem.x_true) == pytest.approx(
         row["distance_to_truth"], rel=1e-5
     )
-    assert row["loss_end"] == pytest.approx(problem.loss(flow.x[0]), rel=1e-3)
+    assert row["loss_end"] == pytest.approx(problem.value(flow.x[0]), rel=1e-3)
 
 
 def test_flows_that_have_not_arrived_are_said(finished):

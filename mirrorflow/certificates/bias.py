@@ -8,8 +8,8 @@ import numpy as np
 
 from mirrorflow.certificates.base import EPS, Certificate
 from mirrorflow.checks import Array, InputError, vector
-from mirrorflow.factors import Factors
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 
 __all__ = ["bias_exponent", "early_l2", "late_l1", "reachable_range", "smoothness", "type_of_bias"]
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from mirrorflow.certificates.base import EPS, Certificate, Trajectory, dense
 from mirrorflow.checks import Array, InputError, number
-from mirrorflow.factors import Factors
 from mirrorflow.limits import Interpolator
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 

@@ -18,9 +18,9 @@ from mirrorflow.certificates.base import (
 )
 from mirrorflow.checks import Array, number
 from mirrorflow.extras import require
-from mirrorflow.factors import Factors
 from mirrorflow.limits import Interpolator
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.references import LOOSEST, Reference
 from mirrorflow.schedules import Schedule
@@ -250,8 +250,8 @@ def lasso_agreement(problem: Regression, x: Array, alpha: float) -> Certificate:
     alpha = number("alpha", alpha, 0.0, open_low=True)
     model = Lasso(alpha=2.0 * alpha, fit_intercept=False, tol=1e-12, max_iter=200_000)
     other = model.fit(problem.Z, problem.y).coef_
-    at_zero = problem.loss(np.zeros(problem.d)) or 1.0
-    ours, theirs = (problem.loss(v) + 2.0 * alpha * float(np.abs(v).sum()) for v in (x, other))
+    at_zero = problem.value(np.zeros(problem.d)) or 1.0
+    ours, theirs = (problem.value(v) + 2.0 * alpha * float(np.abs(v).sum()) for v in (x, other))
     residual = problem.y - problem.Z @ other
     slope = float(np.abs(problem.Z.T @ residual).max()) / problem.n
     theta = residual / max(1.0, slope / (2.0 * alpha))
@@ -281,13 +281,13 @@ def lasso_suboptimality(
         `lasso_limit(problem, factors, alpha)`.
     """
     objective = path.loss + 2.0 * alpha * np.sum(0.5 * (path.m**2 + path.w**2), axis=1)
-    least = problem.loss(limit.x) + 2.0 * alpha * float(np.sum(limit.p + limit.q))
+    least = problem.value(limit.x) + 2.0 * alpha * float(np.sum(limit.p + limit.q))
     away = 0.0
     for mass, root in ((limit.p, factors.u), (limit.q, factors.v)):
         start = 0.5 * root**2
         on = mass > 0
         away += float(np.sum(mass[on] * np.log(mass[on] / start[on])) - mass.sum() + start.sum())
     value = float((2.0 * path.times * (objective - least)).max()) / away
-    first = problem.loss(factors.x) + alpha * float(np.sum(factors.m**2 + factors.w**2))
+    first = problem.value(factors.x) + alpha * float(np.sum(factors.m**2 + factors.w**2))
     bound = 1.0 + 2.0 * PATH_FACTOR * rtol * float(path.times[-1]) * first / away
     return Certificate.of("lasso_suboptimality", value, bound)

@@ -20,8 +20,8 @@ from mirrorflow.certificates.base import (
 )
 from mirrorflow.certificates.losses import SQUARED, Loss
 from mirrorflow.checks import Array, InputError, vector
-from mirrorflow.factors import Factors
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 

@@ -19,9 +19,9 @@ from mirrorflow.certificates.base import (
 from mirrorflow.certificates.losses import SQUARED, Loss
 from mirrorflow.certificates.referee import Path
 from mirrorflow.checks import Array, InputError
-from mirrorflow.factors import Factors
 from mirrorflow.limits import interpolator
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 
 __all__ = [

@@ -18,9 +18,9 @@ from mirrorflow.certificates.limits import tracking_misfit
 from mirrorflow.certificates.losses import SQUARED, Loss
 from mirrorflow.certificates.lyapunov import pl_constant
 from mirrorflow.checks import Array, InputError
-from mirrorflow.factors import Factors
 from mirrorflow.limits import Interpolator, interpolator
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 

@@ -9,9 +9,9 @@ from scipy.optimize import linprog
 
 from mirrorflow.certificates.base import EPS, Certificate
 from mirrorflow.checks import Array, InputError
-from mirrorflow.factors import Factors
 from mirrorflow.limits import Interpolator
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.references import LOOSEST, Reference
 

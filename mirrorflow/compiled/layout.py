@@ -21,7 +21,19 @@ from mirrorflow.compiled.vectors import add_product, fill, transposed_product
 
 __all__ = ["CURVATURE", "FIT", "OWN", "PARTS", "ROOT", "SCRATCH", "SLOPE", "SMALL", "Y"]
 __all__ += ["FACTORS", "GRAM", "MATRIX"]
-__all__ += ["KAPPA", "LARGEST_X", "LAYERS", "NUMBERS", "PLAIN", "RATE", "SAMPLES", "SHIFT", "TRACE"]
+__all__ += [
+    "KAPPA",
+    "LARGEST_X",
+    "LAYERS",
+    "NUMBERS",
+    "PARAMETER",
+    "PLAIN",
+    "RATE",
+    "SAMPLES",
+    "SHIFT",
+    "TRACE",
+    "WEIGHT",
+]
 __all__ += ["DIRECT", "DUAL", "SYSTEM", "USUAL"]
 __all__ += ["loss_gradient", "slopes"]
 
@@ -32,8 +44,10 @@ GRAM, MATRIX, FACTORS = 0, 1, 2
 # of `numbers`: n; κ of the weight e^{−κA}; largest |x| so far; rate at which parts of x change
 # with μ where it is the same for all coordinates, else 0; trace of G; number of layers; shift of
 # the last linearisation; 1 where errors are measured by G; the system, DUAL or DIRECT; 1 where map
-# and loss are m ⊙ w and the squared loss, which are then called directly (by address: 0.15 µs)
-SAMPLES, KAPPA, LARGEST_X, RATE, TRACE, LAYERS, SHIFT, PLAIN, SYSTEM, USUAL, NUMBERS = range(11)
+# and loss are m ⊙ w and the squared loss, which are then called directly (by address: 0.15 µs);
+# the loss's parameter; e^{−κA} of the last right-hand side
+SAMPLES, KAPPA, LARGEST_X, RATE, TRACE, LAYERS, SHIFT, PLAIN, SYSTEM, USUAL = range(10)
+PARAMETER, WEIGHT, NUMBERS = 10, 11, 12
 DUAL, DIRECT = 0.0, 1.0
 # rows of `wide`: after STARTS and ENDS those that a map fills with what it knows of its start
 PARTS, OWN = 2, 10
@@ -47,7 +61,7 @@ def slopes(small, numbers, loss_at):
             small[SLOPE, i] = small[FIT, i] - small[Y, i]
             small[CURVATURE, i] = 1.0
     else:
-        loss_at(small[FIT], small[Y], small[SLOPE:])
+        loss_at(small[FIT], small[Y], numbers[PARAMETER], small[SLOPE : CURVATURE + 1])
 
 
 @loop

@@ -21,12 +21,13 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["INTEGRATE", "LOSS", "MAP"]
-__all__ += ["exact", "inlined", "loop", "pointer", "vectorised"]
+__all__ = ["INTEGRATE", "KERNELS", "LOSS", "MAP"]
+__all__ += ["Kernel", "compile_apart", "exact", "inlined", "kernel", "loop", "vectorised"]
 
 try:
     import numba
@@ -75,7 +76,8 @@ def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
         return numba.njit(**OPTIONS, **options)(function)
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if file is not None:  # Numba looks at the function's own file alone
-        file._source_stamp = digest()
+        own = PACKAGE in Path(function.__code__.co_filename).parents
+        file._source_stamp = digest() if own else (digest(), file._source_stamp)
     return compiled
 
 
@@ -87,24 +89,31 @@ def _compile(function: Callable[..., Any], signature: Any, options: dict[str, An
     return compiled
 
 
-def _compile_apart() -> None:
+@functools.cache
+def compile_apart() -> None:
     """Let another process compile everything, where this machine has not kept it yet.
 
     Code that a process has compiled itself is linked in another order than code from disk, and may
     round differently; so every process takes it from disk.
     """
     folder = getattr(getattr(_probe, "_cache", None), "cache_path", None)
-    if folder is None:
+    if folder is None or COMPILES in os.environ:
         return
     done = Path(folder) / f"mirrorflow-{digest()[:16]}-{numba.__version__}-{_processor()}.done"
     if not done.exists():
-        words = [sys.executable, "-W", "ignore", "-c", "import mirrorflow.flows.runs"]
+        program = "import mirrorflow.compiled.options as o; [k.address for k in o.KERNELS]"
+        words = [sys.executable, "-W", "ignore", "-c", program]
         path = os.pathsep.join([str(PACKAGE.parent), *filter(None, sys.path)])
         where = {"PYTHONPATH": path, COMPILES: "1"}
+        text = "mirrorflow: compiling its integrator, once on this machine (some 30 s)"
+        notice = threading.Timer(2.0, print, [text], {"file": sys.stderr})
+        notice.daemon = True
+        notice.start()
         with contextlib.suppress(OSError):
             if subprocess.run(words, env=os.environ | where, check=False).returncode == 0:
                 done.parent.mkdir(parents=True, exist_ok=True)
                 done.touch()
+        notice.cancel()
 
 
 # sums may be reordered, but nan and inf stay what they are
@@ -115,18 +124,39 @@ exact = _compiler(fastmath={"contract"}, forceinline=True)
 vectorised = _compiler(fastmath=True)
 
 
-def pointer(signature: Any) -> Decorator:
-    """A decorator: as `loop`, for functions that are handed to compiled code as arguments.
+class Kernel:
+    """A function of a kind (MAP, LOSS, … below), compiled when its address is first asked for.
 
-    Their address is looked up once; for a compiled function itself Numba would do so at every call,
-    which takes as long as a tenth of a run.
+    Compiled code calls it by that address, Python calls it as a function of contiguous arrays. An
+    address is looked up once; for a compiled function itself Numba would do so at every call, which
+    takes as long as a tenth of a run.
     """
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        compiled = loop(signature)(function)
+    def __init__(self, kind: str, function: Callable[..., Any]) -> None:
+        self.kind, self.function = kind, function
+
+    @functools.cached_property
+    def address(self) -> Any:
+        compile_apart()
+        signature = globals()[self.kind]
+        compiled = loop(signature)(self.function)
         if not hasattr(compiled, "get_compile_result"):  # runs as Python
             return compiled
         return types.CompileResultWAP(compiled.get_compile_result(signature))
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.address(*arguments)
+
+
+KERNELS: list[Kernel] = []
+
+
+def kernel(kind: str) -> Callable[[Callable[..., Any]], Kernel]:
+    """A decorator for functions of a kind below; with "MAP" and "LOSS" compiled code gets them."""
+
+    def decorate(function: Callable[..., Any]) -> Kernel:
+        KERNELS.append(Kernel(kind, function))
+        return KERNELS[-1]
 
     return decorate
 
@@ -141,8 +171,8 @@ else:
     _read_matrix = types.Array(types.float64, 2, "C", readonly=True)
     # rows of parts, first and last column, A, μ, rows to fill: see `maps`
     MAP = types.void(_matrix, _count, _count, _number, _vector, _matrix)
-    # Zx, y, rows to fill: see `losses`
-    LOSS = types.void(_vector, _vector, _matrix)
+    # Zx, y, the loss's parameter, rows to fill: see `losses`
+    LOSS = types.void(_vector, _vector, _number, _matrix)
     # what `multistep.integrate` gets: the arrays of a run (see `layout`), its schedule, and outputs
     INTEGRATE = types.int64(
         _read_matrix,
@@ -170,7 +200,3 @@ def _processor() -> str:
     from llvmlite.binding import get_host_cpu_name
 
     return str(get_host_cpu_name())
-
-
-if COMPILES not in os.environ:
-    _compile_apart()

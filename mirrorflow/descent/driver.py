@@ -15,7 +15,7 @@ from mirrorflow.descent.journal import Descent, Journal
 from mirrorflow.descent.minibatches import Minibatches
 from mirrorflow.descent.stability import LOSSES
 from mirrorflow.descent.steps import BATCHES, L1_STEPS, StepMatrices
-from mirrorflow.factors import Factors
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 from mirrorflow.stepwise import Stepwise

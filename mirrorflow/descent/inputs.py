@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mirrorflow.checks import InputError, number, shown, whole
 from mirrorflow.descent.steps import LARGEST, REGULARIZERS
-from mirrorflow.factors import Factors
+from mirrorflow.maps.product import Factors
 from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mirrorflow.checks import Array
-from mirrorflow.factors import Factors
 from mirrorflow.limits import interpolator
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 
 LOSSES = {"half_mse": 1.0, "mse": 2.0}

@@ -1,6 +1,7 @@
 r"""The direct system: gradient flow of the parameters θ as it is written, for any map and any loss.
 
-    θ̇_k = −∂_k g(θ) ⊙ ∇f(x) − 2α_t θ_k,      x = g(θ),      and, where asked for, ġ = ∇f(x)
+    θ̇_k = −∂_k g(θ) ⊙ ∇f(x) − 2α_t θ_k,      x = g(θ),      and, where asked for,
+    ġ = e^{−κA_t} ∇f(x)
 
 with the layers θ_1 … θ_K, each (d,), one after the other; m ⊙ w has the layers m and w. It knows
 nothing of potentials or invariants, so it can refute them.
@@ -19,6 +20,7 @@ import numpy as np
 from mirrorflow.compiled.layout import (
     CURVATURE,
     FACTORS,
+    KAPPA,
     LARGEST_X,
     LAYERS,
     MATRIX,
@@ -29,6 +31,7 @@ from mirrorflow.compiled.layout import (
     SHIFT,
     TRACE,
     USUAL,
+    WEIGHT,
     loss_gradient,
 )
 from mirrorflow.compiled.options import loop
@@ -83,6 +86,7 @@ def derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, st
     end = FIRST + theta.shape[0]
     _gradient(Z, small, wide, numbers, map_at, loss_at, total, theta, end)
     slope = wide[GRADIENT]
+    numbers[WEIGHT] = math.exp(-numbers[KAPPA] * total)
     for k in range(theta.shape[0]):
         part, own, along = out[k * d : (k + 1) * d], theta[k], wide[FIRST + k]
         for j in range(d):
@@ -90,7 +94,7 @@ def derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, st
     if out.size > theta.size:
         part = out[theta.size :]
         for j in range(d):
-            part[j] = slope[j]
+            part[j] = numbers[WEIGHT] * slope[j]
 
 
 @loop
@@ -206,9 +210,9 @@ def solve(Z, small, wide, pairs, numbers, b):
     for k in range(layers):
         copy(wide[solved + layers + k], right[k])
     if b.size > right.size:
-        part, shift = b[right.size :], numbers[SHIFT]
+        part, shift, weight = b[right.size :], numbers[SHIFT], numbers[WEIGHT]
         for j in range(d):
-            part[j] = (part[j] + inner[j]) / shift
+            part[j] = (part[j] + weight * inner[j]) / shift
 
 
 @loop

@@ -70,9 +70,9 @@ def _point(Z, small, wide, numbers, map_at, total, state):
         high = block_end(low, d)
         transposed_product(Z, wide, state, low, high, wide[MU])
         if numbers[USUAL] > 0.0:
-            product.point_loop(wide[PARTS:], low, high, total, wide[MU], wide[X:])
+            product.point_loop(wide[PARTS:], low, high, total, wide[MU], wide[X:WEIGHTS])
         else:
-            map_at(wide[PARTS:], low, high, total, wide[MU], wide[X:])
+            map_at(wide[PARTS:], low, high, total, wide[MU], wide[X:WEIGHTS])
         add_product(Z, wide, wide[X], low, high, small[FIT])
         low = high
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mirrorflow.checks import Array
 from mirrorflow.compiled.layout import DUAL, SYSTEM
-from mirrorflow.compiled.options import INTEGRATE, inlined, loop
+from mirrorflow.compiled.options import inlined, kernel, loop
 from mirrorflow.compiled.tables import evaluate, last_segment, next_segment
 from mirrorflow.compiled.vectors import copy, fill
 from mirrorflow.flows import direct, dual
@@ -149,7 +149,7 @@ def _weigh(wide, pairs, numbers, state):
     return direct.weigh(wide, numbers, state)
 
 
-@loop(INTEGRATE)
+@kernel("INTEGRATE")
 def integrate(
     Z,
     small,

@@ -11,14 +11,14 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 
-from mirrorflow import losses
 from mirrorflow.checks import Array
 from mirrorflow.compiled import layout
 from mirrorflow.compiled.tables import tabulate
-from mirrorflow.factors import Factors
 from mirrorflow.flows import direct, dual, multistep
 from mirrorflow.flows.trajectory import Counts, Runs
+from mirrorflow.losses import squared
 from mirrorflow.maps import product
+from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
 from mirrorflow.rowspace import RowSpace
 
@@ -31,70 +31,49 @@ USUAL = product.point, product.written  # what compiled code calls directly
 
 
 class Run(NamedTuple):
-    """A run that ended: times reached (T,), m and w there (T, d), its work, why it ended early."""
+    """A run that ended: times reached (T,), θ there (T, K, d), ∫e^{−κA}∇f (T, d) where it was asked
+    for, its work, why it ended early."""
 
     times: Array
-    m: Array
-    w: Array
+    theta: Array
+    accumulated: Array | None
     counts: Counts
     failure: str
 
 
-class System(NamedTuple):
-    """A form of the flow: which, its map, its rows of `wide`, its start, m and w of its states."""
-
-    which: float
-    map_at: Any
-    rows: int
-    start: Callable[[Factors], tuple[Array, Array]]  # state, and what the map knows of the start
-    finish: Callable[[Factors, Array, Array], tuple[Array, Array]]  # of A (T,) and states (T, N)
-
-
 def dual_runs(problem: Regression, asked: Runs) -> list[Run]:
     """The runs `asked` for by the dual system."""
-    ready = Ready(problem)
-
-    def start(factors: Factors) -> tuple[Array, Array]:
-        return np.zeros(ready.n), product.parts(factors)
-
-    def finish(factors: Factors, total: Array, states: Array) -> tuple[Array, Array]:
-        return product.parameters(factors, total, (ready.Z.T @ states.T).T)
-
-    return _integrate(ready, System(layout.DUAL, product.point, dual.ROWS, start, finish), asked)
+    return _integrate(problem, asked, layout.DUAL)
 
 
 def direct_runs(problem: Regression, asked: Runs) -> list[Run]:
-    """The runs `asked` for by (m, w) itself."""
-
-    def start(factors: Factors) -> tuple[Array, Array]:
-        return np.concatenate([factors.m, factors.w]), np.empty((0, problem.d))
-
-    def finish(factors: Factors, total: Array, states: Array) -> tuple[Array, Array]:
-        return states[:, : problem.d], states[:, problem.d :]
-
-    rows = direct.rows_of_wide(product.LAYERS)
-    return _integrate(
-        Ready(problem), System(layout.DIRECT, product.written, rows, start, finish), asked
-    )
+    """The runs `asked` for by θ itself."""
+    return _integrate(problem, asked, layout.DIRECT)
 
 
-def _integrate(ready: Ready, system: System, asked: Runs) -> list[Run]:
+def _integrate(problem: Regression, asked: Runs, system: float) -> list[Run]:
+    ready = Ready(problem)
     tables: dict[tuple[int, float], Array] = {}
 
     def one(i: int) -> Run:
-        factors, schedule, times = asked.factors[i], asked.schedules[i], asked.times[i]
+        start, schedule, times = asked.starts[i], asked.schedules[i], asked.times[i]
         if times.size == 0:
-            none = np.empty((0, ready.d))
-            return Run(times, none, none, Counts(0, 0, 0), "")
+            none = np.empty((0, *start.theta.shape))
+            return Run(times, none, none[:, 0] if asked.accumulate else None, Counts(0, 0, 0), "")
         key = id(schedule), float(times[-1])
         if key not in tables:
             tables[key] = tabulate(schedule, key[1])
-        states, counts, failure = ready.run(system, factors, tables[key], times, asked.rtol)
+        states, counts, failure = ready.run(system, start, tables[key], times, asked)
         times = times[: len(states)]
-        m, w = system.finish(factors, np.asarray(schedule.total(times), float), states)
-        return Run(times, m, w, counts, failure)
+        if system == layout.DUAL:
+            total = np.asarray(schedule.total(times), float)
+            theta = start.parameters(total, (ready.Z.T @ states.T).T)
+            return Run(times, theta, None, counts, failure)
+        size = start.theta.size
+        theta = states[:, :size].reshape(len(states), *start.theta.shape)
+        return Run(times, theta, states[:, size:] if asked.accumulate else None, counts, failure)
 
-    return list(_spread(one, len(asked.factors)))
+    return list(_spread(one, len(asked.starts)))
 
 
 def _spread(one: Callable[[int], Run], count: int) -> Iterable[Run]:
@@ -120,9 +99,10 @@ class Ready:
 
     def __init__(self, problem: Regression) -> None:
         Z: Any = problem.Z
-        self.samples, self.Z, self.y = problem.n, Z, problem.y
+        self.samples, self.loss, self.Z, self.y = problem.n, problem.loss, Z, problem.y
         sparse = scipy.sparse.issparse(Z)
-        if problem.n > problem.d and not sparse:
+        squared_loss = self.loss.rows is squared
+        if problem.n > problem.d and not sparse and squared_loss:
             # Z = QR: ∇f = Rᵀ(Rx − Qᵀy)/n, with d rows in place of n
             Q, self.Z = scipy.linalg.qr(Z, mode="economic")
             self.y = Q.T @ self.y
@@ -139,21 +119,29 @@ class Ready:
             self.matrix[:] = self.Z
         self.G = squares / self.d
         eigenvalues = np.linalg.eigvalsh(self.G)
-        if not eigenvalues[0] > FULL_RANK * eigenvalues[-1]:
+        if squared_loss and not eigenvalues[0] > FULL_RANK * eigenvalues[-1]:
             space = RowSpace.of(self.Z, self.y)
             # outside the range of Z nothing holds ν back, and Zᵀν would drown in its rounding
             self.y = self.y if space.consistent else space.fit(space.b)
 
     def run(
-        self, system: System, factors: Factors, table: Array, times: Array, rtol: float
+        self, system: float, start: MirrorMap, table: Array, times: Array, asked: Runs
     ) -> tuple[Array, Counts, str]:
         """States at the times reached, (T, N), the work, and why the run ended early."""
-        state, parts = system.start(factors)
-        small, wide, pairs, numbers = self.workspace(system.rows)
-        wide[layout.PARTS : layout.PARTS + len(parts)] = parts
-        numbers[layout.SYSTEM], numbers[layout.USUAL] = system.which, system.map_at in USUAL
-        if system.which == layout.DUAL:
-            wide[dual.RATES] = product.RATE
+        if system == layout.DUAL:
+            rows, kernel, state = dual.ROWS, start.point, np.zeros(self.n)
+        else:
+            rows, kernel = direct.rows_of_wide(len(start.theta)), start.written
+            state = np.append(start.theta.ravel(), np.zeros(start.d * asked.accumulate))
+        small, wide, pairs, numbers = self.workspace(rows)
+        if system == layout.DUAL:
+            parts = start.parts()
+            wide[layout.PARTS : layout.PARTS + len(parts)] = parts
+            wide[dual.RATES] = start.rate
+        numbers[layout.RATE], numbers[layout.LAYERS] = start.rate, len(start.theta)
+        numbers[layout.KAPPA] = start.kappa if np.isfinite(start.kappa) else 0.0
+        numbers[layout.SYSTEM] = system
+        numbers[layout.USUAL] = kernel in USUAL and self.loss.rows is squared
         states = np.empty((times.size, state.size))
         counts = np.array([0, 0, 0, 0, multistep.MOST_CALLS])
         reason = multistep.integrate(
@@ -162,12 +150,12 @@ class Ready:
             wide,
             pairs,
             numbers,
-            system.map_at,
-            losses.squared,
+            kernel.address,
+            self.loss.rows.address,
             table,
             state,
             times,
-            SAFETY * rtol,
+            SAFETY * asked.rtol,
             states,
             counts,
         )
@@ -183,7 +171,7 @@ class Ready:
         pairs, numbers = _aligned(3, self.n, self.n), np.zeros(layout.NUMBERS)
         small[layout.Y], wide[: layout.PARTS], pairs[layout.GRAM] = self.y, self.columns, self.G
         numbers[layout.SAMPLES], numbers[layout.TRACE] = self.samples, np.trace(self.G)
-        numbers[layout.RATE], numbers[layout.LAYERS] = product.RATE, product.LAYERS
+        numbers[layout.PARAMETER] = self.loss.parameter
         return small, wide, pairs, numbers
 
 

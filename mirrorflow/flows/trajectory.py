@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, ascending, number
 from mirrorflow.display import Displayed
-from mirrorflow.factors import Factors
-from mirrorflow.limits.exact import check_pair
 from mirrorflow.limits.optimality import Interpolator
+from mirrorflow.maps.base import MirrorMap, check_pair
 from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
@@ -31,9 +30,13 @@ class Flow(Displayed):
     Attributes
     ----------
     times : (T,) array, flow time; shorter than asked for where the integration failed
-    x, m, w : (T, d) arrays, x = m ⊙ w
-    loss : (T,) array, f(x) = 1/(2n)‖Zx − y‖²
+    x : (T, d) array, x = g(θ)
+    parameters : (T, K, d) array
+        θ; of `Factors` m and w, which `m` and `w` give one by one.
+    loss : (T,) array, f(x)
     total : (T,) array, A(t)
+    accumulated : (T, d) array or None
+        ∫e^{−κA}∇f from 0 to t, where `direct_flow` was asked for it.
     status : str
         "completed"; "failed" (the message says at which time); where `times` ends with inf, the
         status of the limit if that is not "converged".
@@ -43,15 +46,25 @@ class Flow(Displayed):
 
     times: Array
     x: Array
-    m: Array
-    w: Array
+    parameters: Array
     loss: Array
     total: Array
+    accumulated: Array | None
     status: str
     message: str
     steps: int
     right_hand_sides: int
     factorizations: int
+
+    @property
+    def m(self) -> Array:
+        """The first layer, (T, d): m of m ⊙ w."""
+        return self.parameters[:, 0]
+
+    @property
+    def w(self) -> Array:
+        """The last layer, (T, d): w of m ⊙ w."""
+        return self.parameters[:, -1]
 
     @property
     def success(self) -> bool:
@@ -84,30 +97,31 @@ class Counts(NamedTuple):
 class Runs(NamedTuple):
     """What is asked of many runs, one entry for each."""
 
-    factors: list[Factors]
+    starts: list[MirrorMap]
     schedules: list[Schedule]
     times: list[Array]  # the finite ones
     endless: list[bool]  # whether the limit is asked for too
     rtol: float
+    accumulate: bool = False
 
 
 def check_runs(
     problem: Regression,
-    factors_list: Sequence[Factors],
+    starts: Sequence[MirrorMap],
     schedules: Sequence[Schedule] | Schedule,
     times: ArrayLike | Sequence[ArrayLike],
     rtol: float,
 ) -> Runs:
     """Each run with its schedule and times; refuse what doesn't fit together."""
-    runs = list(factors_list)
+    runs = list(starts)
     chosen = list(schedules) if np.iterable(schedules) else [schedules] * len(runs)
     if len(chosen) != len(runs):
         raise InputError(
-            f"schedules must be one or as many as factors_list ({len(runs)}), "
+            f"schedules must be one or as many as starts ({len(runs)}), "
             f"but there are {len(chosen)}."
         )
-    for factors in runs:
-        check_pair(problem, factors)
+    for start in runs:
+        check_pair(problem, start)
     for schedule in {id(schedule): schedule for schedule in chosen}.values():
         check_schedule(schedule)
     if not isinstance(times, Sequence | np.ndarray) or not len(times) or np.ndim(times[0]) == 0:
@@ -115,7 +129,7 @@ def check_runs(
         return Runs(runs, chosen, [finite] * len(runs), [endless] * len(runs), rtol)
     if len(times) != len(runs):
         raise InputError(
-            f"times must be one array or as many as factors_list ({len(runs)}), "
+            f"times must be one array or as many as starts ({len(runs)}), "
             f"but there are {len(times)}."
         )
     checked = [check_times(some, rtol) for some in times]
@@ -125,15 +139,16 @@ def check_runs(
 
 def trajectory(
     problem: Regression,
-    schedule: Schedule,
+    asked: Runs,
+    i: int,
     times: Array,
-    m: Array,
-    w: Array,
+    theta: Array,
+    accumulated: Array | None,
     counts: Counts,
-    failure: str = "",
+    failure: str,
     limit: Interpolator | None = None,
 ) -> Flow:
-    """The flow through m and w, (T, d), at `times` (T,).
+    """The flow of run `i` through θ, (T, K, d), at `times` (T,).
 
     `failure` says why it ends early, `limit` is what stands at t = inf, if that is the last time.
     """
@@ -142,23 +157,10 @@ def trajectory(
         status, message = "failed", f"{failure}; use a larger rtol or an earlier end."
     elif limit is not None and limit.status != "converged":
         status, message = limit.status, limit.message
-    finite = times[np.isfinite(times)]
+    schedule, finite = asked.schedules[i], times[np.isfinite(times)]
     total = np.full(times.size, float(schedule.total_infinity))
     total[: finite.size] = schedule.total(finite)
     with np.errstate(over="ignore", invalid="ignore"):  # a run that failed may have begun too large
-        x = m * w
-        residual = (problem.Z @ x.T).T - problem.y
-        loss = 0.5 * np.einsum("ij,ij->i", residual, residual) / problem.n
-    return Flow(
-        times=times,
-        x=x,
-        m=m,
-        w=w,
-        loss=loss,
-        total=total,
-        status=status,
-        message=message,
-        steps=counts.steps,
-        right_hand_sides=counts.right_hand_sides,
-        factorizations=counts.factorizations,
-    )
+        x = asked.starts[i].g(theta)
+        loss = np.mean(problem.loss.value((problem.Z @ x.T).T, problem.y), axis=1)
+    return Flow(times, x, theta, loss, total, accumulated, status, message, *counts)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from mirrorflow.checks import Array
-from mirrorflow.potentials import HyperbolicEntropy, signed_mass
+from mirrorflow.maps.entropy import HyperbolicEntropy, signed_mass
 from mirrorflow.rowspace import Basis
 
 __all__ = ["EntropicSolution", "solve_entropic"]

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array, InputError, number
-from mirrorflow.factors import Factors
 from mirrorflow.limits.columns import SignedColumns
 from mirrorflow.limits.entropic import EntropicSolution, solve_entropic
 from mirrorflow.limits.faces import Face, cone_projection, lasso_face, minimum_l1_face
 from mirrorflow.limits.nonnegative import FaceError
 from mirrorflow.limits.optimality import Interpolator, Points, failed, proven, smooth_proofs
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.maps.base import check_pair
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.rowspace import RowSpace
 from mirrorflow.threads import on_one_thread
@@ -62,20 +63,6 @@ class _Reach:
         log_q = np.where(q > 0, self.potential.log_q, -np.inf)
         c = np.select([(p > 0) & (q > 0), p > 0, q > 0], [self.potential.c, np.inf, -np.inf], 0.0)
         return _Reach(self.space, b, HyperbolicEntropy(log_p, log_q, c), status)
-
-
-def check_pair(problem: Regression, factors: Factors) -> None:
-    """Refuse factors that don't belong to the problem."""
-    if not isinstance(problem, Regression) or not isinstance(factors, Factors):
-        raise InputError(
-            "problem must be a Regression and factors Factors, but they are "
-            f"{type(problem).__name__} and {type(factors).__name__}."
-        )
-    if factors.d != problem.d:
-        raise InputError(
-            f"factors must have d = {problem.d} coordinates like the problem, "
-            f"but they have {factors.d}."
-        )
 
 
 def _reach(problem: Regression, factors: Factors, total: float) -> _Reach:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
-from mirrorflow.potentials import HyperbolicEntropy, signed_mass
+from mirrorflow.maps.entropy import HyperbolicEntropy, signed_mass
 from mirrorflow.rowspace import Basis
 from mirrorflow.rowwise import Outer
 

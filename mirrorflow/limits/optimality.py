@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
 from mirrorflow.display import Displayed
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.problems import Regression
 from mirrorflow.rowwise import products
 

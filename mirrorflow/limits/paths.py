@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, ascending
-from mirrorflow.factors import Factors
 from mirrorflow.limits.exact import MOST, check_pair, endless, interpolator
 from mirrorflow.limits.lanes import Grams, follow
 from mirrorflow.limits.optimality import Interpolator, Points, proven, smooth_proofs
-from mirrorflow.potentials import HyperbolicEntropy, signed_mass
+from mirrorflow.maps.entropy import HyperbolicEntropy, signed_mass
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.threads import on_one_thread
 

@@ -1,1 +1,7 @@
 """Mirror maps: what is trained, x = g(θ), and the potential that it induces; one file each."""
+
+from mirrorflow.maps.base import MirrorMap, Potential, check_pair
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
+
+__all__ = ["Factors", "HyperbolicEntropy", "MirrorMap", "Potential", "check_pair"]

@@ -1,4 +1,4 @@
-"""The initialisations of `mirrorflow.factors` for torch tensors of any shape."""
+"""The initialisations of `mirrorflow.maps.product` for torch tensors of any shape."""
 
 from __future__ import annotations
 

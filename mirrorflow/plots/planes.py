@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mirrorflow.checks import Array, InputError
-from mirrorflow.factors import Factors
 from mirrorflow.flows import Flow
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 from mirrorflow.plots.style import STYLE, caption
-from mirrorflow.potentials import HyperbolicEntropy
 from mirrorflow.problems import Regression
 
 __all__ = ["animate", "level_sets", "solution_line"]

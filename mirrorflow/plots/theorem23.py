@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mirrorflow.checks import Array
-from mirrorflow.factors import Factors
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 from mirrorflow.plots.style import MARKERS, STYLE, caption
-from mirrorflow.potentials import HyperbolicEntropy
 
 if TYPE_CHECKING:
     import pandas

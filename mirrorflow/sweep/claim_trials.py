@@ -16,10 +16,10 @@ from mirrorflow import certificates as certify
 from mirrorflow import references
 from mirrorflow.certificates import Certificate, Constants, Loss, Path, follow
 from mirrorflow.checks import Array
-from mirrorflow.factors import Factors
 from mirrorflow.flows import gradient_flow
 from mirrorflow.limits import interpolator, lasso_limit
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression, random_stream
 from mirrorflow.results import Row
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule

@@ -9,9 +9,9 @@ import numpy as np
 
 from mirrorflow.checks import Array
 from mirrorflow.descent import descend
-from mirrorflow.factors import Factors
 from mirrorflow.flows import gradient_flow
 from mirrorflow.limits import interpolator, lasso_limit
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression, gaussian_recovery, random_stream
 from mirrorflow.results import Row
 from mirrorflow.schedules import Constant, Piecewise, Schedule

@@ -16,10 +16,10 @@ import numpy as np
 from mirrorflow import certificates as certify
 from mirrorflow import references
 from mirrorflow.checks import Array, InputError
-from mirrorflow.factors import Factors
 from mirrorflow.flows import Flow, direct_flows, gradient_flows
 from mirrorflow.limits import Interpolator, interpolator, interpolators
-from mirrorflow.potentials import HyperbolicEntropy
+from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.product import Factors
 from mirrorflow.problems import (
     Regression,
     diabetes,

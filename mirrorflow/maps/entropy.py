@@ -8,14 +8,16 @@ p̄ = ½u₀²e^{−4A} and q̄ = ½v₀²e^{−4A} the potential is, up to a co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import kl_div
 
 from mirrorflow.checks import Array, InputError, number, vector
 from mirrorflow.display import Displayed
-from mirrorflow.factors import Factors
+
+if TYPE_CHECKING:
+    from mirrorflow.maps.product import Factors
 
 __all__ = ["HyperbolicEntropy", "signed_mass"]
 
@@ -59,6 +61,7 @@ class HyperbolicEntropy(Displayed):
 
     Examples
     --------
+    >>> from mirrorflow import Factors
     >>> R = HyperbolicEntropy.of(Factors.pilot([0.0], beta=2.0))
     >>> float(R.gradient(R.inverse_gradient([0.75]))[0])
     0.75
@@ -106,6 +109,14 @@ class HyperbolicEntropy(Displayed):
     def split(self, theta: Array) -> tuple[Array, Array]:
         """p and q at the dual point θ = ∇R(x): p = p̄e^{2θ}, q = q̄e^{−2θ}."""
         return np.exp(self.log_p + 2.0 * theta), np.exp(self.log_q - 2.0 * theta)
+
+    def parts(self) -> Array:
+        """log p̄, log q̄ and c, (3, d): what compiled code knows of the potential."""
+        return np.stack([self.log_p, self.log_q, self.c])
+
+    def metric(self, theta: Array) -> Array:
+        """1/R″ = 2(p + q) at ∇R(x) = θ, shape (d,)."""
+        return 2.0 * np.add(*self.split(theta))
 
     def value(self, x: Array) -> float:
         """R(x); +inf outside the domain."""

@@ -1,0 +1,270 @@
+r"""Mirror maps: a start θ₀ of what is trained, x = g(θ), and the potential that it induces.
+
+Gradient flow of f(g(θ)) + α_t‖θ‖² is, where g acts on each coordinate of x alone and is homogeneous
+of degree L, a mirror flow of e^{δA}x with a reweighted gradient:
+
+    x_t = e^{−δA_t} X(μ_t),    μ_t = −∫₀ᵗ e^{−κA_s} ∇f(x_s) ds,    δ = 2L,    κ = 2(L − 2).
+
+X is increasing in each coordinate, X(0) = x₀, X′ = |∂g|² is the inverse metric, and the potential
+is the Legendre conjugate of Q = ∫X. For m ⊙ w (L = 2) that is Theorem 2.1 of Jacobs & Burkholz.
+A new parametrization is one file with a subclass of `MirrorMap`; see docs/extending.md.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirrorflow.checks import Array, InputError, number, vector
+from mirrorflow.compiled.options import Kernel
+from mirrorflow.display import Displayed
+
+__all__ = ["MirrorMap", "Potential", "check_pair"]
+
+X, DX, RATES, Q, POINT = range(5)  # rows that `point` fills
+Mask = NDArray[np.bool_]
+EPS = float(np.finfo(float).eps)
+
+
+class MirrorMap(Displayed):
+    """A start θ₀ of x = g(θ), g acting on each coordinate alone.
+
+    A subclass is a frozen dataclass of arrays with the members below.
+
+    Attributes
+    ----------
+    degree : float
+        L, where g is homogeneous. nan where it is not: then only flows without decay have a dual
+        form (`direct_flow` integrates any).
+    decay, kappa : float
+        δ = 2L and κ = 2(L − 2) of weight decay α‖θ‖², as above.
+    rate : float
+        The relative rate at which the parts of x change with μ, where it is the same for all
+        coordinates; else 0, and `point` gives it.
+    point : Kernel
+        Of `options.MAP`: (parts, low, high, A, μ, out). Fills at the columns low … high the rows of
+        `out`: e^{−δA}X(μ), e^{−δA}X′(μ), the relative rate of the parts (unless `rate` is set) and,
+        where `out` has a fourth row, e^{−δA}Q(μ), up to a constant.
+    written : Kernel
+        Of `options.MAP`: (θ, low, high, A, scratch, out). Fills the rows of `out`: g, its K first
+        derivatives, and where `out` has rows for them the K(K + 1)/2 second ones, ∂_k∂_l for k ≤ l.
+    """
+
+    __slots__ = ()
+    rate: ClassVar[float] = 0.0
+    point: ClassVar[Kernel]
+    written: ClassVar[Kernel]
+
+    @property
+    def degree(self) -> float:
+        """L, or nan."""
+        return math.nan
+
+    @property
+    def decay(self) -> float:
+        """δ = 2L."""
+        return 2.0 * self.degree
+
+    @property
+    def kappa(self) -> float:
+        """κ = 2(L − 2)."""
+        return 2.0 * (self.degree - 2.0)
+
+    @property
+    def theta(self) -> Array:
+        """θ₀, (K, d)."""
+        raise NotImplementedError
+
+    def g(self, theta: Array) -> Array:
+        """x of θ, (…, K, d) to (…, d)."""
+        raise NotImplementedError
+
+    def parts(self) -> Array:
+        """What `point` knows of the start, (at most `layout.OWN` − 2 rows, d)."""
+        raise NotImplementedError
+
+    def parameters(self, total: Array, mu: Array) -> Array:
+        """θ, (T, K, d), at μ (T, d) and A (T,)."""
+        raise NotImplementedError
+
+    @property
+    def domain(self) -> tuple[Array, Array]:
+        """The open interval of μ in each coordinate, (d,) each; ∓inf where it has no end."""
+        ends = np.full(self.d, np.inf)
+        return -ends, ends
+
+    @property
+    def signs(self) -> tuple[Mask, Mask]:
+        """Whether each coordinate of x can be positive, and whether it can be negative; bool."""
+        can = np.full(self.d, True)
+        return can, can
+
+    @property
+    def d(self) -> int:
+        """Number of coordinates of x."""
+        return int(self.theta.shape[-1])
+
+    @property
+    def x(self) -> Array:
+        """g(θ₀), shape (d,)."""
+        return self.g(self.theta)
+
+    def at(self, mu: Array, total: float = 0.0) -> Array:
+        """The rows of `point` at μ (d,) after total A, (4, d)."""
+        out = np.full((POINT, self.d), self.rate)
+        arguments = np.ascontiguousarray(self.parts()), 0, self.d, float(total)
+        self.point(*arguments, np.array(mu, dtype=float), out)
+        return out
+
+    def potential(self, total: float = 0.0) -> Any:
+        """The potential after total A."""
+        return Potential(self, number("total", total, 0.0))
+
+    def check_decay(self, what: str, total: float) -> None:
+        """Refuse decay where it has no law."""
+        if total > 0 and not np.isfinite(self.kappa):
+            raise InputError(
+                f"{what} must be 0 for {type(self).__name__}, whose potential weight decay neither "
+                f"scales nor shifts, but it is {total:g}; use direct_flow."
+            )
+
+    def _facts(self) -> dict[str, Any]:
+        return {"d": self.d, "layers": len(self.theta), "largest_x": float(np.abs(self.x).max())}
+
+
+class Potential(Displayed):
+    r"""R_A(x) = e^{−δA} R(e^{δA}x), R = Q* of a map; up to a constant.
+
+    ∇R_A(x) = X⁻¹(e^{δA}x), so that x_t = argmin {R_{A_t}(x) : Zx = Zx_t} along a flow. Values are
+    +inf outside of the domain, where only x of some signs can be reached.
+
+    Parameters
+    ----------
+    start : MirrorMap
+    total : float ≥ 0
+        A.
+    """
+
+    def __init__(self, start: MirrorMap, total: float) -> None:
+        start.check_decay("total", total)
+        self.start, self.total = start, total
+
+    def _facts(self) -> dict[str, Any]:
+        return {"map": type(self.start).__name__, "d": self.start.d, "total": self.total}
+
+    @property
+    def domain(self) -> tuple[Array, Array]:
+        """Lower and upper end of each coordinate's domain of x: 0 or ∓inf, (d,) each."""
+        positive, negative = self.start.signs
+        return np.where(negative, -np.inf, 0.0), np.where(positive, np.inf, 0.0)
+
+    @property
+    def minimizer(self) -> Array:
+        """argmin R_A = e^{−δA} x₀, the positional bias, shape (d,)."""
+        return self.inverse_gradient(np.zeros(self.start.d))
+
+    def inverse_gradient(self, theta: Array) -> Array:
+        """The x with ∇R_A(x) = θ, shape (d,)."""
+        return self.start.at(self._point("theta", theta), self.total)[X]
+
+    def metric(self, theta: Array) -> Array:
+        """1/R_A″ at ∇R_A(x) = θ, shape (d,)."""
+        return self.start.at(self._point("theta", theta), self.total)[DX]
+
+    def split(self, theta: Array) -> tuple[Array, Array]:
+        """x = p − q with p, q ≥ 0 at ∇R_A(x) = θ."""
+        x = self.inverse_gradient(theta)
+        return np.maximum(x, 0.0), np.maximum(-x, 0.0)
+
+    def gradient(self, x: Array) -> Array:
+        """∇R_A(x) = X⁻¹(e^{δA}x), shape (d,), by Newton's method within a bracket."""
+        x = self._point("x", x)
+        positive, negative = self.start.signs
+        outside = ((x > 0) & ~positive) | ((x < 0) & ~negative)
+        if outside.any():
+            i = int(np.argmax(outside))
+            raise InputError(f"x must lie in the domain of R, but x[{i}] = {x[i]:g} does not.")
+        return _invert(self.start, x, self.total)
+
+    def hessian_diagonal(self, x: Array) -> Array:
+        """Diagonal of ∇²R_A(x) = 1/(e^{−δA}X′), shape (d,)."""
+        with np.errstate(divide="ignore"):
+            return 1.0 / self.metric(self.gradient(x))
+
+    def value(self, x: Array) -> float:
+        """R_A(x) = ⟨x, ∇R_A(x)⟩ − e^{−δA}ΣQ; +inf outside of the domain."""
+        x = self._point("x", x)
+        lower, upper = self.domain
+        if (x < lower).any() or (x > upper).any():
+            return float("inf")
+        mu = self.gradient(x)
+        return float(np.sum(x * mu - self.start.at(mu, self.total)[Q]))
+
+    def divergence(self, x: Array, y: Array) -> float:
+        """D(x, y) = R_A(x) − R_A(y) − ⟨∇R_A(y), x − y⟩ ≥ 0; inf outside of the domain."""
+        x, y = self._point("x", x), self._point("y", y)
+        lower, upper = self.domain
+        if ((x < lower) | (x > upper) | (y < lower) | (y > upper)).any():
+            return float("inf")
+        at_x, at_y = self.gradient(x), self.gradient(y)
+        conjugates = self.start.at(at_y, self.total)[Q] - self.start.at(at_x, self.total)[Q]
+        return float(np.maximum(conjugates + x * (at_x - at_y), 0.0).sum())
+
+    def _point(self, name: str, value: Array) -> Array:
+        return vector(name, value, self.start.d, "one for each coordinate")
+
+
+def _invert(start: MirrorMap, x: Array, total: float) -> Array:
+    """μ with e^{−δA}X(μ) = x."""
+    low, high = (np.array(end, dtype=float) for end in start.domain)
+    # a bracket: from 0 on by doubling, or halving what is left to an end of the domain
+    left, right = np.zeros(start.d), np.zeros(start.d)
+    step = np.ones(start.d)
+    now = start.at(left, total)[X]
+    rising = x > now
+    for _ in range(2000):
+        short = np.where(rising, start.at(right, total)[X] < x, start.at(left, total)[X] > x)
+        if not short.any():
+            break
+        ahead = np.where(np.isfinite(high), right + 0.5 * (high - right), right + step)
+        back = np.where(np.isfinite(low), left + 0.5 * (low - left), left - step)
+        moved = short & rising
+        left, right = np.where(moved, right, left), np.where(moved, ahead, right)
+        moved = short & ~rising
+        left, right = np.where(moved, back, left), np.where(moved, left, right)
+        step = np.where(short, 2.0 * step, step)
+    mu = 0.5 * (left + right)
+    for _ in range(200):
+        rows = start.at(mu, total)
+        below = rows[X] < x
+        left, right = np.where(below, mu, left), np.where(below, right, mu)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            newton = mu - (rows[X] - x) / rows[DX]
+        middle = 0.5 * (left + right)
+        after = np.where((newton > left) & (newton < right), newton, middle)
+        # a Newton step from afar can be too short to count: then halve
+        stuck = np.abs(after - mu) < 1e-3 * (right - left)
+        close = np.abs(rows[X] - x) <= 1e-3 * np.abs(x)
+        after = np.where(stuck & ~close, middle, after)
+        if (np.abs(after - mu) <= 2.0 * EPS * np.abs(mu)).all():
+            break
+        mu = after
+    return mu
+
+
+def check_pair(problem: Any, start: MirrorMap) -> None:
+    """Refuse a start that does not belong to the problem."""
+    from mirrorflow.problems import Regression
+
+    if not isinstance(problem, Regression) or not isinstance(start, MirrorMap):
+        raise InputError(
+            "problem must be a Regression and start a parametrization such as Factors, but they are "
+            f"{type(problem).__name__} and {type(start).__name__}."
+        )
+    if start.d != problem.d:
+        raise InputError(
+            f"start must have d = {problem.d} coordinates like the problem, but it has {start.d}."
+        )
