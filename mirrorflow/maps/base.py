@@ -261,8 +261,8 @@ def check_pair(problem: Any, start: MirrorMap) -> None:
 
     if not isinstance(problem, Regression) or not isinstance(start, MirrorMap):
         raise InputError(
-            "problem must be a Regression and start a parametrization such as Factors, but they are "
-            f"{type(problem).__name__} and {type(start).__name__}."
+            "problem must be a Regression and start a parametrization such as Factors, but they "
+            f"are {type(problem).__name__} and {type(start).__name__}."
         )
     if start.d != problem.d:
         raise InputError(
