@@ -166,7 +166,7 @@ def _scipy(setting: FlowSetting, scale: Scale) -> list:
         flow.scipy_flows(few if "Radau" in method else loop, coordinates, method)
         for method in ("LSODA", "odeint, Jacobian", "Radau, Jacobian")
         for coordinates in flow.FIELDS
-    ]
+    ] + [flow.compiled_odeint(loop)]
 
 
 def _limits(scale: Scale) -> Case:
