@@ -20,7 +20,7 @@ from scipy.integrate import solve_ivp
 
 import mirrorflow as mf
 from mirrorflow import losses
-from mirrorflow.compiled import layout, options, vectors
+from mirrorflow.compiled import options, vectors
 from mirrorflow.compiled.tables import evaluate, next_segment, tabulate
 from mirrorflow.flows import dual, runs
 from mirrorflow.maps import product
@@ -48,7 +48,7 @@ def ready(request):
     Z = rng.standard_normal((7, 23)) * (rng.random((7, 23)) < 0.7)
     problem = mf.Regression(Z if request.param == "dense" else scipy.sparse.csr_array(Z), Z[:, 0])
     ready = runs.Ready(problem)
-    return Z, ready.matrix, ready.workspace(dual.ROWS)[1], ready
+    return Z, ready.matrix, ready.workspace(dual.PARTS)[1], ready
 
 
 def test_products_are_numpys(ready):
@@ -298,8 +298,22 @@ def test_without_compilation_the_same_code_runs_as_python(tmp_path):
     assert np.abs(answers[0] - answers[1]).max() < 1e-9
 
 
-def test_layout_has_room_for_the_map():
-    assert len(mf.Factors([1.0], [2.0]).parts()) <= layout.OWN - layout.PARTS
+def test_a_map_may_know_any_number_of_rows():
+    """More rows than m ⊙ w has, which it does not look at, change no bit."""
+
+    class Wide(mf.Factors):
+        def parts(self):
+            return np.concatenate([super().parts(), np.full((40, self.d), np.nan)])
+
+    rng = np.random.default_rng(0)
+    problem = mf.Regression(rng.standard_normal((3, 7)), rng.standard_normal(3))
+    m, w = rng.standard_normal((2, 7))
+    flows = [
+        mf.gradient_flow(problem, start, mf.Constant(0.1, 1.0), [0.5, 30.0])
+        for start in (mf.Factors(m, w), Wide(m, w))
+    ]
+    assert flows[0].success
+    assert (flows[0].parameters == flows[1].parameters).all()
 
 
 def test_every_compiled_module_is_in_the_digest():

@@ -2,8 +2,8 @@
 
     Z                        the data, dense or sparse (see `vectors`)
     small (SMALL, n)         y, Zx, φ′, φ″ of the samples, and scratch
-    wide (…, d)              where the columns of a sparse Z are, what the map knows of each
-                             coordinate, and scratch
+    wide (…, d)              where the columns of a sparse Z are, scratch, and last, as many rows
+                             as it has, what the map knows of each coordinate
     pairs (3, n, n)          G = ZZᵀ/d, the matrix to factorize, its factors
     numbers (NUMBERS,)       scalars, below
     map_at, loss_at          the map and the loss, as compiled functions
@@ -19,7 +19,7 @@ import numpy as np
 from mirrorflow.compiled.options import loop
 from mirrorflow.compiled.vectors import add_product, fill, transposed_product
 
-__all__ = ["CURVATURE", "FIT", "OWN", "PARTS", "ROOT", "SCRATCH", "SLOPE", "SMALL", "Y"]
+__all__ = ["CURVATURE", "FIT", "OWN", "ROOT", "SCRATCH", "SLOPE", "SMALL", "Y"]
 __all__ += ["FACTORS", "GRAM", "MATRIX"]
 __all__ += [
     "KAPPA",
@@ -49,8 +49,8 @@ GRAM, MATRIX, FACTORS = 0, 1, 2
 SAMPLES, KAPPA, LARGEST_X, RATE, TRACE, LAYERS, SHIFT, PLAIN, SYSTEM, USUAL = range(10)
 PARAMETER, WEIGHT, NUMBERS = 10, 11, 12
 DUAL, DIRECT = 0.0, 1.0
-# rows of `wide`: after STARTS and ENDS those that a map fills with what it knows of its start
-PARTS, OWN = 2, 10
+# first row of `wide` that is a system's own, after STARTS and ENDS of a sparse Z's columns
+OWN = 2
 
 
 @loop

@@ -24,7 +24,7 @@ from mirrorflow.compiled.layout import (
     LARGEST_X,
     LAYERS,
     MATRIX,
-    PARTS,
+    OWN,
     ROOT,
     SAMPLES,
     SCRATCH,
@@ -51,7 +51,7 @@ from mirrorflow.maps import product
 __all__ = ["derivative", "linearise", "rows_of_wide", "scale", "size", "solve", "weigh"]
 
 # rows of `wide`: scratch, ∇f, weights, x; ∇g (K), ∇²g (K(K+1)/2), D⁻¹ (K²), D⁻¹∇g (K), scratch (K)
-PANELS = PARTS
+PANELS = OWN
 GRADIENT, WEIGHTS, X, FIRST = range(PANELS + PANEL, PANELS + PANEL + 4)
 EPS = float(np.finfo(float).eps)
 SMALLEST = 1e-280  # square of the least length that errors are measured by

@@ -25,7 +25,6 @@ from mirrorflow.compiled.layout import (
     LARGEST_X,
     MATRIX,
     OWN,
-    PARTS,
     PLAIN,
     RATE,
     ROOT,
@@ -51,11 +50,11 @@ from mirrorflow.compiled.vectors import (
 )
 from mirrorflow.maps import product
 
-__all__ = ["ROWS", "derivative", "linearise", "scale", "size", "solve", "weigh"]
+__all__ = ["PARTS", "derivative", "linearise", "scale", "size", "solve", "weigh"]
 
-# rows of `wide` after the map's own: μ; x, X′ and the rates, as the map fills them
+# rows of `wide`: μ; x, X′ and the rates, as the map fills them; …; last what the map knows
 MU, X, DX, RATES, WEIGHTS, ERROR, SCRATCHES = range(OWN, OWN + 7)
-ROWS = SCRATCHES + PANEL
+PARTS = SCRATCHES + PANEL
 EPS = float(np.finfo(float).eps)
 UNEVEN = 2.0  # a weight so far above the common rate needs a sum over coordinates
 

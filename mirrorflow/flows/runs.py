@@ -129,15 +129,14 @@ class Ready:
     ) -> tuple[Array, Counts, str]:
         """States at the times reached, (T, N), the work, and why the run ended early."""
         if system == layout.DUAL:
-            rows, kernel, state = dual.ROWS, start.point, np.zeros(self.n)
+            parts, kernel, state = start.parts(), start.point, np.zeros(self.n)
+            rows = dual.PARTS + len(parts)
         else:
             rows, kernel = direct.rows_of_wide(len(start.theta)), start.written
             state = np.append(start.theta.ravel(), np.zeros(start.d * asked.accumulate))
         small, wide, pairs, numbers = self.workspace(rows)
         if system == layout.DUAL:
-            parts = start.parts()
-            wide[layout.PARTS : layout.PARTS + len(parts)] = parts
-            wide[dual.RATES] = start.rate
+            wide[dual.PARTS :], wide[dual.RATES] = parts, start.rate
         numbers[layout.RATE], numbers[layout.LAYERS] = start.rate, len(start.theta)
         numbers[layout.KAPPA] = start.kappa if np.isfinite(start.kappa) else 0.0
         numbers[layout.SYSTEM] = system
@@ -169,7 +168,7 @@ class Ready:
         """small, wide, pairs and numbers of one run; see `layout`."""
         small, wide = _aligned(layout.SMALL, self.n), _aligned(rows, self.d)
         pairs, numbers = _aligned(3, self.n, self.n), np.zeros(layout.NUMBERS)
-        small[layout.Y], wide[: layout.PARTS], pairs[layout.GRAM] = self.y, self.columns, self.G
+        small[layout.Y], wide[: layout.OWN], pairs[layout.GRAM] = self.y, self.columns, self.G
         numbers[layout.SAMPLES], numbers[layout.TRACE] = self.samples, np.trace(self.G)
         numbers[layout.PARAMETER] = self.loss.parameter
         return small, wide, pairs, numbers

@@ -83,7 +83,7 @@ class MirrorMap(Displayed):
         raise NotImplementedError
 
     def parts(self) -> Array:
-        """What `point` knows of the start, (at most `layout.OWN` − 2 rows, d)."""
+        """What `point` knows of the start, any number of rows, (…, d)."""
         raise NotImplementedError
 
     def parameters(self, total: Array, mu: Array) -> Array:
