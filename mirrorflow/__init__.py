@@ -15,7 +15,7 @@ from mirrorflow.checks import InputError
 from mirrorflow.descent import Descent, descend
 from mirrorflow.flows import Flow, direct_flow, direct_flows, gradient_flow, gradient_flows
 from mirrorflow.limits import Interpolator, interpolator, interpolators, lasso_limit
-from mirrorflow.losses import Loss, Squared
+from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
 from mirrorflow.maps import Factors, HyperbolicEntropy, MirrorMap, Potential
 from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
 from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
@@ -35,6 +35,7 @@ __all__ = [
     "Certificate",
     "Constant",
     "Descent",
+    "Exponential",
     "Factors",
     "Flow",
     "Geometric",
@@ -42,10 +43,13 @@ __all__ = [
     "HyperbolicEntropy",
     "InputError",
     "Interpolator",
+    "Logistic",
     "Loss",
     "MirrorMap",
     "Piecewise",
+    "Poisson",
     "Potential",
+    "PseudoHuber",
     "Quadratic",
     "Reference",
     "Regression",

@@ -5,16 +5,17 @@ A new loss is one file with a kernel and a subclass of `Loss`; see docs/extendin
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.checks import Array
+from mirrorflow.checks import Array, InputError, number
 from mirrorflow.compiled.options import Kernel, kernel
 
-__all__ = ["Loss", "Squared"]
+__all__ = ["Exponential", "Logistic", "Loss", "Poisson", "PseudoHuber", "Squared"]
 
 SLOPE, CURVATURE, VALUE, ROWS = range(4)  # rows that a kernel fills
 
@@ -46,6 +47,16 @@ class Loss:
     def minimiser(self, y: Array) -> Array:
         """The z with ∂φ/∂z = 0; ±inf where φ falls without end."""
         raise NotImplementedError
+
+    def steepness(self, largest: float) -> float:
+        """Least φ′²/(2(φ − min φ)) over |z − y| ≤ `largest`.
+
+        f obeys ‖∇f‖² ≥ λ(f − min f) there with λ = 2σ_min(Z)²/n times this.
+        """
+        raise InputError(
+            "loss must be Squared() or PseudoHuber(δ) where a rate is to follow from φ′², but it "
+            f"is {self!r}, of which none is known."
+        )
 
     def value(self, z: ArrayLike, y: ArrayLike) -> Array:
         """φ(z, y) by entry."""
@@ -86,6 +97,9 @@ class Squared(Loss):
     def minimiser(self, y: Array) -> Array:
         return y
 
+    def steepness(self, largest: float) -> float:
+        return 1.0
+
     # as the kernel, but without compiled code: what only reads data needs none
     def value(self, z: ArrayLike, y: ArrayLike) -> Array:
         return 0.5 * self.slope(z, y) ** 2
@@ -95,3 +109,130 @@ class Squared(Loss):
 
     def curvature(self, z: ArrayLike, y: ArrayLike) -> Array:
         return np.ones(np.broadcast_shapes(np.shape(z), np.shape(y)))
+
+
+@kernel("LOSS")
+def pseudo_huber(z, y, delta, out):
+    """As `PseudoHuber`, without cancellation at small residuals or overflow at large ones."""
+    for i in range(z.size):
+        r = z[i] - y[i]
+        size = math.hypot(delta, r)
+        slope, share = r / size, delta / size
+        out[SLOPE, i] = delta * slope
+        out[CURVATURE, i] = share * share * share
+        if out.shape[0] > VALUE:
+            out[VALUE, i] = delta * r * (r / (size + delta))
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoHuber(Loss):
+    """φ = δ²(√(1 + (r/δ)²) − 1), r = z − y: quadratic within δ, linear beyond.
+
+    Convex, but not strongly: outliers count by their size, not by its square.
+
+    Parameters
+    ----------
+    delta : float > 0
+        δ, in units of y.
+    """
+
+    delta: float = 1.0
+    rows: ClassVar[Kernel] = pseudo_huber
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delta", number("delta", self.delta, 0.0, open_low=True))
+
+    @property
+    def parameter(self) -> float:
+        return self.delta
+
+    def minimiser(self, y: Array) -> Array:
+        return y
+
+    def steepness(self, largest: float) -> float:
+        root = float(np.hypot(1.0, largest / self.delta))
+        return 0.5 * (root + 1.0) / root**2
+
+
+@kernel("LOSS")
+def logistic(z, y, parameter, out):
+    """As `Logistic`; no exponential overflows."""
+    for i in range(z.size):
+        margin = y[i] * z[i]
+        small = math.exp(-abs(margin))
+        share = 1.0 / (1.0 + small)
+        wrong = small * share if margin > 0.0 else share  # 1/(1 + e^margin)
+        out[SLOPE, i] = -y[i] * wrong
+        out[CURVATURE, i] = small * share * share
+        if out.shape[0] > VALUE:
+            out[VALUE, i] = max(-margin, 0.0) + math.log1p(small)
+
+
+@kernel("LOSS")
+def exponential(z, y, parameter, out):
+    """As `Exponential`."""
+    for i in range(z.size):
+        value = math.exp(-y[i] * z[i])
+        out[SLOPE, i] = -y[i] * value
+        out[CURVATURE, i] = value
+        if out.shape[0] > VALUE:
+            out[VALUE, i] = value
+
+
+class _Margin(Loss):
+    """φ of the margin yz, falling to 0 as yz → ∞: no minimum is attained."""
+
+    __slots__ = ()
+
+    def check(self, y: Array) -> None:
+        wrong = np.abs(y) != 1.0
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise InputError(f"y must hold labels −1 and 1 for {self!r}, but y[{i}] = {y[i]:g}.")
+
+    def minimiser(self, y: Array) -> Array:
+        return np.copysign(np.inf, y)
+
+
+@dataclass(frozen=True, slots=True)
+class Logistic(_Margin):
+    """φ = log(1 + e^{−yz}) of labels y = ±1: minus the log-likelihood of logistic regression."""
+
+    rows: ClassVar[Kernel] = logistic
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential(_Margin):
+    """φ = e^{−yz} of labels y = ±1, as in boosting."""
+
+    rows: ClassVar[Kernel] = exponential
+
+
+@kernel("LOSS")
+def poisson(z, y, parameter, out):
+    """As `Poisson`."""
+    for i in range(z.size):
+        rate = math.exp(z[i])
+        out[SLOPE, i] = rate - y[i]
+        out[CURVATURE, i] = rate
+        if out.shape[0] > VALUE:
+            out[VALUE, i] = rate - y[i] * z[i]
+
+
+@dataclass(frozen=True, slots=True)
+class Poisson(Loss):
+    """φ = e^z − yz of counts y ≥ 0: minus the log-likelihood of counts of mean e^z, up to log y!.
+
+    Counts need not be whole, so that rates and averages can be fitted as well.
+    """
+
+    rows: ClassVar[Kernel] = poisson
+
+    def check(self, y: Array) -> None:
+        if (y < 0).any():
+            i = int(np.argmax(y < 0))
+            raise InputError(f"y must hold counts ≥ 0 for {self!r}, but y[{i}] = {y[i]:g}.")
+
+    def minimiser(self, y: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.log(y)
