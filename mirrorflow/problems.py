@@ -168,10 +168,11 @@ class Regression(Displayed):
         Raises
         ------
         InputError
-            If Z is sparse: centring would fill it.
+            If Z is sparse: centring would fill it; or if the loss is not made for centred targets.
         """
         if scipy.sparse.issparse(self.Z):
             raise InputError("Z must be dense to be standardized, but it is sparse.")
+        self.loss.check(self.y - self.y.mean())
         Z = np.where(np.ptp(self.Z, axis=0) > 0, self.Z - self.Z.mean(axis=0), 0.0)
         centred = self._changed(Z=Z, y=self.y - self.y.mean(), _row_space=[])
         scales = centred.scales()
