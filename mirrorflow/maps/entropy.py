@@ -89,6 +89,16 @@ class HyperbolicEntropy(Displayed):
         zero = (factors.m == 0) & (factors.w == 0)
         return cls(2.0 * log_u - shift, 2.0 * log_v - shift, np.where(zero, 0.0, c))
 
+    def effective(self, gain: Array, shift: Array) -> HyperbolicEntropy:
+        """R_a + ⟨r, x⟩ with a = a₀e^{−Λ}, for a gain Λ and a shift r, (d,) each.
+
+        log p̄ − Λ − 2r, log q̄ − Λ + 2r and c − 2r: where discrete steps end (`discrete_limit`).
+        """
+        twice = 2.0 * shift
+        return HyperbolicEntropy(
+            self.log_p - gain - twice, self.log_q - gain + twice, self.c - twice
+        )
+
     @property
     def log_a(self) -> Array:
         """log of the scale a, shape (d,); −inf where the coordinate is balanced or zero."""
