@@ -1,4 +1,4 @@
-r"""Discrete steps as they are run: x_K is an argmin of R with a gain and a shift, at any step size."""
+r"""Discrete steps as they are run: x_K minimises R with a gain and a shift, at any step size."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ A step multiplies U and V by factors, coordinate by coordinate. With the sums of
 
     Λ = log(a₀/a) = −Σ log|factor of U · factor of V|,      r = ½ Σ log|factor of V/factor of U|
 
-less a part of r in the row space of Z, x_K minimises R_a(x) + ⟨r, x⟩ over Zx = Zx_K after any number
-of steps. Neither m nor w enters here, so that the sums can refute the theorem.
+less a part of r in the row space of Z, x_K minimises R_a(x) + ⟨r, x⟩ over Zx = Zx_K after any
+number of steps. Neither m nor w enters here, so that the sums can refute the theorem.
 """
 
 from __future__ import annotations

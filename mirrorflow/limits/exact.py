@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mirrorflow.checks import Array, InputError, number
+from mirrorflow.checks import Array, InputError, number, vector
 from mirrorflow.limits.columns import SignedColumns
 from mirrorflow.limits.entropic import EntropicSolution, solve_entropic
 from mirrorflow.limits.faces import Face, cone_projection, lasso_face, minimum_l1_face
@@ -65,10 +65,23 @@ class _Reach:
         return _Reach(self.space, b, HyperbolicEntropy(log_p, log_q, c), status)
 
 
-def _reach(problem: Regression, factors: Factors, total: float) -> _Reach:
+def _reach(
+    problem: Regression,
+    factors: Factors,
+    total: float,
+    gain: ArrayLike | None = None,
+    shift: ArrayLike | None = None,
+) -> _Reach:
     check_pair(problem, factors)
     space = problem.row_space
     potential = HyperbolicEntropy.of(factors, total)
+    if gain is not None or shift is not None:
+        zero = np.zeros(problem.d)
+        given = {"gain": zero if gain is None else gain, "shift": zero if shift is None else shift}
+        every = "one for each coordinate"
+        potential = potential.effective(
+            *(vector(name, value, problem.d, every) for name, value in given.items())
+        )
     status = "converged" if space.consistent else "inconsistent"
     reach = _Reach(space, space.b, potential, status)
     free = np.isfinite(potential.log_a)
@@ -81,7 +94,14 @@ def _reach(problem: Regression, factors: Factors, total: float) -> _Reach:
 
 
 @on_one_thread
-def interpolator(problem: Regression, factors: Factors, total: float) -> Interpolator:
+def interpolator(
+    problem: Regression,
+    factors: Factors,
+    total: float,
+    *,
+    gain: ArrayLike | None = None,
+    shift: ArrayLike | None = None,
+) -> Interpolator:
     """argmin {R_a(x) : Zx = y} after total A, for every A from 0 to ∞ (Theorem 2.3).
 
     Parameters
@@ -91,6 +111,9 @@ def interpolator(problem: Regression, factors: Factors, total: float) -> Interpo
         m₀ and w₀, any real numbers.
     total : float in [0, inf]
         A = ∫α. inf: the limit of A → ∞, a minimum-L1 interpolator.
+    gain, shift : (d,) floats, optional
+        Λ and r: argmin {R_a(x) + ⟨r, x⟩ : Zx = y} with a = a₀e^{−4A−Λ}, where discrete steps,
+        momentum or noise lead (`discrete_limit`). For A = ∞ they only choose among several minima.
 
     Returns
     -------
@@ -111,10 +134,12 @@ def interpolator(problem: Regression, factors: Factors, total: float) -> Interpo
     if MOST < total < math.inf:
         raise InputError(f"total must be at most {MOST:g} or inf, but it is {total:g}.")
     check_pair(problem, factors)
-    if math.isinf(total):
+    if math.isinf(total) and gain is None and shift is None:
         return endless(problem, [factors])[0]
     try:
-        reach = _reach(problem, factors, total)
+        reach = _reach(problem, factors, 0.0 if math.isinf(total) else total, gain, shift)
+        if math.isinf(total):
+            return _endless(problem, reach)
     except FaceError as error:
         return failed(problem, str(error))
     found = _solve(reach)
@@ -131,12 +156,17 @@ def endless(problem: Regression, factors_list: Sequence[Factors]) -> list[Interp
             free = bool(np.isfinite(reach.potential.log_a).all())
             face = shared if free and shared else minimum_l1_face(reach.signed, reach.b)
             shared = face if free else shared
-            found = _on_face(reach, face)
-            gap = abs(float(np.sum(found.p + found.q) - reach.b @ face.dual))
-            limits.append(_polyhedral(problem, reach, face, found, gap))
+            limits.append(_endless(problem, reach, face))
         except FaceError as error:
             limits.append(failed(problem, str(error)))
     return limits
+
+
+def _endless(problem: Regression, reach: _Reach, face: Face | None = None) -> Interpolator:
+    face = face or minimum_l1_face(reach.signed, reach.b)
+    found = _on_face(reach, face)
+    gap = abs(float(np.sum(found.p + found.q) - reach.b @ face.dual))
+    return _polyhedral(problem, reach, face, found, gap)
 
 
 @on_one_thread
