@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from mirrorflow.certificates import Certificate
 from mirrorflow.checks import InputError
-from mirrorflow.descent import Descent, descend
+from mirrorflow.descent import (
+    Descent,
+    DescentPath,
+    Sam,
+    descend,
+    discrete_limit,
+    follow_descent,
+    predicted_gain,
+)
 from mirrorflow.flows import Flow, direct_flow, direct_flows, gradient_flow, gradient_flows
 from mirrorflow.limits import Interpolator, interpolator, interpolators, lasso_limit
 from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
@@ -35,6 +43,7 @@ __all__ = [
     "Certificate",
     "Constant",
     "Descent",
+    "DescentPath",
     "Exponential",
     "Factors",
     "Flow",
@@ -53,6 +62,7 @@ __all__ = [
     "Quadratic",
     "Reference",
     "Regression",
+    "Sam",
     "Schedule",
     "Squared",
     "Stepwise",
@@ -61,6 +71,8 @@ __all__ = [
     "digits_sensing",
     "direct_flow",
     "direct_flows",
+    "discrete_limit",
+    "follow_descent",
     "gaussian_recovery",
     "gradient_flow",
     "gradient_flows",
@@ -72,6 +84,7 @@ __all__ = [
     "min_l1",
     "min_l2",
     "min_potential",
+    "predicted_gain",
 ]
 
 # loaded when first asked for, and what they can't do without

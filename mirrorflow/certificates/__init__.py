@@ -7,11 +7,12 @@ solver's gap, from what is left of the penalty or from the next order of a serie
 says which.
 
 mirror: Theorem 2.1. lyapunov, rates: Theorem 2.2. limits: Theorem 2.3. sparsity: late L1. bias:
-what R_a prefers. hessians: steps of gradient descent. referee, losses: (m, w) under any loss.
+what R_a prefers. discrete: steps of (S)GD as they are run. hessians: steps of gradient descent. referee, losses: (m, w) under any loss.
 """
 
 from mirrorflow.certificates import (
     bias,
+    discrete,
     hessians,
     limits,
     losses,
@@ -31,6 +32,7 @@ from mirrorflow.certificates.base import (
     unjudged,
 )
 from mirrorflow.certificates.bias import *
+from mirrorflow.certificates.discrete import *
 from mirrorflow.certificates.hessians import *
 from mirrorflow.certificates.limits import *
 from mirrorflow.certificates.losses import *
@@ -42,6 +44,7 @@ from mirrorflow.certificates.sparsity import *
 
 __all__ = ["EPS", "PATH_FACTOR", "UNJUDGED", "Certificate", "Trajectory", "columns", "unjudged"]
 __all__ += bias.__all__
+__all__ += discrete.__all__
 __all__ += hessians.__all__
 __all__ += limits.__all__
 __all__ += losses.__all__

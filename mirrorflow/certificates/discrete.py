@@ -2,15 +2,31 @@ r"""Discrete steps as they are run: x_K minimises R with a gain and a shift, at 
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
-from mirrorflow.certificates.base import EPS, Certificate
-from mirrorflow.checks import Array
+from mirrorflow.certificates.base import EPS, PATH_FACTOR, Certificate
+from mirrorflow.checks import Array, InputError
+from mirrorflow.descent.mean_square import gram_of_gradients, stable_step_sgd, trace_bound
+from mirrorflow.descent.prediction import flow_integrals
 from mirrorflow.descent.reference import DescentPath
-from mirrorflow.limits import interpolator
+from mirrorflow.limits import Interpolator, interpolator
+from mirrorflow.maps import Factors
 from mirrorflow.problems import Regression
+from mirrorflow.schedules import Constant
 
-__all__ = ["discrete_argmin", "discrete_balance"]
+__all__ = [
+    "discrete_argmin",
+    "discrete_balance",
+    "energy",
+    "lag_law",
+    "noise_is_decay",
+    "scale_cap",
+    "sgd_threshold",
+]
 
 
 def _bound(path: DescentPath) -> float:
@@ -71,3 +87,78 @@ def discrete_balance(path: DescentPath, gain: Array | None = None) -> Certificat
     return Certificate.of(
         "discrete_balance", float(np.abs(ends - claimed).max()) / size, _bound(path)
     )
+
+
+def lag_law(errors: Sequence[float], order: float = 2.0) -> Certificate:
+    """A limit predicted with `predicted_gain` is off by O(η²); with the flow alone by O(η).
+
+    Value: |log₂(e₂/e₃) − order| for the distances e₁, e₂, e₃ of converged gradient descent to its
+    prediction at η, η/2, η/4. Bound: 0.25, what the next order may still be worth.
+    """
+    if len(errors) < 2 or not min(errors) > 0:
+        raise InputError(f"errors must be two numbers above 0 or more, but it is {errors!r}.")
+    slope = math.log2(errors[-2] / errors[-1])
+    return Certificate.of("lag_law", abs(slope - order), 0.25)
+
+
+def energy(
+    problem: Regression, factors: Factors, rtol: float = 1e-10, claimed: float = 2.0
+) -> Certificate:
+    """2∫f dt = D_{R_a₀}(x_∞, x₀) along gradient flow without penalty, Zx = y solvable.
+
+    Value: |claimed·∫f dt/D − 1|. Bound: 100 rtol, the error of the flow; Gauss's rule and what is
+    left after 40 e-folds are below it.
+    """
+    if not problem.row_space.consistent:
+        raise InputError("problem must have a solution of Zx = y, but it has none.")
+    potential = factors.potential()
+    away = potential.divergence(interpolator(problem, factors, 0.0).x, factors.x)
+    paid = flow_integrals(problem, factors, Constant(0.0), rtol)[3]
+    return Certificate.of("energy", abs(claimed * paid / away - 1.0), PATH_FACTOR * rtol)
+
+
+def noise_is_decay(problem: Regression, path: DescentPath, share: float = 1.0) -> Certificate:
+    """With |z_ij| the same in each row, one-sample SGD ends where the penalised flow ends, exactly.
+
+    All coordinates have the same gain then, and r lies in the row space: x_K is the argmin of R_A
+    over Zx = Zx_K with A = Λ/4. Value: ‖x_K − argmin‖_∞ relative to the largest ½(m² + w²), at a
+    total of `share`·A. Bound: as `discrete_argmin`.
+    """
+    sizes = np.abs(problem.Z)
+    if np.ptp(sizes, axis=1).max() > 4.0 * EPS * sizes.max():
+        raise InputError("problem must have rows z_i with all |z_ij| equal, such as ±1 designs.")
+    total = share * float(path.gain[-1].mean()) / 4.0
+    limit = interpolator(problem.with_targets(problem.Z @ path.x[-1]), path.start, total)
+    value = float(np.abs(path.x[-1] - limit.x).max()) / _size(path)
+    return Certificate.of("noise_is_decay", value, _bound(path))
+
+
+def scale_cap(problem: Regression, limit: Interpolator, step_size: float) -> Certificate:
+    """A limit that gradient descent reaches from a generic start is stable: ηλ_max(H)/2 ≤ 1.
+
+    So η λ_max(Z diag(a)Zᵀ)/n ≤ 1: the step size caps the effective scale a. For α = 0, constant η
+    and the squared loss. Value: ηλ_max(H)/2 at the limit, H = (2/n) Z diag(√(x² + a²)) Zᵀ.
+    Bound: 1 + 1e-9.
+    """
+    K = gram_of_gradients(problem, limit)
+    value = 0.5 * step_size * float(np.linalg.eigvalsh(K / problem.n)[-1])
+    return Certificate.of("scale_cap", value, 1.0 + 1e-9)
+
+
+def sgd_threshold(K: Array) -> Certificate:
+    """η*(B) does not fall with B, keeps `trace_bound`, and ends at 2/λ_max(H) (Wu & Su 2023).
+
+    Value: the largest relative violation of these, and of η*(1) ≤ 2/tr H. Bound: 1e-10, the
+    rounding of a generalised eigenvalue problem.
+    """
+    n = K.shape[0]
+    steps = [stable_step_sgd(K, B) for B in range(1, n + 1)]
+    bounds = [trace_bound(K, B) for B in range(1, n + 1)]
+    top, trace = 2.0 * n / float(np.linalg.eigvalsh(K)[-1]), 2.0 * n / float(np.trace(K))
+    worst = max(
+        *(a / b - 1.0 for a, b in zip(steps, bounds, strict=True)),
+        *(a / b - 1.0 for a, b in itertools.pairwise(steps)),
+        abs(steps[-1] / top - 1.0),
+        steps[0] / trace - 1.0,
+    )
+    return Certificate.of("sgd_threshold", max(worst, 0.0), 1e-10)

@@ -17,7 +17,10 @@ in m − w. The runs are the rows of (B, d) arrays, so that a step is two matrix
 
 from mirrorflow.descent.driver import descend
 from mirrorflow.descent.journal import Descent
+from mirrorflow.descent.prediction import discrete_limit, predicted_gain
+from mirrorflow.descent.reference import DescentPath, Sam, follow_descent
 from mirrorflow.descent.stability import stable_step_size
 from mirrorflow.descent.steps import REGULARIZERS
 
-__all__ = ["REGULARIZERS", "Descent", "descend", "stable_step_size"]
+__all__ = ["REGULARIZERS", "Descent", "DescentPath", "Sam", "descend", "discrete_limit"]
+__all__ += ["follow_descent", "predicted_gain", "stable_step_size"]
