@@ -7,7 +7,8 @@ solver's gap, from what is left of the penalty or from the next order of a serie
 says which.
 
 mirror: Theorem 2.1. lyapunov, rates: Theorem 2.2. limits: Theorem 2.3. sparsity: late L1. bias:
-what R_a prefers. discrete: steps of (S)GD as they are run. hessians: steps of gradient descent. referee, losses: (m, w) under any loss.
+what R_a prefers. discrete: steps of (S)GD as they are run. hessians: steps of gradient descent.
+referee, losses: (m, w) under any loss.
 """
 
 from mirrorflow.certificates import (

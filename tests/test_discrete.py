@@ -1,0 +1,360 @@
+"""Discrete steps: gains and shifts against 60 digits, limits exact at any step size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mirrorflow as mf
+from mirrorflow import certificates as certify
+from mirrorflow.descent.mean_square import gram_of_gradients, stable_step_sgd, trace_bound
+
+EPS = float(np.finfo(float).eps)
+CASES = json.loads((Path(__file__).parent / "data" / "discrete_cases.json").read_text())
+STEPPED = [name for name, case in CASES.items() if isinstance(case["inputs"].get("steps"), list)]
+
+
+def stepped(name):
+    """The run of a case with its own batches, labels and clipping factors."""
+    inputs = CASES[name]["inputs"]
+    steps, y = inputs["steps"], inputs["y"]
+    loss = mf.PseudoHuber(1.0) if name == "pseudo_huber" else mf.Squared()
+    noise = np.zeros((len(steps), len(y)))
+    for k, step in enumerate(steps):
+        noise[k, step["rows"]] = step.get("noise", 0.0)
+    factor = np.array([step.get("factor", 1.0) for step in steps])
+    more = {"momentum": inputs.get("momentum", 0.0), "nesterov": inputs.get("nesterov", False)}
+    if "sam" in inputs:
+        more["sam"] = mf.Sam(inputs["sam"], bool(inputs.get("one_sam")))
+    problem = mf.Regression(inputs["Z"], y, loss=loss)
+    path = mf.follow_descent(
+        problem,
+        mf.Factors(inputs["m0"], inputs["w0"]),
+        # a factor on the gradient alone is another step size, with the decay's kept
+        factor * [step["eta"] for step in steps],
+        len(steps),
+        [step["alpha"] for step in steps] / factor,
+        batch_size=[step["rows"] for step in steps],
+        label_noise=noise,
+        **more,
+    )
+    return problem, path
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_gain_and_shift_are_those_of_60_digits(name):
+    _, path = stepped(name)
+    expected = CASES[name]["expected"]
+    assert path.success
+    for value, key in ((path.m, "m"), (path.w, "w"), (path.x, "x"), (path.total, "A_eff")):
+        assert np.abs(value[-1] - expected[key]).max() < 1e-14
+    for value, key in ((path.gain, "Lambda"), (path.shift, "r")):
+        # where momentum takes m ± w near 0 some digits go
+        assert np.abs(value[-1] - expected[key]).max() < 200 * EPS * np.abs(path.gain).max()
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_each_wrong_constant_flips(name):
+    """The flow's scale, half the gain, no shift, the shift with the wrong sign."""
+    problem, path = stepped(name)
+    gain, shift = path.gain[-1], path.shift[-1]
+    flow, zero = 4.0 * path.total[-1] + 0.0 * gain, 0.0 * shift
+    assert certify.discrete_argmin(problem, path).holds
+    assert certify.discrete_balance(path).holds
+    wrong = [(flow, zero), (flow + 0.5 * (gain - flow), shift), (gain, zero), (gain, -shift)]
+    for other, r in wrong:
+        assert certify.discrete_argmin(problem, path, other, r).verdict == "refuted"
+    for other in (flow, 2.0 * gain - flow):
+        assert certify.discrete_balance(path, other).verdict == "refuted"
+
+
+ALGORITHMS = {
+    "gd": {},
+    "sgd": {"batch_size": 1},
+    "heavy ball": {"momentum": 0.8},
+    "nesterov": {"momentum": 0.9, "nesterov": True},
+    "n-sam": {"sam": mf.Sam(0.1)},
+    "1-sam": {"sam": mf.Sam(0.05, per_sample=True)},
+    "normalized sam": {"sam": mf.Sam(0.05, per_sample=True, normalized=True)},
+    "labels": {"label_noise": 0.3},
+    "clipping": {"clip": 0.5},
+    "rates": {"learning_rates": (2.0, 0.5)},
+}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    algorithm=st.sampled_from(sorted(ALGORITHMS)),
+    loss=st.sampled_from([mf.Squared(), mf.PseudoHuber(0.5)]),
+    n=st.integers(2, 8),
+    more=st.integers(1, 21),
+    steps=st.integers(5, 400),
+    strength=st.sampled_from([0.0, 0.3, 0.8]),
+    speed=st.floats(0.05, 1.0),
+    seed=st.integers(0, 2**16),
+)
+def test_a_run_of_any_length_is_an_argmin(
+    algorithm, loss, n, more, steps, strength, speed, seed
+):
+    rng = np.random.default_rng(seed)
+    Z = rng.standard_normal((n, n + more))
+    problem = mf.Regression(Z, Z[:, 0] + Z[:, -1], loss=loss)
+    start = mf.Factors(*(rng.standard_normal((2, n + more)) * [[0.3], [0.3]] + [[1.0], [0.0]]))
+    options = ALGORITHMS[algorithm]
+    edge = n / np.linalg.norm(Z, 2) ** 2 * (1.0 - options.get("momentum", 0.0))
+    edge /= 4.0 if "batch_size" in options else 1.0
+    alphas = strength * 0.97 ** np.arange(steps)
+    path = mf.follow_descent(problem, start, speed * edge, steps, alphas, seed=seed, **options)
+    for check in (certify.discrete_argmin(problem, path), certify.discrete_balance(path)):
+        assert check.verdict != "refuted", (path.status, check)
+        if path.success:
+            assert check.value <= 0.1 * check.bound
+
+
+def test_gradient_descent_ends_where_foretold_on_the_papers_problem():
+    """40×100: within 1e-10 of the discrete limit, 1e-4 and more away from the flow's."""
+    problem = mf.gaussian_recovery(40, 100, 5, 0)
+    start = mf.Factors.pilot(np.zeros(100))
+    edge = 40.0 / np.linalg.norm(problem.Z, 2) ** 2
+    path = mf.follow_descent(problem, start, 0.5 * edge, 20_000, mf.Constant(0.5, 1.0))
+    limit = mf.discrete_limit(problem, path)
+    assert np.abs(path.x[-1] - limit.x).max() < 1e-10
+    assert np.abs(path.x[-1] - mf.interpolator(problem, start, path.total[-1]).x).max() > 1e-4
+
+
+def test_beyond_the_edge_of_stability_the_limit_is_exact_and_the_scale_capped():
+    inputs = CASES["beyond_the_edge"]["inputs"]
+    problem, start = mf.Regression(inputs["Z"], inputs["y"]), mf.Factors(inputs["m0"], inputs["w0"])
+    flow = mf.interpolator(problem, start, 0.0)
+    top = inputs["top_of_flow_limit"]
+    assert np.linalg.eigvalsh(gram_of_gradients(problem, flow) / problem.n)[-1] == pytest.approx(top)
+    for ratio in (0.5, 1.5, 2.2):
+        step = 2.0 * ratio / top
+        path = mf.follow_descent(problem, start, step, 40_000)
+        limit = mf.discrete_limit(problem, path)
+        assert np.abs(path.x[-1] - limit.x).max() < 1e-9
+        assert certify.scale_cap(problem, limit, step).holds
+        assert certify.scale_cap(problem, flow, step).holds == (ratio <= 1.0)
+    assert path.flips.sum() > 0  # |h| > 1: a factor of m ± w changed sign
+
+
+@pytest.mark.parametrize("name", ["inconsistent", "balanced_coordinates"])
+def test_inconsistent_data_and_balanced_coordinates(name):
+    inputs, expected = CASES[name]["inputs"], CASES[name]["expected"]
+    problem, start = mf.Regression(inputs["Z"], inputs["y"]), mf.Factors(inputs["m0"], inputs["w0"])
+    path = mf.follow_descent(problem, start, inputs["eta"], inputs["steps"])
+    assert np.abs(mf.discrete_limit(problem, path).x - expected["x"]).max() < CASES[name]["bound"]
+    assert np.abs(path.x[-1] - expected["x"]).max() < CASES[name]["bound"]
+
+
+def test_a_step_that_sets_a_factor_to_zero_locks_the_sign():
+    """h = δ takes m + w to 0: from then on the coordinate is balanced, its x at most 0."""
+    problem = mf.Regression([[1.0, 0.5]], [-1.0])
+    start = mf.Factors([1.0, 0.5], [0.0, 0.25])
+    g = float(problem.gradient(start.x)[0])
+    path = mf.follow_descent(problem, start, [1.0 / g, *[0.3] * 400], 401)
+    assert path.m[-1, 0] + path.w[-1, 0] == 0.0
+    assert path.start.u[0] == 0.0
+    assert certify.discrete_argmin(problem, path).holds
+    assert np.isfinite(path.gain).all()
+    outside = mf.follow_descent(problem, start, [1.0 / g, 0.3], 2, momentum=0.5)
+    assert outside.status == "outside"
+    assert certify.discrete_argmin(problem, outside).verdict == "can't be judged"
+
+
+def test_unequal_learning_rates_keep_their_own_invariant():
+    rng = np.random.default_rng(5)
+    Z = rng.standard_normal((3, 7))
+    problem, start = mf.Regression(Z, Z[:, 0]), mf.Factors(*rng.standard_normal((2, 7)))
+    path = mf.follow_descent(problem, start, 0.02, 300, learning_rates=(4.0, 1.0))
+    assert certify.discrete_argmin(problem, path).holds
+    first = start.m**2 / 4.0 - start.w**2
+    last = path.m[-1] ** 2 / 4.0 - path.w[-1] ** 2
+    assert np.abs(last - first * np.exp(-path.gain[-1])).max() < 1e-13
+    same = mf.follow_descent(problem, start, 0.02, 300)
+    assert np.abs(same.gain[-1] - path.gain[-1]).max() > 1e-4
+
+
+def test_the_stepper_is_torchs():
+    """Heavy ball and Nesterov with weight decay, as torch.optim.SGD runs them."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(1)
+    Z = rng.standard_normal((4, 9))
+    problem, start = mf.Regression(Z, Z[:, 0]), mf.Factors(*rng.standard_normal((2, 9)))
+    for nesterov in (False, True):
+        m, w = (torch.tensor(a, requires_grad=True) for a in start.theta)
+        sgd = torch.optim.SGD([m, w], 0.03, 0.7, weight_decay=2 * 0.2, nesterov=nesterov)
+        for _ in range(50):
+            sgd.zero_grad()
+            residual = torch.tensor(Z) @ (m * w) - torch.tensor(problem.y)
+            ((residual**2).sum() / 8).backward()
+            sgd.step()
+        path = mf.follow_descent(
+            problem, start, 0.03, 50, np.full(50, 0.2), momentum=0.7, nesterov=nesterov
+        )
+        assert np.abs(path.m[-1] - m.detach().numpy()).max() < 1e-13
+        assert np.abs(path.w[-1] - w.detach().numpy()).max() < 1e-13
+
+
+def test_minibatches_and_schedules_are_those_of_descend():
+    problem = mf.gaussian_recovery(6, 14, 2, 0)
+    start = mf.Factors.pilot(np.full(14, 0.1))
+    for schedule in (mf.Harmonic(0.3, 0.5), mf.Stepwise("geometric", 0.4)):
+        fast = mf.descend(problem, start, schedule, 0.02, 40, 2, seed=3)
+        path = mf.follow_descent(problem, start, 0.02, 40, schedule, batch_size=2, seed=3)
+        assert np.abs(fast.m[0] - path.m[-1]).max() < 1e-13
+        assert path.total[-1] == pytest.approx(fast.total[0, -1], rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    "name", ["heavy_ball_0.0_alpha_0.0", "nesterov_0.8_alpha_0.0", "heavy_ball_0.8_alpha_0.5"]
+)
+def test_the_limit_known_before_training_is_off_by_the_square_of_the_step(name):
+    inputs, expected = CASES[name]["inputs"], CASES[name]["expected"]
+    problem, start = mf.Regression(inputs["Z"], inputs["y"]), mf.Factors(inputs["m0"], inputs["w0"])
+    schedule = mf.Constant(inputs["alpha"], inputs["stop"] or None)
+    momentum, nesterov = inputs["parameter"], inputs["kind"] == "nesterov"
+    errors, plain = [], []
+    for eta, (flow, predicted, _) in zip(
+        inputs["etas"][:2], expected["errors_flow_pred_wrong"], strict=False
+    ):
+        steps = round(250 / eta)
+        alphas = np.where(np.arange(steps) * eta < inputs["stop"] - 1e-9, inputs["alpha"], 0.0)
+        step_size = eta * (1.0 - momentum)
+        more = {"momentum": momentum, "nesterov": nesterov}
+        path = mf.follow_descent(problem, start, step_size, steps, alphas, **more)
+        gain = mf.predicted_gain(problem, start, schedule, step_size, **more)
+        limit = mf.interpolator(problem, start, path.total[-1], gain=gain)
+        errors.append(np.abs(path.x[-1] - limit.x).max())
+        without = mf.interpolator(problem, start, path.total[-1])
+        plain.append(np.abs(path.x[-1] - without.x).max())
+        assert errors[-1] == pytest.approx(predicted, rel=1e-4)
+        assert plain[-1] == pytest.approx(flow, rel=1e-4)
+    assert certify.lag_law(errors).holds == (name != "nesterov_0.8_alpha_0.0")  # 1.75 at these steps
+    assert not certify.lag_law(plain).holds
+    assert certify.lag_law(plain, order=1.0).holds
+
+
+def test_the_mean_gain_of_sgd_is_as_predicted():
+    """Drift and noise: the mean over 60 runs, extrapolated to η = 0, within 6 standard errors."""
+    problem = mf.gaussian_recovery(6, 14, 2, 1)
+    start = mf.Factors.pilot(np.full(14, 0.2))
+    relative, noise = [], []
+    for eta in (0.02, 0.01):
+        predicted = mf.predicted_gain(problem, start, mf.Constant(0.0), eta, batch_size=1).sum()
+        gains = [
+            mf.follow_descent(
+                problem, start, eta, round(60 / eta), batch_size=1, seed=seed, record=1
+            ).gain[-1].sum()
+            for seed in range(30)
+        ]
+        relative.append(np.mean(gains) / predicted - 1.0)
+        noise.append(np.std(gains) / predicted / 30**0.5)
+    extrapolated = 2.0 * relative[1] - relative[0]
+    bound = 0.02 + 6.0 * (2.0 * noise[1] + noise[0])
+    assert abs(extrapolated) < bound < 0.4
+    drift = mf.predicted_gain(problem, start, mf.Constant(0.0), eta).sum()
+    assert abs(drift / predicted - 1.0) > bound  # without the noise's share
+
+
+def test_twice_the_loss_paid_is_the_divergence():
+    rng = np.random.default_rng(2)
+    Z = rng.standard_normal((5, 12))
+    problem, start = mf.Regression(Z, Z[:, 0]), mf.Factors.pilot(0.3 * rng.standard_normal(12))
+    assert certify.energy(problem, start).holds
+    for claimed in (1.0, 4.0):
+        assert certify.energy(problem, start, claimed=claimed).verdict == "refuted"
+
+
+def test_one_sample_sgd_on_sign_designs_is_weight_decay():
+    inputs, expected = (CASES["sign_design_B1_is_decay"][key] for key in ("inputs", "expected"))
+    problem, start = mf.Regression(inputs["Z"], inputs["y"]), mf.Factors(inputs["m0"], inputs["w0"])
+    rows = np.random.default_rng(7).integers(8, size=20_000)
+    path = mf.follow_descent(problem, start, inputs["eta"], rows.size, batch_size=rows[:, None])
+    assert path.gain[-1] / 4.0 == pytest.approx(np.full(20, expected["A_eff"]), rel=1e-10)
+    assert np.abs(path.x[-1] - expected["x"]).max() < 1e-10
+    assert certify.noise_is_decay(problem, path).holds
+    for share in (0.0, 0.5, 2.0):
+        assert certify.noise_is_decay(problem, path, share).verdict == "refuted"
+    with pytest.raises(mf.InputError, match="problem must have rows z_i with all"):
+        certify.noise_is_decay(mf.gaussian_recovery(3, 9, 1, 0), path)
+
+
+def test_the_mean_square_stable_step_is_exact():
+    """Against 60 digits, and against the growth of the second moment over all minibatches."""
+    case = CASES["thresholds"]
+    K, expected = np.array(case["inputs"]["K"]), case["expected"]
+    steps = [stable_step_sgd(K, B) for B in range(1, 7)]
+    assert steps == pytest.approx(expected["eta_star"], rel=1e-12)
+    assert [trace_bound(K, B) for B in range(1, 7)] == pytest.approx(expected["simple_bound"])
+    assert certify.sgd_threshold(K).holds
+    assert steps[-1] == pytest.approx(2.0 / np.linalg.eigvalsh(K / 6)[-1], rel=1e-12)
+    # residuals r ← r − (η/B) Σ_{i∈batch} K_{·i} r_i: growth of E r rᵀ, all batches of two
+    for scale, grows in ((0.99, False), (1.01, True)):
+        total = np.zeros((36, 36))
+        pairs = [(i, j) for i in range(6) for j in range(i)]
+        for pair in pairs:
+            pick = np.diag(np.isin(np.arange(6), pair) / 2.0)
+            T = np.eye(6) - scale * steps[1] * K @ pick
+            total += np.kron(T, T) / len(pairs)
+        assert (np.abs(np.linalg.eigvals(total)).max() > 1.0) == grows
+
+
+def test_orthogonal_gradients_scale_linearly():
+    for B in (1, 2, 5):
+        assert stable_step_sgd(3.0 * np.eye(5), B) == pytest.approx(2.0 * B / 3.0, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"momentum": 1.0}, "momentum must be below 1"),
+        ({"momentum": -0.1}, "momentum must be .*at least 0"),
+        ({"step_size": -1.0}, "step_size must be .*above 0"),
+        ({"step_size": np.ones(7)}, "per-coordinate steps"),
+        ({"steps": 0}, "steps must be .*at least 1"),
+        ({"schedule": np.full(10, -1.0)}, "schedule must be at least 0"),
+        ({"learning_rates": (1.0,)}, "learning_rates must be two numbers"),
+        ({"learning_rates": (2.0, 1.0), "momentum": 0.5}, "momentum must be 0 with"),
+        ({"sam": mf.Sam(0.1), "momentum": 0.5}, "momentum must be 0 with sam"),
+        ({"batch_size": 9}, "batch_size must be"),
+        ({"batch_size": [[0], [7]]}, "batch_size must be .*lists of row numbers"),
+        ({"label_noise": np.ones((2, 3))}, "label_noise must have shape"),
+        ({"clip": 0.0}, "clip must be .*above 0"),
+    ],
+)
+def test_bad_input(change, message):
+    problem = mf.gaussian_recovery(4, 9, 2, 0)
+    given = {"factors": mf.Factors.pilot(np.zeros(9)), "step_size": 0.1, "steps": 10, **change}
+    with pytest.raises(mf.InputError, match=message):
+        mf.follow_descent(problem, **given)
+
+
+def test_what_the_gain_of_a_limit_must_be():
+    problem, start = mf.gaussian_recovery(4, 9, 2, 0), mf.Factors.pilot(np.zeros(9))
+    with pytest.raises(mf.InputError, match="gain must have 9 entries"):
+        mf.interpolator(problem, start, 0.0, gain=np.zeros(3))
+    with pytest.raises(mf.InputError, match="shift must be finite"):
+        mf.interpolator(problem, start, 0.0, shift=np.full(9, np.nan))
+    # a gain of 4A is the total A; at A = ∞ only the choice among minima could change
+    total = mf.interpolator(problem, start, 0.7)
+    assert mf.interpolator(problem, start, 0.0, gain=np.full(9, 2.8)).x == pytest.approx(total.x)
+    endless = mf.interpolator(problem, start, np.inf)
+    assert mf.interpolator(problem, start, np.inf, gain=np.ones(9)).x == pytest.approx(endless.x)
+    with pytest.raises(mf.InputError, match="schedule must fade"):
+        mf.predicted_gain(problem, start, mf.Constant(0.1), 0.1)
+
+
+def test_a_run_that_diverges_ends_before_it_does():
+    problem, start = mf.gaussian_recovery(4, 9, 2, 0), mf.Factors.pilot(np.zeros(9), 4.0)
+    path = mf.follow_descent(problem, start, 5.0, 1000)
+    assert path.status == "diverged"
+    assert "smaller step size" in path.message
+    assert path.steps[-1] < 1000
+    assert np.isfinite(path.x).all()
+    assert repr(path).startswith("DescentPath(d=9, steps=")
