@@ -98,9 +98,7 @@ ALGORITHMS = {
     speed=st.floats(0.05, 1.0),
     seed=st.integers(0, 2**16),
 )
-def test_a_run_of_any_length_is_an_argmin(
-    algorithm, loss, n, more, steps, strength, speed, seed
-):
+def test_a_run_of_any_length_is_an_argmin(algorithm, loss, n, more, steps, strength, speed, seed):
     rng = np.random.default_rng(seed)
     Z = rng.standard_normal((n, n + more))
     problem = mf.Regression(Z, Z[:, 0] + Z[:, -1], loss=loss)
@@ -132,10 +130,12 @@ def test_beyond_the_edge_of_stability_the_limit_is_exact_and_the_scale_capped():
     problem, start = mf.Regression(inputs["Z"], inputs["y"]), mf.Factors(inputs["m0"], inputs["w0"])
     flow = mf.interpolator(problem, start, 0.0)
     top = inputs["top_of_flow_limit"]
-    assert np.linalg.eigvalsh(gram_of_gradients(problem, flow) / problem.n)[-1] == pytest.approx(top)
+    assert np.linalg.eigvalsh(gram_of_gradients(problem, flow) / problem.n)[-1] == pytest.approx(
+        top
+    )
     for ratio in (0.5, 1.5, 2.2):
         step = 2.0 * ratio / top
-        path = mf.follow_descent(problem, start, step, 40_000)
+        path = mf.follow_descent(problem, start, step, 12_000)
         limit = mf.discrete_limit(problem, path)
         assert np.abs(path.x[-1] - limit.x).max() < 1e-9
         assert certify.scale_cap(problem, limit, step).holds
@@ -148,8 +148,11 @@ def test_inconsistent_data_and_balanced_coordinates(name):
     inputs, expected = CASES[name]["inputs"], CASES[name]["expected"]
     problem, start = mf.Regression(inputs["Z"], inputs["y"]), mf.Factors(inputs["m0"], inputs["w0"])
     path = mf.follow_descent(problem, start, inputs["eta"], inputs["steps"])
-    assert np.abs(mf.discrete_limit(problem, path).x - expected["x"]).max() < CASES[name]["bound"]
     assert np.abs(path.x[-1] - expected["x"]).max() < CASES[name]["bound"]
+    assert certify.discrete_argmin(problem, path).holds
+    if name == "inconsistent":  # whose run is long enough to have arrived
+        assert mf.discrete_limit(problem, path).status == "inconsistent"
+        assert np.abs(mf.discrete_limit(problem, path).x - expected["x"]).max() < 1e-9
 
 
 def test_a_step_that_sets_a_factor_to_zero_locks_the_sign():
@@ -235,7 +238,9 @@ def test_the_limit_known_before_training_is_off_by_the_square_of_the_step(name):
         plain.append(np.abs(path.x[-1] - without.x).max())
         assert errors[-1] == pytest.approx(predicted, rel=1e-4)
         assert plain[-1] == pytest.approx(flow, rel=1e-4)
-    assert certify.lag_law(errors).holds == (name != "nesterov_0.8_alpha_0.0")  # 1.75 at these steps
+    assert certify.lag_law(errors).holds == (
+        name != "nesterov_0.8_alpha_0.0"
+    )  # 1.75 at these steps
     assert not certify.lag_law(plain).holds
     assert certify.lag_law(plain, order=1.0).holds
 
@@ -249,8 +254,10 @@ def test_the_mean_gain_of_sgd_is_as_predicted():
         predicted = mf.predicted_gain(problem, start, mf.Constant(0.0), eta, batch_size=1).sum()
         gains = [
             mf.follow_descent(
-                problem, start, eta, round(60 / eta), batch_size=1, seed=seed, record=1
-            ).gain[-1].sum()
+                problem, start, eta, round(40 / eta), batch_size=1, seed=seed, record=1
+            )
+            .gain[-1]
+            .sum()
             for seed in range(30)
         ]
         relative.append(np.mean(gains) / predicted - 1.0)
