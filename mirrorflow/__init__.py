@@ -21,10 +21,18 @@ from mirrorflow.descent import (
     follow_descent,
     predicted_gain,
 )
-from mirrorflow.flows import Flow, direct_flow, direct_flows, gradient_flow, gradient_flows
+from mirrorflow.flows import (
+    Flow,
+    SaddlePath,
+    direct_flow,
+    direct_flows,
+    gradient_flow,
+    gradient_flows,
+    saddle_path,
+)
 from mirrorflow.limits import Interpolator, interpolator, interpolators, lasso_limit
 from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
-from mirrorflow.maps import Factors, HyperbolicEntropy, MirrorMap, Potential
+from mirrorflow.maps import Factors, HyperbolicEntropy, LogFactors, MirrorMap, Potential
 from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
 from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
@@ -52,6 +60,7 @@ __all__ = [
     "HyperbolicEntropy",
     "InputError",
     "Interpolator",
+    "LogFactors",
     "Logistic",
     "Loss",
     "MirrorMap",
@@ -62,6 +71,7 @@ __all__ = [
     "Quadratic",
     "Reference",
     "Regression",
+    "SaddlePath",
     "Sam",
     "Schedule",
     "Squared",
@@ -85,6 +95,7 @@ __all__ = [
     "min_l2",
     "min_potential",
     "predicted_gain",
+    "saddle_path",
 ]
 
 # loaded when first asked for, and what they can't do without

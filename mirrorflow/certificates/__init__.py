@@ -21,6 +21,7 @@ from mirrorflow.certificates import (
     mirror,
     rates,
     referee,
+    saddles,
     sparsity,
 )
 from mirrorflow.certificates.base import (
@@ -41,6 +42,7 @@ from mirrorflow.certificates.lyapunov import *
 from mirrorflow.certificates.mirror import *
 from mirrorflow.certificates.rates import *
 from mirrorflow.certificates.referee import *
+from mirrorflow.certificates.saddles import *
 from mirrorflow.certificates.sparsity import *
 
 __all__ = ["EPS", "PATH_FACTOR", "UNJUDGED", "Certificate", "Trajectory", "columns", "unjudged"]
@@ -53,4 +55,5 @@ __all__ += lyapunov.__all__
 __all__ += mirror.__all__
 __all__ += rates.__all__
 __all__ += referee.__all__
+__all__ += saddles.__all__
 __all__ += sparsity.__all__

@@ -269,6 +269,7 @@ def integrate(
                     break
                 linearised = linearised if converged else -LASTING
             if not converged:
+                linearised = -LASTING  # that of a prediction gone astray would pass for Newton's
                 _predict(z, q, -1.0)
                 _rescale(z, q, 0.25)
                 h, wait, most = 0.25 * h, q + 1, 2.0

@@ -2,6 +2,7 @@
 
 from mirrorflow.maps.base import MirrorMap, Potential, check_pair
 from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.log_factors import LogFactors
 from mirrorflow.maps.product import Factors
 
-__all__ = ["Factors", "HyperbolicEntropy", "MirrorMap", "Potential", "check_pair"]
+__all__ = ["Factors", "HyperbolicEntropy", "LogFactors", "MirrorMap", "Potential", "check_pair"]

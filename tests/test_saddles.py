@@ -1,0 +1,161 @@
+"""Saddle-to-saddle: exact events, where the path ends, and how near a flow from e^{−5000} stays."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mirrorflow as mf
+from mirrorflow import certificates as certify
+
+Z = [["2", "1", "0", "1"], ["0", "1", "-2", "1/2"], ["1", "-1", "1", "1"]]
+Y = ["2", "-1", "1/2"]
+# exact rationals: τ, x and ν̃ at each event, by decay α
+PATHS = {
+    "0": [
+        ("0", "0 0 0 0", "0 0 0"),
+        ("1/3", "9/10 0 0 0", "4/9 -2/9 1/9"),
+        ("3/4", "5/6 0 1/3 0", "1/2 -1/2 0"),
+        ("3", "1/2 1 1 0", "1 -1 -1"),
+    ],
+    "1/20": [
+        ("0", "0 0 0 0", "0 0 0"),
+        ("5/14", "21/25 0 0 0", "10/21 -5/21 5/42"),
+        ("15/17", "47/60 0 17/60 0", "10/17 -10/17 0"),
+        ("15/2", "13/20 2/5 11/20 0", "5/2 -5/2 -5/2"),
+    ],
+}
+
+
+def floats(words):
+    return np.array([float(Fraction(word)) for word in words])
+
+
+@pytest.fixture
+def rational():
+    return mf.Regression([floats(row) for row in Z], floats(Y))
+
+
+@pytest.mark.parametrize("alpha", PATHS)
+def test_events_are_the_rational_ones(rational, alpha):
+    path = mf.saddle_path(rational, alpha=float(Fraction(alpha)))
+    assert path.success
+    times, points, duals = zip(*PATHS[alpha], strict=True)
+    assert path.times == pytest.approx(floats(times), abs=1e-14)
+    for values, rows in ((path.x, points), (path.dual, duals)):
+        expected = np.array([floats(row.split()) for row in rows])
+        assert np.abs(values - expected).max() < 1e-14
+    middle = 0.5 * (path.times[1] + path.times[2])
+    x, dual = path.at([middle])
+    assert np.array_equal(x[0], path.x[1])
+    assert dual[0] == pytest.approx(0.5 * (path.dual[1] + path.dual[2]))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    n=st.integers(2, 9), more=st.integers(1, 20), seed=st.integers(0, 2**16), noise=st.booleans()
+)
+def test_the_path_keeps_its_box_and_ends_at_minimum_l1(n, more, seed, noise):
+    rng = np.random.default_rng(seed)
+    matrix = rng.standard_normal((n, n + more))
+    y = matrix[:, 0] - matrix[:, -1] + (0.3 * rng.standard_normal(n) if noise else 0.0)
+    problem = mf.Regression(matrix, y)
+    path = mf.saddle_path(problem)
+    assert path.success
+    assert np.abs(path.dual @ matrix).max() <= 1.0 + 1e-9
+    assert (np.diff(path.times) >= 0).all()
+    least = mf.interpolator(problem, mf.Factors.pilot(np.zeros(n + more)), np.inf)
+    assert np.abs(path.x[-1]).sum() == pytest.approx(np.abs(least.x).sum(), rel=1e-9)
+    assert np.abs(matrix @ path.x[-1] - y).max() < 1e-9
+    losses = [problem.value(x) for x in path.x]
+    assert (np.diff(losses) <= 1e-14).all()
+
+
+def test_with_decay_the_path_ends_at_the_lasso():
+    problem = mf.gaussian_recovery(20, 50, 4, 1, 0.2)
+    limit = mf.lasso_limit(problem, mf.Factors.pilot(np.zeros(50)), 0.05)
+    path = mf.saddle_path(problem, alpha=0.05)
+    assert np.abs(path.x[-1] - limit.x).max() < 1e-12
+    off = mf.saddle_path(problem, alpha=0.1)
+    assert np.abs(off.x[-1] - limit.x).max() > 1e-3
+
+
+def test_thresholds_weigh_the_coordinates():
+    """Starts a^{k_j}: the end minimises Σ k_j|x_j|."""
+    problem = mf.gaussian_recovery(6, 15, 3, 4)
+    weights = np.linspace(0.5, 2.0, 15)
+    path = mf.saddle_path(problem, thresholds=(weights, weights))
+    scaled = mf.Regression(problem.Z / weights, problem.y)
+    least = mf.interpolator(scaled, mf.Factors.pilot(np.zeros(15)), np.inf)
+    assert weights * path.x[-1] == pytest.approx(least.x, abs=1e-10)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.05])
+@pytest.mark.parametrize("ell", [50.0, 1000.0, 5000.0])
+def test_the_flow_stays_within_the_proven_bound(alpha, ell):
+    problem = mf.gaussian_recovery(40, 100, 5, 0)
+    assert certify.saddle_deviation(problem, ell, 1.5, alpha).holds
+    twice = 2.0 * np.ones(100)
+    wrong = mf.saddle_path(problem, alpha=alpha, thresholds=(twice, twice))
+    assert certify.saddle_deviation(problem, ell, 1.5, alpha, wrong).verdict == "refuted"
+
+
+def test_a_flow_from_logarithms_is_that_of_its_factors():
+    """Where floats hold both."""
+    problem = mf.gaussian_recovery(5, 12, 2, 3)
+    rng = np.random.default_rng(0)
+    m, w = 0.3 + rng.random(12), 0.2 * rng.standard_normal(12)
+    start = mf.LogFactors(2 * np.log(0.5 * (m + w)), 2 * np.log(0.5 * (m - w)))
+    schedule, times = mf.Constant(0.3, 2.0), np.array([0.5, 1.0, 2.0, 20.0])
+    flow = mf.gradient_flow(problem, start, schedule, times, 1e-10)
+    usual = mf.gradient_flow(problem, mf.Factors(m, w), schedule, times, 1e-10)
+    assert np.abs(flow.x - usual.x).max() < 1e-9
+
+
+def test_a_flow_from_e_to_the_minus_30_is_that_of_40_digits(rational):
+    """x at four times between the events, integrated from the raw parameters in 50 digits."""
+    tau = floats(["1/6", "13/24", "15/8", "6"])
+    start = mf.LogFactors.of_scale(4, 30.0)
+    flow = mf.gradient_flow(rational, start, mf.Constant(0.0), 30.0 * tau, 1e-10)
+    expected = [
+        [1.529511342371554e-7, 2.388820664632091e-13, 1.946507985514568e-10, 3.676472701279538e-11],
+        [0.8998945760576451, 2.711670769560736e-13, 7.141460761308635e-4, 2.224773019215136e-9],
+        [0.8333332733887271, 2.376273017807774e-7, 0.3333334437459234, -1.372679860240524e-12],
+        [0.5000003471940248, 0.9999997022839601, 0.9999997519211681, -3.967058379636249e-7],
+    ]
+    assert flow.x == pytest.approx(np.array(expected), rel=1e-7)
+
+
+@pytest.mark.parametrize("ell", [300.0, 640.0, 1000.0])
+def test_long_plateaus_do_not_stop_the_integrator(ell):
+    """Steps that overshoot into x = e^{600} are taken back, and what was linearised there too."""
+    problem = mf.gaussian_recovery(40, 100, 5, 0)
+    start = mf.LogFactors.of_scale(100, ell)
+    flow = mf.gradient_flow(problem, start, mf.Constant(0.0), np.linspace(0.01, 1.5, 100) * ell)
+    assert flow.success
+    assert np.abs(flow.x[-1] - mf.saddle_path(problem).x[-1]).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"alpha": -1.0}, "alpha must be .*at least 0"),
+        ({"thresholds": (np.ones(4), np.zeros(4))}, "thresholds must be above 0"),
+        ({"thresholds": (np.ones(3), np.ones(4))}, "thresholds must have 4 entries"),
+    ],
+)
+def test_bad_input(rational, change, message):
+    with pytest.raises(mf.InputError, match=message):
+        mf.saddle_path(rational, **change)
+
+
+def test_too_many_events_and_other_losses_are_named(rational):
+    assert mf.saddle_path(rational, most=1).status == "failed"
+    with pytest.raises(mf.InputError, match="squared loss"):
+        mf.saddle_path(mf.Regression(rational.Z, rational.y, loss=mf.PseudoHuber(1.0)))
+    with pytest.raises(mf.InputError, match="tau must be at least 0"):
+        mf.saddle_path(rational).at([-1.0])
