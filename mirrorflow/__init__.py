@@ -30,7 +30,14 @@ from mirrorflow.flows import (
     gradient_flows,
     saddle_path,
 )
-from mirrorflow.limits import Interpolator, interpolator, interpolators, lasso_limit
+from mirrorflow.limits import (
+    Interpolator,
+    MaxMargin,
+    interpolator,
+    interpolators,
+    lasso_limit,
+    max_margin,
+)
 from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
 from mirrorflow.maps import Factors, HyperbolicEntropy, LogFactors, MirrorMap, Potential
 from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
@@ -63,6 +70,7 @@ __all__ = [
     "LogFactors",
     "Logistic",
     "Loss",
+    "MaxMargin",
     "MirrorMap",
     "Piecewise",
     "Poisson",
@@ -91,6 +99,7 @@ __all__ = [
     "lasso",
     "lasso_limit",
     "load",
+    "max_margin",
     "min_l1",
     "min_l2",
     "min_potential",

@@ -18,6 +18,7 @@ from mirrorflow.certificates import (
     limits,
     losses,
     lyapunov,
+    margins,
     mirror,
     rates,
     referee,
@@ -39,6 +40,7 @@ from mirrorflow.certificates.hessians import *
 from mirrorflow.certificates.limits import *
 from mirrorflow.certificates.losses import *
 from mirrorflow.certificates.lyapunov import *
+from mirrorflow.certificates.margins import *
 from mirrorflow.certificates.mirror import *
 from mirrorflow.certificates.rates import *
 from mirrorflow.certificates.referee import *
@@ -52,6 +54,7 @@ __all__ += hessians.__all__
 __all__ += limits.__all__
 __all__ += losses.__all__
 __all__ += lyapunov.__all__
+__all__ += margins.__all__
 __all__ += mirror.__all__
 __all__ += rates.__all__
 __all__ += referee.__all__

@@ -19,7 +19,7 @@ from scipy.integrate import solve_ivp
 from mirrorflow.certificates.base import dense
 from mirrorflow.certificates.losses import SQUARED, Loss
 from mirrorflow.checks import Array, InputError, ascending, number
-from mirrorflow.limits import check_pair
+from mirrorflow.maps import check_pair
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule

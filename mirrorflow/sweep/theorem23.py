@@ -17,7 +17,7 @@ import tyro
 from mirrorflow.archives import naming
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.flows import RTOL_RANGE
-from mirrorflow.limits import check_pair
+from mirrorflow.maps import check_pair
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.results import Row, Run

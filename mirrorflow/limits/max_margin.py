@@ -1,0 +1,240 @@
+r"""Maximum margins: argmin {R_A(x) : y_i z_iᵀx ≥ γ for all i}, and its limit A → ∞, minimum L1.
+
+Separable data under the logistic or the exponential loss have no minimum: margins grow without end.
+But at every time the flow's x_t solves this problem for γ, its own least margin, up to the gap of
+`certificates.margin_gap` (the finite form of Moroshko et al. 2020), so that x_t/γ nears the margin
+problem of R with the scale a_t/γ.
+
+The dual maximises γΣq − e^{−δA}Σ_j Q_j((Zᵀq)_j) over q ≥ 0, rows of Z times their labels: Newton's
+method, or a quadratic program for each step, from a large scale down to R_A's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+
+from mirrorflow.checks import Array, InputError, number
+from mirrorflow.display import Displayed
+from mirrorflow.limits.nonnegative import least_squares
+from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.problems import Regression
+from mirrorflow.threads import on_one_thread
+
+__all__ = ["MaxMargin", "max_margin", "signed_rows"]
+
+EPS = float(np.finfo(float).eps)
+X, DX, RATES, Q = range(4)
+STEPS = 100  # Newton steps for one scale
+
+
+class MaxMargin(Displayed):
+    """A maximum-margin point with what proves it.
+
+    Attributes
+    ----------
+    x : (d,) array
+    dual : (n,) array
+        q ≥ 0 with ∇R_A(x) = Σ_i q_i y_i z_i (A = ∞: in the subdifferential of ‖x‖₁).
+    margin : float
+        γ.
+    violation : float
+        How far the least margin is below γ, relative to γ.
+    gap : float
+        |R_A(x) − dual value|, or of ‖x‖₁.
+    status, message : str
+        "converged"; "not_separable": no x has positive margins on all samples; "not_converged".
+    """
+
+    def __init__(
+        self, x: Array, dual: Array, margin: float, proofs: tuple[float, float], status: str
+    ):
+        self.x, self.dual, self.margin, self.status = x, dual, margin, status
+        self.violation, self.gap = proofs
+
+    @property
+    def message(self) -> str:
+        return {
+            "converged": "The maximum-margin point was found; violation and gap say how exactly.",
+            "not_separable": (
+                "No x has y_i z_iᵀx > 0 for all i, so that the loss attains its minimum and no "
+                "margin grows: ask for `interpolator`."
+            ),
+            "not_converged": "Newton's method ended early; rescale Z, or take a smaller total.",
+        }[self.status]
+
+    @property
+    def success(self) -> bool:
+        """Whether x is the maximum-margin point."""
+        return self.status == "converged"
+
+    def _facts(self) -> dict[str, Any]:
+        sizes = {"n": self.dual.size, "d": self.x.size, "status": self.status}
+        return {**sizes, "violation": self.violation, "gap": self.gap}
+
+
+def signed_rows(problem: Regression) -> Array:
+    """Rows z_i times their labels y_i = ±1, (n, d)."""
+    wrong = np.abs(problem.y) != 1.0
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise InputError(
+            f"y must hold labels −1 and 1 for a margin, but y[{i}] = {problem.y[i]:g}."
+        )
+    Z: Any = problem.Z
+    return problem.y[:, None] * (Z.toarray() if scipy.sparse.issparse(Z) else Z)
+
+
+@on_one_thread
+def max_margin(
+    problem: Regression, start: MirrorMap, total: float, margin: float = 1.0
+) -> MaxMargin:
+    """argmin {R_A(x) : y_i z_iᵀx ≥ γ}, the point of margin γ that R after total A prefers.
+
+    Parameters
+    ----------
+    problem : Regression
+        y are labels ±1.
+    start : Factors, Powers, …
+    total : float in [0, inf]
+        A. inf: minimum ‖x‖₁ (the horizon function of m ⊙ w's potential), for `Factors` alone.
+    margin : float > 0
+        γ. By R_a(γu) = γR_{a/γ}(u), for m ⊙ w a larger margin is a smaller scale.
+
+    Returns
+    -------
+    MaxMargin
+
+    Raises
+    ------
+    InputError
+        If labels are not ±1, shapes don't fit, or a number is out of range.
+
+    Examples
+    --------
+    >>> from mirrorflow import Factors
+    >>> problem = Regression([[2.0, 1.0]], [1.0])
+    >>> max_margin(problem, Factors.pilot([0.0, 0.0]), np.inf).x
+    array([0.5, 0. ])
+    """
+    check_pair(problem, start)
+    total = number("total", total, 0.0, infinite=True)
+    margin = number("margin", margin, 0.0, open_low=True)
+    rows = signed_rows(problem)
+    n, d = rows.shape
+    # least L1 norm tells whether the data are separable, and begins the path
+    units = np.abs(rows).max()
+    program = linprog(
+        np.ones(2 * d), -np.hstack([rows, -rows]) / units, -np.ones(n), method="highs"
+    )
+    if program.status == 2:
+        return MaxMargin(np.zeros(d), np.zeros(n), margin, (1.0, math.inf), "not_separable")
+    if math.isinf(total):
+        if type(start).__name__ != "Factors":
+            raise InputError(
+                f"total must be finite for {type(start).__name__}: its limit A → ∞ is another norm."
+            )
+        x = margin * (program.x[:d] - program.x[d:]) / units
+        q = -program.ineqlin.marginals / units
+        gap = abs(float(np.abs(x).sum()) - margin * float(q.sum()))
+        return MaxMargin(x, q, margin, (_violation(rows, x, margin), gap), "converged")
+    start.check_decay("total", total)
+    q, done = np.zeros(n), False
+    scale = _first_scale(start, rows, total, margin)
+    while scale >= 0.0:
+        q, done = _climb(start, rows, total, scale, margin, q)
+        if scale == 0.0 or not np.isfinite(q).all():
+            break
+        scale = max(scale - 2.0, 0.0)
+    potential = start.potential(total)
+    x = potential.inverse_gradient(rows.T @ q)
+    value, dual = potential.value(x), margin * q.sum() - _conjugate(start, rows.T @ q, total)
+    proofs = _violation(rows, x, margin), abs(float(value - dual))
+    return MaxMargin(x, q, margin, proofs, "converged" if done else "not_converged")
+
+
+def _violation(rows: Array, x: Array, margin: float) -> float:
+    return max(0.0, 1.0 - float((rows @ x).min()) / margin)
+
+
+def _conjugate(start: MirrorMap, mu: Array, total: float) -> float:
+    return float(start.at(mu, total)[Q].sum())
+
+
+def _first_scale(start: MirrorMap, rows: Array, total: float, margin: float) -> float:
+    """log of the factor on X at which the metric at 0 is as large as the solution."""
+    metric = start.at(np.zeros(start.d), total)[DX]
+    typical = margin / float(np.abs(rows).sum(axis=1).max())
+    size = float(np.median(metric[metric > 0])) if (metric > 0).any() else 1.0
+    return max(0.0, math.log(typical / size)) if size > 0 else 0.0
+
+
+def _climb(
+    start: MirrorMap, rows: Array, total: float, scale: float, margin: float, q: Array
+) -> tuple[Array, bool]:
+    """The dual's maximum with X times e^scale, from q; whether it was reached to rounding."""
+    factor = math.exp(scale)
+
+    def value(q: Array) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = margin * float(q.sum()) - factor * float(start.at(rows.T @ q, total)[Q].sum())
+        return result if math.isfinite(result) else -math.inf
+
+    for _ in range(STEPS):
+        mu = rows.T @ q
+        point = factor * start.at(mu, total)
+        slope, size = margin - rows @ point[X], np.abs(rows) @ (np.abs(point[X]) + point[DX])
+        off = np.abs(np.where(q > 0, slope, np.maximum(slope, 0.0)))
+        if (off <= 100.0 * EPS * (margin + size)).all():
+            return q, True
+        free, moved = (q > 0) | (slope > 0), None
+        if free.sum() <= start.d:  # else Newton's matrix is singular
+            moved = _ascend(value, slope, q, _newton(rows, point, slope, free), 1e-2)
+        if moved is None:
+            moved = _ascend(value, slope, q, _quadratic(rows, mu, point, margin) - q, 1e-12)
+        if moved is None or np.array_equal(moved, q):
+            return q, bool((off <= 1e-9 * (margin + size)).all())
+        q = moved
+    return q, False
+
+
+def _ascend(
+    value: Callable[[Array], float], slope: Array, q: Array, step: Array, least: float
+) -> Array | None:
+    """q moved along a step, cut at 0, by the first length that ascends enough, if one does."""
+    now, length = value(q), 1.0
+    while length > least:
+        moved = np.maximum(q + length * step, 0.0)
+        if value(moved) - now >= 1e-4 * float(slope @ (moved - q)) - 1e-15 * abs(now):
+            return moved
+        length *= 0.5
+    return None
+
+
+def _newton(rows: Array, point: Array, slope: Array, free: NDArray[np.bool_]) -> Array:
+    """Newton's step on the free q (Bertsekas, SIAM J. Control Optim. 20, 1982)."""
+    H = (rows[free] * point[DX]) @ rows[free].T
+    H.flat[:: H.shape[0] + 1] += 10.0 * EPS * max(float(np.trace(H)), 1e-300)
+    step = np.zeros(free.size)
+    step[free] = np.linalg.solve(H, slope[free])
+    return step
+
+
+def _quadratic(rows: Array, mu: Array, point: Array, margin: float) -> Array:
+    """Multipliers q ≥ 0 of min ½‖x − c‖² in the metric 1/X′ over rows·x ≥ γ, c = X − X′μ.
+
+    That is the quadratic model of R at X(μ): a least-distance problem, solved by non-negative least
+    squares (Lawson and Hanson, "Solving Least Squares Problems", 1974, ch. 23).
+    """
+    root = np.sqrt(point[DX])
+    distance = margin - rows @ (point[X] - point[DX] * mu)
+    unit = float(np.abs(distance).max()) or 1.0
+    E = np.vstack([(rows * root).T, distance / unit])
+    u, residual = least_squares(E, np.append(np.zeros(root.size), 1.0))
+    return u / float(residual[-1]) * unit if residual[-1] > 0 else 0.0 * u
