@@ -39,7 +39,7 @@ from mirrorflow.limits import (
     max_margin,
 )
 from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
-from mirrorflow.maps import Factors, HyperbolicEntropy, LogFactors, MirrorMap, Potential
+from mirrorflow.maps import Custom, Factors, HyperbolicEntropy, LogFactors, MirrorMap, Potential
 from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
 from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
@@ -57,6 +57,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Certificate",
     "Constant",
+    "Custom",
     "Descent",
     "DescentPath",
     "Exponential",

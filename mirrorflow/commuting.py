@@ -14,27 +14,27 @@ Derivatives come from `torch.func` in float64. torch is loaded at the first call
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mirrorflow.certificates import Certificate
 from mirrorflow.checks import Array, InputError, real_array, whole
+from mirrorflow.derivatives import ByTorch, Function, check_smooth, first_line
 from mirrorflow.extras import require
 from mirrorflow.problems import random_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["brackets_in_kernel", "commutes", "regularizer_commutes"]
+__all__ = ["brackets_in_kernel", "commutes", "regularizer_commutes", "regularizer_scale"]
 
 POINTS = 5
 # Rounding of a bracket relative to its two terms: each is a product of derivatives of g, exact to
 # some eps times the number of operations behind it. Brackets that are not 0 are of order 1.
 ROUNDING = 1e3 * float(np.finfo(float).eps)
-STEP = 1e-5  # of the differences that a derivative is held against
 
 
 def commutes(g: Callable[[Tensor], Tensor], dim: int, at: ArrayLike | None = None) -> Certificate:
@@ -76,7 +76,7 @@ def commutes(g: Callable[[Tensor], Tensor], dim: int, at: ArrayLike | None = Non
     """
     worst = 0.0
     for theta in _points(dim, at):
-        _, terms = _derivatives("g", g, theta)
+        _, terms = _derivatives(g, theta)
         worst = max(worst, _relative(terms - terms.transpose(1, 0, 2), terms))
     return Certificate.of("commutes", worst, ROUNDING * dim**0.5)
 
@@ -96,7 +96,7 @@ def brackets_in_kernel(
     """
     worst = 0.0
     for theta in _points(dim, at):
-        jacobian, terms = _derivatives("g", g, theta)
+        jacobian, terms = _derivatives(g, theta)
         moved = (terms - terms.transpose(1, 0, 2)) @ jacobian.T
         length = float(np.linalg.norm(jacobian, axis=1).max())
         worst = max(worst, _relative(moved, length * terms))
@@ -141,18 +141,51 @@ def regularizer_commutes(
     """
     worst = 0.0
     for theta in _points(dim, at):
-        _check_scalar(h, theta)
-        size = _check_vector("g", g, theta)
-
-        def both(point: Tensor) -> Tensor:
-            import torch
-
-            return torch.cat([g(point), h(point).reshape(1)])
-
-        _, terms = _derivatives("g or h", both, theta)
-        along_g, along_h = terms[:size, size], terms[size, :size]  # ∇²h∇g_i, ∇²g_i∇h
+        _, along_g, along_h = terms_of_penalty(*_functions(g, h, theta), theta)
         worst = max(worst, _relative(along_g - along_h, np.stack([along_g, along_h])))
     return Certificate.of("regularizer_commutes", worst, ROUNDING * dim**0.5)
+
+
+def regularizer_scale(
+    g: Callable[[Tensor], Tensor],
+    h: Callable[[Tensor], Tensor],
+    dim: int,
+    at: ArrayLike | None = None,
+) -> tuple[Certificate, float]:
+    r"""Whether [∇g_i, ∇h] = −κ∇g_i for every i with one number κ, and that κ.
+
+    Then −∫e^{−κA}∇f takes the place of −∫∇f in the mirror equation under the penalty α_t h(θ),
+    A = ∫α: exact without commuting, which is κ = 0. For g homogeneous of degree L and h = ‖θ‖²
+    κ = 2(L − 2).
+
+    Parameters
+    ----------
+    g, h, dim, at
+        As in `regularizer_commutes`.
+
+    Returns
+    -------
+    Certificate
+        Value: largest |[∇g_i, ∇h] + κ∇g_i| over i and points, relative to the larger of the
+        bracket's two terms there. Bound: 1000 eps √D.
+    kappa : float
+        κ of least squares; says nothing where the certificate doesn't hold.
+
+    Raises
+    ------
+    InputError
+        If g or h has the wrong shape or can't be differentiated.
+
+    Examples
+    --------
+    >>> cubes = lambda theta: theta[:3] ** 3 - theta[3:] ** 3
+    >>> certificate, kappa = regularizer_scale(cubes, lambda theta: (theta**2).sum(), dim=6)
+    >>> certificate.holds, round(kappa, 12)
+    (True, 2.0)
+    """
+    points = _points(dim, at)
+    terms = [terms_of_penalty(*_functions(g, h, theta), theta) for theta in points]
+    return scale_of_penalty(terms, ROUNDING * dim**0.5)
 
 
 def _relative(vectors: Array, terms: Array) -> float:
@@ -173,92 +206,67 @@ def _points(dim: int, at: ArrayLike | None) -> Array:
     return points
 
 
-def _call(name: str, function: Callable[[Tensor], Tensor], theta: Array) -> Tensor:
-    import torch
-
-    try:
-        value = function(torch.tensor(theta))
-    except Exception as error:  # a user's function may raise anything
-        raise InputError(
-            f"{name} must take a tensor of shape ({theta.size},), but it raises: {_first(error)}"
-        ) from None
-    if not isinstance(value, torch.Tensor) or value.dtype != torch.float64:
-        kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-        raise InputError(f"{name} must return a float64 tensor, but it returns {kind}.")
-    return value
+def _check_vector(g: Callable[[Tensor], Tensor], theta: Array) -> int:
+    shape = ByTorch("g", g, ()).value(theta).shape
+    if len(shape) != 1 or shape == (0,):
+        raise InputError(f"g must return a tensor of shape (d,), but its shape is {shape}.")
+    return shape[0]
 
 
-def _check_vector(name: str, g: Callable[[Tensor], Tensor], theta: Array) -> int:
-    value = _call(name, g, theta)
-    if value.ndim != 1 or value.numel() == 0:
-        raise InputError(
-            f"{name} must return a tensor of shape (d,), but its shape is {tuple(value.shape)}."
-        )
-    return value.numel()
+def _functions(
+    g: Callable[[Tensor], Tensor], h: Callable[[Tensor], Tensor], theta: Array
+) -> tuple[list[Function], Function]:
+    """g's coordinates one by one, and h; refused where they aren't differentiable at θ."""
+    size, penalty = _check_vector(g, theta), ByTorch("h", h, ()).checked(theta)
+    ByTorch("g", lambda point: g(point).sum(), ()).checked(theta)
+    return [ByTorch("g", lambda point, i=i: g(point)[i], ()) for i in range(size)], penalty
 
 
-def _check_scalar(h: Callable[[Tensor], Tensor], theta: Array) -> None:
-    value = _call("h", h, theta)
-    if value.ndim != 0:
-        raise InputError(f"h must return a scalar, but its shape is {tuple(value.shape)}.")
+def terms_of_penalty(gs: Sequence[Function], h: Function, theta: Array) -> tuple[Array, ...]:
+    """∇g_i, and the terms ∇²h∇g_i and ∇²g_i∇h of the brackets with h; (d, D) each."""
+    slopes, down = [g.gradient(theta) for g in gs], h.gradient(theta)
+    along_g = [h.along(theta, slope) for slope in slopes]
+    along_h = [g.along(theta, down) for g in gs]
+    return tuple(np.reshape(rows, (len(gs), -1)) for rows in (slopes, along_g, along_h))
 
 
-def _derivatives(name: str, g: Callable[[Tensor], Tensor], theta: Array) -> tuple[Array, Array]:
+def scale_of_penalty(terms: Sequence[tuple[Array, ...]], bound: float) -> tuple[Certificate, float]:
+    """The certificate and κ of `regularizer_scale` from the terms at several points."""
+    slopes, along_g, along_h = map(np.concatenate, zip(*terms, strict=True))
+    # each row counts alike, whatever its size
+    sizes = np.linalg.norm(np.stack([along_g, along_h]), axis=2).max(0)[:, None]
+    sizes = np.where(sizes > 0, sizes, 1.0)
+    brackets, units = (along_g - along_h) / sizes, slopes / sizes
+    kappa = -float(np.vdot(brackets, units) / max(np.vdot(units, units), 1e-300))
+    misfit = float(np.linalg.norm(brackets + kappa * units, axis=1).max())
+    if abs(kappa) * float(np.linalg.norm(units, axis=1).max()) <= bound:
+        kappa = 0.0  # rounding
+    return Certificate.of("regularizer_scale", misfit, bound), kappa
+
+
+def _derivatives(g: Callable[[Tensor], Tensor], theta: Array) -> tuple[Array, Array]:
     """∂g, shape (d, D), and T[i, j] = ∇²g_j ∇g_i, shape (d, d, D), at θ."""
     import torch
     from torch.func import jacrev, jvp, vmap
 
-    _check_vector(name, g, theta)
-    point = torch.tensor(theta)
-    slopes: Any = jacrev(g)
+    _check_vector(g, theta)
+    point, slopes = torch.tensor(theta), jacrev(g)
+    v = random_stream("commuting", "direction", theta.size).standard_normal(theta.size)
+    v *= (1.0 + np.abs(theta).max()) / np.linalg.norm(v)
     try:
         jacobian = slopes(point)
         terms = vmap(lambda along: jvp(slopes, (point,), (along,))[1])(jacobian)
+        bend = jvp(slopes, (point,), (torch.tensor(v),))[1].detach().numpy()
     except Exception as error:  # torch names the operation that it can't differentiate
         raise InputError(
-            f"{name} must be twice differentiable by torch.func, but torch says: {_first(error)}"
+            f"g must be twice differentiable by torch.func, but torch says: {first_line(error)}"
         ) from None
     J, T = jacobian.detach().numpy(), terms.detach().numpy()
     if not (np.isfinite(J).all() and np.isfinite(T).all()):
-        raise InputError(f"{name} must be twice differentiable, but a derivative is not finite.")
-    _check_derivatives(name, g, slopes, theta, J)
+        raise InputError("g must be twice differentiable, but a derivative is not finite.")
+    pairs = [
+        (lambda at, f=function: f(torch.tensor(at)).detach().numpy(), derivative)
+        for function, derivative in ((g, J @ v), (slopes, bend))
+    ]
+    check_smooth("g", pairs, theta, v)
     return J, T
-
-
-def _check_derivatives(
-    name: str, g: Callable[[Tensor], Tensor], slopes: Any, theta: Array, J: Array
-) -> None:
-    """Refuse kinks and detached values: torch gives those some derivative without a word.
-
-    What one-sided differences of g and of ∂g along a random direction miss of torch's derivative
-    must shrink with the step.
-    """
-    import torch
-    from torch.func import jvp
-
-    v = random_stream("commuting", "direction", theta.size).standard_normal(theta.size)
-    v /= np.linalg.norm(v)
-    bend = jvp(slopes, (torch.tensor(theta),), (torch.tensor(v),))[1].detach().numpy()
-    step = STEP * (1.0 + float(np.abs(theta).max()))
-    for function, derivative in ((g, J @ v), (slopes, bend)):
-        here = function(torch.tensor(theta)).detach().numpy()
-
-        def miss(length: float, function=function, derivative=derivative, here=here) -> float:
-            there = function(torch.tensor(theta + length * v)).detach().numpy()
-            return float(np.abs((there - here) / length - derivative).max())
-
-        rounding = 1e-6 * float(np.abs(derivative).max() + np.abs(here).max())
-        for side in (step, -step):
-            near = miss(side / 8.0)
-            if near > rounding and near > 0.5 * miss(side):
-                raise InputError(
-                    f"{name} must be twice differentiable where it is tried, but its differences "
-                    f"miss torch's derivative by {near:.2g}; is there a kink or a detach()?"
-                )
-
-
-def _first(error: Exception) -> str:
-    """The first line of a message, as one sentence."""
-    lines = str(error).strip().splitlines()
-    text = lines[0] if lines else type(error).__name__
-    return text if text.endswith(".") else f"{text}."

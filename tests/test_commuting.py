@@ -164,7 +164,7 @@ def test_a_second_derivative_that_jumps_where_it_is_tried():
         (lambda t: t, r"h must return a scalar, but its shape is \(8,\)"),
         (lambda t: t.sum().reshape(1), r"h must return a scalar, but its shape is \(1,\)"),
         (lambda t: 1.0, "h must return a float64 tensor, but it returns float"),
-        (lambda t: (t.detach() ** 2).sum() * t[0], "g or h must be twice differentiable"),
+        (lambda t: (t.detach() ** 2).sum() * t[0], "h must be twice differentiable"),
     ],
 )
 def test_bad_h(h, message):

@@ -14,11 +14,12 @@ import scipy.sparse
 from mirrorflow.checks import Array
 from mirrorflow.compiled import layout
 from mirrorflow.compiled.tables import tabulate
-from mirrorflow.flows import direct, dual, multistep
+from mirrorflow.flows import direct, dual, multistep, uncompiled
 from mirrorflow.flows.trajectory import Counts, Runs
 from mirrorflow.losses import squared
 from mirrorflow.maps import product
 from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.custom import Custom
 from mirrorflow.problems import Regression
 from mirrorflow.rowspace import RowSpace
 
@@ -63,7 +64,14 @@ def _integrate(problem: Regression, asked: Runs, system: float) -> list[Run]:
         key = id(schedule), float(times[-1])
         if key not in tables:
             tables[key] = tabulate(schedule, key[1])
-        states, counts, failure = ready.run(system, start, tables[key], times, asked)
+        if system == layout.DIRECT and isinstance(start, Custom):
+            run = problem, start, schedule, times, SAFETY * asked.rtol, asked.accumulate
+            states, work, reason = uncompiled.integrate(*run)
+        else:
+            states, work, reason = ready.run(system, start, tables[key], times, asked)
+        failure, counts = multistep.REASONS[reason].format(calls=multistep.MOST_CALLS), Counts(*work)
+        if failure:
+            failure += f" to pass t = {times[len(states) - 1] if len(states) else 0.0:.6g}"
         times = times[: len(states)]
         if system == layout.DUAL:
             total = np.asarray(schedule.total(times), float)
@@ -126,8 +134,9 @@ class Ready:
 
     def run(
         self, system: float, start: MirrorMap, table: Array, times: Array, asked: Runs
-    ) -> tuple[Array, Counts, str]:
-        """States at the times reached, (T, N), the work, and why the run ended early."""
+    ) -> tuple[Array, list[int], int]:
+        """As `uncompiled.integrate`."""
+        kernel: Any
         if system == layout.DUAL:
             parts, kernel, state = start.parts(), start.point, np.zeros(self.n)
             rows = dual.PARTS + len(parts)
@@ -159,10 +168,7 @@ class Ready:
             counts,
         )
         reached, *work, _ = counts.tolist()
-        failure = multistep.REASONS[reason].format(calls=multistep.MOST_CALLS)
-        if failure:
-            failure += f" to pass t = {times[reached - 1] if reached else 0.0:.6g}"
-        return states[:reached], Counts(*work), failure
+        return states[:reached], work, reason
 
     def workspace(self, rows: int) -> tuple[Array, Array, Array, Array]:
         """small, wide, pairs and numbers of one run; see `layout`."""

@@ -51,12 +51,13 @@ class MirrorMap(Displayed):
     written : Kernel
         Of `options.MAP`: (θ, low, high, A, scratch, out). Fills the rows of `out`: g, its K first
         derivatives, and where `out` has rows for them the K(K + 1)/2 second ones, ∂_k∂_l for k ≤ l.
+        None where compiled code can't call g: `Custom`.
     """
 
     __slots__ = ()
     rate: ClassVar[float] = 0.0
     point: ClassVar[Kernel]
-    written: ClassVar[Kernel]
+    written: ClassVar[Kernel | None]
 
     @property
     def degree(self) -> float:
