@@ -69,7 +69,10 @@ def _integrate(problem: Regression, asked: Runs, system: float) -> list[Run]:
             states, work, reason = uncompiled.integrate(*run)
         else:
             states, work, reason = ready.run(system, start, tables[key], times, asked)
-        failure, counts = multistep.REASONS[reason].format(calls=multistep.MOST_CALLS), Counts(*work)
+        failure, counts = (
+            multistep.REASONS[reason].format(calls=multistep.MOST_CALLS),
+            Counts(*work),
+        )
         if failure:
             failure += f" to pass t = {times[len(states) - 1] if len(states) else 0.0:.6g}"
         times = times[: len(states)]

@@ -26,7 +26,10 @@ from mirrorflow.maps.base import Mask, MirrorMap, Potential
 __all__ = ["Custom"]
 
 EPS = float(np.finfo(float).eps)
-EXACT, DIFFERENCES = 1e3 * EPS, 1e-8  # error of a bracket, where second derivatives are exact or not
+EXACT, DIFFERENCES = (
+    1e3 * EPS,
+    1e-8,
+)  # error of a bracket, where second derivatives are exact or not
 NEAR = 0.1  # how far from θ₀, relative to each entry, the penalty's law is tried
 POINTS = 4
 
@@ -116,9 +119,7 @@ class Custom(MirrorMap):
         certificate, kappa = scale_of_penalty(terms, bound)
         if not certificate.holds:
             return certificate, math.nan, math.nan
-        falls = [
-            (self.function.gradient(at) * self.penalty.gradient(at)).sum(0) for at in points
-        ]
+        falls = [(self.function.gradient(at) * self.penalty.gradient(at)).sum(0) for at in points]
         values = [self.function.value(at) for at in points]
         delta = float(np.vdot(falls, values) / max(np.vdot(values, values), 1e-300))
         misfit = np.linalg.norm(np.subtract(falls, np.multiply(delta, values)))
