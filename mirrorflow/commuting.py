@@ -219,7 +219,11 @@ def _functions(
     """g's coordinates one by one, and h; refused where they aren't differentiable at θ."""
     size, penalty = _check_vector(g, theta), ByTorch("h", h, ()).checked(theta)
     ByTorch("g", lambda point: g(point).sum(), ()).checked(theta)
-    return [ByTorch("g", lambda point, i=i: g(point)[i], ()) for i in range(size)], penalty
+
+    def coordinate(i: int) -> Function:
+        return ByTorch("g", lambda point: g(point)[i], ())
+
+    return [coordinate(i) for i in range(size)], penalty
 
 
 def terms_of_penalty(gs: Sequence[Function], h: Function, theta: Array) -> tuple[Array, ...]:
@@ -264,9 +268,9 @@ def _derivatives(g: Callable[[Tensor], Tensor], theta: Array) -> tuple[Array, Ar
     J, T = jacobian.detach().numpy(), terms.detach().numpy()
     if not (np.isfinite(J).all() and np.isfinite(T).all()):
         raise InputError("g must be twice differentiable, but a derivative is not finite.")
-    pairs = [
-        (lambda at, f=function: f(torch.tensor(at)).detach().numpy(), derivative)
-        for function, derivative in ((g, J @ v), (slopes, bend))
-    ]
-    check_smooth("g", pairs, theta, v)
+
+    def by_numpy(function: Callable[[Tensor], Tensor]) -> Callable[[Array], Array]:
+        return lambda at: function(torch.tensor(at)).detach().numpy()
+
+    check_smooth("g", [(by_numpy(g), J @ v), (by_numpy(slopes), bend)], theta, v)
     return J, T

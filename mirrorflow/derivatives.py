@@ -15,7 +15,7 @@ import numpy as np
 
 from mirrorflow.checks import Array, InputError
 
-__all__ = ["Function", "Squares", "check_separable", "check_smooth", "differentiable", "first_line"]
+__all__ = ["Function", "Squares", "check_smooth", "differentiable", "first_line"]
 
 IMAGINARY = 1e-50
 STEP = 1e-5  # of the differences that a derivative is held against, relative to θ
@@ -59,19 +59,21 @@ class Function:
         directions = np.eye(len(theta))[:, :, None] * np.ones_like(theta)
         return np.stack([self.along(theta, v) for v in directions])
 
-    def checked(self, theta: Array) -> Function:
-        """Itself; refuse wrong shapes, and kinks at θ."""
-        shape = self.value(theta).shape
-        if shape != self.shape:
-            text = f"of shape {self.shape}" if self.shape else "a scalar"
-            raise InputError(f"{self.name} must return {text}, but its shape is {shape}.")
+    def checked(self, theta: Array, alone: bool = False) -> Function:
+        """Itself; refuse wrong shapes, kinks at θ and, where `alone`, what mixes coordinates."""
+        value = self.value(theta)
+        if value.shape != self.shape:
+            text = f"an array of shape {self.shape}" if self.shape else "a scalar"
+            raise InputError(f"{self.name} must return {text}, but its shape is {value.shape}.")
         sizes = np.where(theta != 0, np.abs(theta), np.linalg.norm(theta, axis=0))
         v = np.where(sizes > 0, sizes, 1.0) * np.random.default_rng(0).standard_normal(theta.shape)
         gradient, bend = self.gradient(theta), self.along(theta, v)
-        if not (np.isfinite(gradient).all() and np.isfinite(bend).all()):
+        if not all(np.isfinite(array).all() for array in (value, gradient, bend)):
             raise InputError(
                 f"{self.name} must be twice differentiable, but a derivative is not finite."
             )
+        if alone:
+            _check_alone(self.name, self.value if self.shape else self.gradient, theta)
         change = (gradient * v).sum(0 if self.shape else None)
         check_smooth(self.name, [(self.value, change), (self.gradient, bend)], theta, v)
         return self
@@ -174,7 +176,7 @@ def differentiable(
     Raises
     ------
     InputError
-        If it is not differentiable at θ, or returns another shape.
+        If it is not differentiable at θ, mixes coordinates or returns another shape.
     """
     try:
         value = function(theta.copy())
@@ -186,8 +188,8 @@ def differentiable(
             ) from None
         value = None
     if isinstance(value, np.ndarray | np.floating):
-        return ByComplexSteps(name, function, shape).checked(theta)
-    return ByTorch(name, function, shape).checked(theta)
+        return ByComplexSteps(name, function, shape).checked(theta, alone=True)
+    return ByTorch(name, function, shape).checked(theta, alone=True)
 
 
 def check_smooth(
@@ -219,7 +221,7 @@ def check_smooth(
                 )
 
 
-def check_separable(name: str, function: Callable[[Array], Array], theta: Array) -> None:
+def _check_alone(name: str, function: Callable[[Array], Array], theta: Array) -> None:
     """Refuse what mixes coordinates: column j of function(θ) may depend on column j of θ alone."""
     d = theta.shape[1]
     here = function(theta)

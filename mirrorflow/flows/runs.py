@@ -137,7 +137,7 @@ class Ready:
 
     def run(
         self, system: float, start: MirrorMap, table: Array, times: Array, asked: Runs
-    ) -> tuple[Array, list[int], int]:
+    ) -> tuple[Array, list[int], Any]:
         """As `uncompiled.integrate`."""
         kernel: Any
         if system == layout.DUAL:

@@ -8,6 +8,7 @@ with the Jacobian from the derivatives of g and h, anew at the schedule's breakp
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from scipy.integrate import Radau
@@ -30,7 +31,7 @@ def integrate(
     times: Array,
     rtol: float,
     accumulate: bool,
-) -> tuple[Array, list[int], int]:
+) -> tuple[Array, list[int], Any]:
     """States at the times reached, (T, N); steps, right-hand sides, factorizations; the index in
     `multistep.REASONS` of why it ended."""
     Z = problem.Z.toarray() if hasattr(problem.Z, "toarray") else problem.Z
@@ -60,7 +61,8 @@ def integrate(
         J[size:] *= math.exp(-kappa * float(schedule.total(t))) if kappa else 1.0
         return J
 
-    counts, states, t, solver = [0, 0, 0], [], 0.0, None
+    counts, t, solver = [0, 0, 0], 0.0, None
+    states: list[Array] = []
     state = np.append(start.theta, np.zeros(d * accumulate))
     atol = rtol * np.append(np.full(size, SMALL * np.abs(start.theta).max()), np.ones(d))
     breaks = {float(b) for b in schedule.breakpoints if 0.0 < b < times[-1]}
@@ -74,14 +76,18 @@ def integrate(
                 solver.t_bound, solver.status = stop, "running"
                 while solver.status == "running":
                     if counts[1] > MOST_CALLS:
-                        return np.reshape(states, (-1, state.size)), counts, TOO_LONG
+                        return _rows(states, state), counts, TOO_LONG
                     calls, factored = solver.nfev, solver.nlu
                     solver.step()
                     done = 1, solver.nfev - calls, solver.nlu - factored
                     counts = [a + b for a, b in zip(counts, done, strict=True)]
                 if solver.status == "failed":
-                    return np.reshape(states, (-1, state.size)), counts, STUCK
+                    return _rows(states, state), counts, STUCK
                 state = solver.y
             states += [state] if target in times else []
             t, solver = (target, None) if target in breaks else (t, solver)
-    return np.reshape(states, (-1, state.size)), counts, DONE
+    return _rows(states, state), counts, DONE
+
+
+def _rows(states: list[Array], state: Array) -> Array:
+    return np.array(states).reshape(-1, state.size)

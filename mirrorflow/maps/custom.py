@@ -19,7 +19,7 @@ from scipy.integrate import solve_ivp
 
 from mirrorflow.checks import Array, InputError, number, real_array
 from mirrorflow.compiled.options import Kernel
-from mirrorflow.derivatives import Function, Squares, check_separable, differentiable
+from mirrorflow.derivatives import Function, Squares, differentiable
 from mirrorflow.maps import tabulated
 from mirrorflow.maps.base import Mask, MirrorMap, Potential
 
@@ -53,7 +53,7 @@ class Custom(MirrorMap):
     ----------
     certificate : Certificate
         Whether [∇g, ∇h] = −κ∇g, near θ₀; see `commuting.regularizer_scale`. Bound: 1000 eps √(Kd),
-        and 1e-8 √(Kd) for NumPy operations.
+        and 1e-9 √(Kd) for NumPy operations.
     kappa, decay : float
         κ and δ; nan where the penalty has none.
 
@@ -76,7 +76,7 @@ class Custom(MirrorMap):
     --------
     >>> start = Custom(lambda theta: np.sinh(theta[0]), [[0.0, 1.0]])
     >>> start.x
-    array([0.       , 1.17520119])
+    array([0.        , 1.17520119])
     >>> start.potential().inverse_gradient([0.5, 0.0])  # tan μ from x = 0
     array([0.54630249, 1.17520119])
     """
@@ -92,7 +92,6 @@ class Custom(MirrorMap):
     ) -> None:
         self._theta = theta = real_array("theta", theta, 2)
         self.function = differentiable("g", g, theta, theta.shape[1:])
-        check_separable("g", self.function.value, theta)
         steep = np.linalg.norm(self.function.gradient(theta), axis=0)
         if not steep.all():
             j = int(np.argmin(steep))
@@ -103,7 +102,6 @@ class Custom(MirrorMap):
         self.penalty: Function = Squares()
         if penalty is not None:
             self.penalty = differentiable("penalty", penalty, theta, ())
-            check_separable("penalty", self.penalty.gradient, theta)
 
     @functools.cached_property
     def _law(self) -> tuple[Any, float, float]:
@@ -119,11 +117,11 @@ class Custom(MirrorMap):
         certificate, kappa = scale_of_penalty(terms, bound)
         if not certificate.holds:
             return certificate, math.nan, math.nan
-        falls = [(self.function.gradient(at) * self.penalty.gradient(at)).sum(0) for at in points]
-        values = [self.function.value(at) for at in points]
-        delta = float(np.vdot(falls, values) / max(np.vdot(values, values), 1e-300))
-        misfit = np.linalg.norm(np.subtract(falls, np.multiply(delta, values)))
-        holds = misfit <= bound * max(np.linalg.norm(falls), 1e-300)
+        values = np.array([self.function.value(at) for at in points])
+        falls = np.array([self.function.gradient(at) * self.penalty.gradient(at) for at in points])
+        delta = float(np.vdot(falls.sum(1), values) / max(np.vdot(values, values), 1e-300))
+        misfit = np.linalg.norm(falls.sum(1) - delta * values)
+        holds = misfit <= bound * np.linalg.norm(falls)
         kappa, delta = round(kappa, 12), round(delta, 12) if holds else math.nan
         return certificate, kappa if holds or kappa == 0.0 else math.nan, delta
 
@@ -194,7 +192,10 @@ class Custom(MirrorMap):
         """Refuse decay that neither scales nor, where A enters inside, has a table."""
         if total > 0 and not math.isfinite(self.decay):
             if self.kappa == 0.0:
-                why = "penalty commutes with g but does not scale it; use direct_flow, or potential"
+                why = (
+                    "penalty commutes with g but does not scale it; use direct_flow, or for one A "
+                    "interpolator and potential"
+                )
             else:
                 size = self.certificate.value
                 why = f"penalty's bracket with g is off −κ∇g by {size:.2g}; use direct_flow"

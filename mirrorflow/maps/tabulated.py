@@ -28,7 +28,7 @@ TO_POWERS = np.zeros((NODES, NODES))
 for k in range(NODES):
     TO_POWERS[: k + 1, k] = chebyshev.cheb2poly(np.eye(NODES)[k, : k + 1])
 EPS = float(np.finfo(float).eps)
-PIECES, SWEEPS = 64, 30  # most on either side; most of Picard's iterations
+PIECES, SWEEPS = 96, 20  # most on either side; most of Picard's iterations
 TAIL = 1e-13  # of a series, relative to its largest coefficient
 FAR = 1e40  # ratio of X′ to that at μ = 0
 
@@ -134,13 +134,13 @@ def tabulate_flow(g: Function, start: Array) -> FlowMap:
         ratio = metric[:, -1] / steep**2
         ended |= ~((ratio > 1.0 / FAR) & (ratio < FAR))
         tail = np.where(tail > 8.0 * EPS, tail, 1e-30)  # rounding
-        half = half * np.clip(0.8 * (TAIL / tail) ** (1.0 / NODES), 0.3, 2.0)
+        half = half * np.clip(0.85 * (TAIL / tail) ** (1.0 / NODES), 0.3, 2.0)
     edges, *rest = (np.stack(rows) for rows in zip(*pieces, strict=True))
     joined = np.concatenate([edges[::-1, 0], np.zeros((1, d)), edges[:, 1]])
     return FlowMap(joined, *(np.concatenate([one[::-1, 0], one[:, 1]]) for one in rest))
 
 
-def _collocate(g: Function, theta: Array, half: Array) -> tuple[Any, ...]:
+def _collocate(g: Function, theta: Any, half: Any) -> tuple[Any, ...]:
     """θ and ∇g at the nodes of the pieces that begin at θ (2, K, d), |∇g|²; the tails of their
     series and whether θ has settled, (2, d)."""
     nodes = np.repeat(theta[:, None], NODES, axis=1)
@@ -157,7 +157,7 @@ def _collocate(g: Function, theta: Array, half: Array) -> tuple[Any, ...]:
     return nodes, slopes, metric, tail, settled & np.isfinite(tail)
 
 
-def _by_nodes(matrix: Array, values: Array) -> Array:
+def _by_nodes(matrix: Array, values: Any) -> Array:
     """The matrix applied to values at nodes, (2, 17, K, d)."""
     return (matrix @ values.reshape(*values.shape[:2], -1)).reshape(values.shape)
 
