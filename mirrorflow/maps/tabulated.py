@@ -157,7 +157,7 @@ def _collocate(g: Function, theta: Any, half: Any) -> tuple[Any, ...]:
     return nodes, slopes, metric, tail, settled & np.isfinite(tail)
 
 
-def _by_nodes(matrix: Array, values: Any) -> Array:
+def _by_nodes(matrix: Any, values: Array) -> Array:
     """The matrix applied to values at nodes, (2, 17, K, d)."""
     return (matrix @ values.reshape(*values.shape[:2], -1)).reshape(values.shape)
 
