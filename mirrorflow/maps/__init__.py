@@ -6,4 +6,12 @@ from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.log_factors import LogFactors
 from mirrorflow.maps.product import Factors
 
-__all__ = ["Custom", "Factors", "HyperbolicEntropy", "LogFactors", "MirrorMap", "Potential", "check_pair"]
+__all__ = [
+    "Custom",
+    "Factors",
+    "HyperbolicEntropy",
+    "LogFactors",
+    "MirrorMap",
+    "Potential",
+    "check_pair",
+]
