@@ -17,9 +17,8 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
-from mirrorflow.rowwise import products
 
-__all__ = ["Basis", "Matrix", "RowSpace"]
+__all__ = ["Basis", "Matrix", "RowSpace", "apply"]
 
 Matrix: TypeAlias = Array | scipy.sparse.csr_array
 EPS = float(np.finfo(float).eps)
@@ -44,9 +43,11 @@ def _dense(Z: Any) -> Array:
     return Z.toarray() if scipy.sparse.issparse(Z) else Z
 
 
-def _apply(x: Array, matrix: Any) -> Array:
-    """x @ matrix for one row x or many."""
-    return products(x, matrix) if x.ndim > 1 else x @ matrix
+def apply(x: Array, matrix: Any) -> Array:
+    """x @ matrix for one row x or many, each of them a product of its own."""
+    if x.ndim == 1 or scipy.sparse.issparse(matrix):  # sums each entry in the matrix's order
+        return x @ matrix
+    return np.matmul(x[:, None], matrix)[:, 0]
 
 
 def _left_factors(blocks: Iterator[Array], n: int) -> tuple[Array, Array]:
@@ -91,31 +92,21 @@ class Basis:
     def matvec(self, x: Array) -> Array:
         """Vx: (d,) to (r,), or (L, d) to (L, r)."""
         if self.factor is None:
-            return _apply(x, self.matrix.T)
-        return _apply(_apply(x, self.matrix.T), self.factor.T)
+            return apply(x, self.matrix.T)
+        return apply(apply(x, self.matrix.T), self.factor.T)
 
     def rmatvec(self, kappa: Array) -> Array:
         """Vᵀκ: (r,) to (d,), or (L, r) to (L, d)."""
-        return _apply(kappa if self.factor is None else _apply(kappa, self.factor), self.matrix)
+        return apply(kappa if self.factor is None else apply(kappa, self.factor), self.matrix)
 
-    def gram(self, weights: Array) -> Array:
-        """V diag(weights) Vᵀ, (r, r), for weights ≥ 0 of shape (d,)."""
-        roots = np.sqrt(weights)
-        if self.factor is None:
-            half = self.matrix * roots
-            return half @ half.T
-        n, lengths = self.matrix.shape[0], np.linalg.norm(self.factor, axis=1)
-        # Z diag(weights) Zᵀ first is cheaper, but loses the square of the condition number
-        even = lengths.max(initial=0.0) <= UNEVEN * lengths.min(initial=np.inf)
-        if even and scipy.sparse.issparse(self.matrix):
-            Z: Any = self.matrix
-            half = scipy.sparse.csr_array((Z.data * roots[Z.indices], Z.indices, Z.indptr), Z.shape)
-            return self.factor @ (half @ half.T).toarray() @ self.factor.T
-        total = np.zeros((n, n) if even else (self.shape[0],) * 2)
-        for part, block in column_blocks(self.matrix):
-            half = block * roots[part] if even else (self.factor @ block) * roots[part]
-            total += half @ half.T
-        return self.factor @ total @ self.factor.T if even else total
+    @property
+    def even(self) -> bool:
+        """Whether V diag(weights) Vᵀ may be made of Z diag(weights) Zᵀ.
+
+        That is cheaper, but loses the square of the factor's condition number.
+        """
+        lengths = np.linalg.norm(np.eye(1) if self.factor is None else self.factor, axis=1)
+        return bool(lengths.max(initial=0.0) <= UNEVEN * lengths.min(initial=np.inf))
 
     def rotated(self, W: Array) -> Basis:
         """The basis W V, for W (r', r) with orthonormal rows."""
@@ -154,7 +145,7 @@ class RowSpace:
         n, d = Z.shape
         if n * d <= STORED:
             dense = _dense(Z)
-            U, s, V = scipy.linalg.svd(dense, full_matrices=False, lapack_driver="gesvd")
+            U, s, V = np.linalg.svd(dense, full_matrices=False)
             V[:, ~dense.any(axis=0)] = 0.0  # no rounding for a cone solver to build on
         else:
             U, s = _left_factors((block for _, block in column_blocks(Z)), n)

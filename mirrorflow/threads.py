@@ -1,23 +1,25 @@
-"""BLAS threads of the inner loops: one, as long as any of them runs, and as before afterwards.
+"""Threads: compiled runs share them, and BLAS has one as long as an inner loop runs.
 
-The loops are thousands of small products. Threads gain little there, and beside other work they
-wait for each other in every product.
+The inner loops are thousands of small products. Threads of BLAS gain little there, and beside other
+work they wait for each other in every product.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from threadpoolctl import LibController, ThreadpoolController
 
 from mirrorflow.problems import Regression
 
-__all__ = ["controller", "on_one_thread", "one_blas_thread"]
+__all__ = ["controller", "on_one_thread", "one_blas_thread", "spread"]
 
 LARGE = 2e10  # floating-point operations of one product, above a second: threads help there
 
@@ -97,3 +99,22 @@ def on_one_thread(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **options)
 
     return limited
+
+
+def spread(one: Callable[[int], R], count: int) -> list[R]:
+    """`one(0)` … `one(count − 1)` on all cores, for compiled runs that hold no interpreter lock."""
+    threads = min(_threads(), count)
+    if threads <= 1:
+        return [one(i) for i in range(count)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def _threads() -> int:
+    """OMP_NUM_THREADS where it is set, else the cores that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

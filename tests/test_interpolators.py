@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import mirrorflow as mf
-from mirrorflow.limits import exact, lanes
-from mirrorflow.limits import paths as limit_paths
+from mirrorflow.limits import exact, newton
 from mirrorflow.limits.optimality import Points, smooth_proofs
 
 EPS = np.finfo(float).eps
@@ -32,16 +31,16 @@ def flat(paths):
 
 
 @pytest.fixture
-def singly(monkeypatch):
-    """How often a limit was solved on its own."""
-    calls = []
+def again(monkeypatch):
+    """Totals of paths after a run's first one: what was lost on the way is solved by itself."""
+    paths, solve = [], newton.Solver.__call__  # of a solver and a start
 
-    def spy(problem, factors, total):
-        calls.append(total)
-        return exact.interpolator(problem, factors, total)
+    def spy(solver, start, parts, b, free, totals, kappa=None):
+        paths.append(((solver, start), totals.tolist()))
+        return solve(solver, start, parts, b, free, totals, kappa)
 
-    monkeypatch.setattr(limit_paths, "interpolator", spy)
-    return calls
+    monkeypatch.setattr(newton.Solver, "__call__", spy)
+    return lambda: [t for i, (run, t) in enumerate(paths) if run in [s for s, _ in paths[:i]]]
 
 
 def exact_limit(problem, factors, total, nu):
@@ -83,7 +82,7 @@ def test_sixty_digits(small):
 
 
 @pytest.mark.parametrize("name", ["gaussian", "digits", "diabetes", "nearly L1"])
-def test_bounds_of_the_single_solver(recovery, singly, name):
+def test_bounds_of_the_single_solver(recovery, again, name):
     """Residuals at rounding up to A = 1000, together, and the same points as one by one."""
     problem = {
         "gaussian": lambda: recovery[0],
@@ -93,7 +92,7 @@ def test_bounds_of_the_single_solver(recovery, singly, name):
     }[name]()
     runs = pilots(problem, 3, beta=1e-6 if name == "nearly L1" else 1.0)
     paths = mf.interpolators(problem, runs, FINITE)
-    assert not singly
+    assert not again()
     for path in paths:
         for total, limit in zip(FINITE, path, strict=True):
             bound = 50 * EPS * (1 + 4 * total)
@@ -130,31 +129,31 @@ def test_a_primal_point_that_is_off_shows_in_both_proofs(recovery, direction):
     limit, R = mf.interpolator(problem, factors, 1.0), mf.HyperbolicEntropy.of(factors, 1.0)
     x = limit.x + direction * 1e-4 * np.abs(limit.x)
     kappa = problem.row_space.s * (problem.row_space.U.T @ limit.dual)
-    points = Points(
-        limit.p[None], limit.q[None], x[None], kappa[None], np.ones(1, int), np.ones(1, bool)
-    )
-    stationarity, gap = smooth_proofs(problem, R, problem.row_space.b, points)
+    parts = (limit.p, limit.q, x, limit.parameters, limit.metric, kappa)
+    points = Points(*(part[None] for part in parts), np.ones(1, int), np.ones(1, bool))
+    counted = np.full(100, True)
+    stationarity, gap = smooth_proofs(problem, R, problem.row_space.b, points, counted)
     expected = np.abs(0.5 * problem.Z.T @ limit.dual - R.gradient(x)).max()
     assert stationarity[0] == pytest.approx(expected, rel=1e-6)
     assert gap[0] == pytest.approx(abs(R.value(x) - R.value(limit.x)), rel=1e-6)
 
 
 @pytest.mark.parametrize(("spoil", "accepted"), [(1e-10, True), (1e-6, False)])
-def test_a_point_that_is_off_says_so_or_is_solved_again(
-    recovery, singly, monkeypatch, spoil, accepted
-):
+def test_a_point_that_is_off_says_so(recovery, monkeypatch, spoil, accepted):
     problem, factors = recovery
     good = mf.interpolators(problem, [factors], [1.0])[0][0]
+    follow = newton.follow
 
     def spoiled(*arguments):
-        kappa, iterations, arrived = lanes.follow(*arguments)
-        return kappa + spoil, iterations, arrived
+        reached = follow(*arguments)
+        found = arguments[-2]
+        found += 0.5 * spoil
+        return reached
 
-    monkeypatch.setattr(limit_paths, "follow", spoiled)
+    monkeypatch.setattr(newton, "follow", spoiled)
     off = mf.interpolators(problem, [factors], [1.0])[0][0]
-    assert off.success
-    assert (off.constraint_residual > 1e3 * good.constraint_residual) == accepted
-    assert len(singly) == (0 if accepted else 1)
+    assert off.success == accepted
+    assert off.constraint_residual > 1e3 * good.constraint_residual
 
 
 def test_composition_and_order_do_not_matter(recovery, monkeypatch):
@@ -163,7 +162,7 @@ def test_composition_and_order_do_not_matter(recovery, monkeypatch):
     paths = mf.interpolators(problem, runs, totals)
     order = [3, 0, 6, 1, 5, 2, 4]
     shuffled = mf.interpolators(problem, [runs[i] for i in order], totals)
-    monkeypatch.setattr(limit_paths, "ENTRIES", 2 * problem.n**2)  # two runs at a time
+    monkeypatch.setattr(exact, "ENTRIES", 3 * problem.d)  # three limits at a time
     few = mf.interpolators(problem, runs, totals)
     alone = mf.interpolators(problem, runs[3:4], [8.0])[0][0]
     bounds = [50 * EPS * (1 + 4 * total) for total in totals]
@@ -205,27 +204,27 @@ def test_optimality_for_any_factors(seed):
 
 
 @pytest.mark.parametrize("seed", [2, 4, 10, 16])
-def test_wild_masses_stay_together(singly, seed):
+def test_wild_masses_stay_together(again, seed):
     """Masses over twelve decades: steps of full length lose these paths, shortened ones don't."""
     rng = np.random.default_rng(seed)
     n, d = int(rng.integers(1, 6)), int(rng.integers(8, 20))
     Z, y = rng.standard_normal((n, d)), 10.0 ** rng.uniform(-3, 3) * rng.standard_normal(n)
     runs = [mf.Factors(*(10.0 ** rng.uniform(-3, 3, (2, d)))) for _ in range(5)]
     paths = mf.interpolators(mf.Regression(Z, y), runs, [0.0, 8.0])
-    assert not singly
+    assert not again()
     assert {limit.status for limit in flat(paths)} == {"converged"}
 
 
-def test_few_newton_steps_on_the_default_problem(recovery, singly):
+def test_few_newton_steps_on_the_default_problem(recovery, again):
     problem, _ = recovery
     paths = mf.interpolators(problem, pilots(problem, 20), [0.0, 0.5, 1.0, 2.0, 4.0, 8.0])
     steps = np.array([[limit.iterations for limit in path] for path in paths])
-    assert not singly
+    assert not again()
     assert steps.max() <= 8
     assert steps.mean() <= 5.5
 
 
-def test_rank_deficient_and_inconsistent(singly):
+def test_rank_deficient_and_inconsistent(again):
     rng = np.random.default_rng(0)
     Z, y = rng.standard_normal((3, 8)), rng.standard_normal(3)
     totals = [0.0, 2.0, 300.0, np.inf]
@@ -234,7 +233,7 @@ def test_rank_deficient_and_inconsistent(singly):
     plain = mf.interpolators(mf.Regression(Z, y), runs, totals)
     twice = mf.interpolators(mf.Regression(np.vstack([Z, Z]), np.r_[y, y]), runs, totals)
     other = mf.interpolators(apart, runs, totals)
-    assert not singly
+    assert not again()
     for a, b, c in zip(flat(plain), flat(twice), flat(other), strict=True):
         assert (a.status, b.status, c.status) == ("converged", "converged", "inconsistent")
         assert np.abs(a.x - b.x).max() < 1e-12
@@ -242,7 +241,7 @@ def test_rank_deficient_and_inconsistent(singly):
         assert c.constraint_residual < 1e-11  # to the fit, not to y
 
 
-def test_balanced_runs_beside_free_ones(singly):
+def test_balanced_runs_beside_free_ones(again):
     problem = mf.Regression([[1.0, 2.0, 3.0]], [-1.0])
     runs = [
         mf.Factors.balanced([1.0, 1.0, 1.0]),
@@ -251,7 +250,6 @@ def test_balanced_runs_beside_free_ones(singly):
     ]
     totals = [0.0, 3.0, np.inf]
     paths = mf.interpolators(problem, runs, totals)
-    assert len(singly) == 4  # both finite totals of the two runs with balanced coordinates
     for factors, path in zip(runs, paths, strict=True):
         for total, limit in zip(totals, path, strict=True):
             alone = mf.interpolator(problem, factors, total)
@@ -306,36 +304,29 @@ def test_shared_face_splits_by_each_runs_masses():
         )
 
 
-def test_lost_paths_are_solved_one_by_one(recovery, singly, monkeypatch):
+def test_lost_paths_are_solved_one_by_one(recovery, again, monkeypatch):
     problem, _ = recovery
     runs, totals = pilots(problem, 4), [0.0, 1.0, 4.0]
-    expected = mf.interpolators(problem, runs, totals)
+    expected, follow = mf.interpolators(problem, runs, totals), newton.follow
 
     def losing(*arguments):
-        kappa, iterations, arrived = lanes.follow(*arguments)
-        arrived[1, 1:] = arrived[2, :] = False
-        kappa[1, 1:] = kappa[2, :] = 0.0
-        return kappa, iterations, arrived
+        reached = follow(*arguments)
+        if arguments[-3].size == 1:  # alone
+            return reached
+        return {1: 1, 2: 0}.get(next(i for i, run in enumerate(runs) if run is last[-1]), 3)
 
-    monkeypatch.setattr(limit_paths, "follow", losing)
+    last, solve = [], newton.Solver.__call__
+
+    def noting(solver, start, *rest):
+        last.append(start)
+        return solve(solver, start, *rest)
+
+    monkeypatch.setattr(newton, "follow", losing)
+    monkeypatch.setattr(newton.Solver, "__call__", noting)
     paths = mf.interpolators(problem, runs, totals)
-    assert sorted(singly) == [0.0, 1.0, 1.0, 4.0, 4.0]
+    assert sorted(t for total in again()[-5:] for t in total) == [0.0, 1.0, 1.0, 4.0, 4.0]
     for a, b in zip(flat(paths), flat(expected), strict=True):
         assert np.abs(a.x - b.x).max() < 1e-12
-
-
-def test_short_of_steps_means_shorter_strides(recovery, singly, monkeypatch):
-    """Where few Newton steps to a point are allowed, the path is walked in smaller strides."""
-    problem, _ = recovery
-    runs, totals = pilots(problem, 2), [0.0, 0.5, 2.0]
-    expected = mf.interpolators(problem, runs, totals)
-    monkeypatch.setattr(lanes, "MOST_STEPS", 4)
-    found = mf.interpolators(problem, runs, totals)
-    assert not singly
-    for a, b in zip(flat(found), flat(expected), strict=True):
-        assert a.status == "converged"
-        assert np.abs(a.x - b.x).max() < 1e-12
-    assert found[0][1].iterations > expected[0][1].iterations
 
 
 def test_overflowing_masses_are_said_to_fail(small):
@@ -372,8 +363,14 @@ def test_bad_factors(small):
     problem, factors = small
     with pytest.raises(mf.InputError, match="start must have d = 15"):
         mf.interpolators(problem, [factors, mf.Factors([1.0], [0.0])], [1.0])
-    with pytest.raises(mf.InputError, match="problem must be a Regression and factors Factors"):
-        mf.interpolators(problem, factors.m, [1.0])
+    with pytest.raises(
+        mf.InputError, match="problem must be a Regression and start a parametrization"
+    ):
+        mf.interpolators(problem, list(factors.m), [1.0])
+    with pytest.raises(
+        mf.InputError, match=r"starts must be a list, but they are one Factors; write \[start\]"
+    ):
+        mf.interpolators(problem, factors, [1.0])
 
 
 @pytest.mark.parametrize("shape", [(40, 100), (7, 23)], ids=str)

@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 import mirrorflow as mf
 from mirrorflow.certificates import margin
 from mirrorflow.limits import columns, exact, faces
-from mirrorflow.limits.entropic import solve_entropic
+from mirrorflow.limits.newton import Solver
 from mirrorflow.limits.nonnegative import least_squares
 from mirrorflow.limits.optimality import Points, proven
 from mirrorflow.rowspace import Basis
@@ -234,12 +234,13 @@ def test_lasso_among_many_solutions_splits_by_entropy():
 def test_continuation_survives_a_bad_start(small):
     """A far start must not end in a wrong answer that calls itself converged."""
     problem, factors = small
-    space = problem.row_space
-    potential = mf.HyperbolicEntropy.of(factors, 1.0)
-    good = solve_entropic(space.basis, space.b, potential)
-    far = solve_entropic(space.basis, space.b, potential, np.full(space.rank, 40.0))
-    assert good.converged
-    assert not far.converged or np.abs(far.x - good.x).max() < 1e-12
+    space, potential = problem.row_space, mf.HyperbolicEntropy.of(factors, 1.0)
+    run = factors, factors.parts(), space.b, np.full(15, True), np.ones(1)
+    solve = Solver(space.basis)
+    good, far = solve(*run).kappa, solve(*run, np.full(space.rank, 20.0)).kappa
+    x = [potential.inverse_gradient(kappa @ space.V) for kappa in np.vstack([good, far])]
+    assert len(good) == 1
+    assert len(far) == 0 or np.abs(x[0] - x[1]).max() < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -499,7 +500,7 @@ def test_what_the_solver_doubts_is_not_converged(small):
     kappa = problem.row_space.s * (problem.row_space.U.T @ limit.dual)
     for sure in (True, False):
         points = Points(
-            *(a[None] for a in (limit.p, limit.q, limit.x, kappa)),
+            *(a[None] for a in (limit.p, limit.q, limit.x, limit.parameters, limit.metric, kappa)),
             np.ones(1, int),
             np.array([sure]),
         )

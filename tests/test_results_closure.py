@@ -33,7 +33,7 @@ EVERYTHING = STUDIES | PROTOCOLS | BENCHMARKS
 COMPUTING = {
     "mirrorflow.problems": EVERYTHING,  # random_stream
     "mirrorflow.checks": EVERYTHING,
-    "mirrorflow.limits.lanes": STUDIES | {"run"},
+    "mirrorflow.limits.newton": STUDIES | {"run"},
     "mirrorflow.sweep.claim_trials": {"claims"},
     "mirrorflow.commuting": {"claims"},
     "mirrorflow.certificates": {"theorem23", "claims"},

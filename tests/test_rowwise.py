@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from mirrorflow.rowwise import Outer, products
+from mirrorflow.rowwise import products
 
 RNG = np.random.default_rng(0)
 
@@ -21,14 +21,3 @@ def test_products(L, k, n, sparse):
     assert np.abs(found - rows @ matrix).max(initial=0.0) < 1e-13
     for part in (slice(0, 1), slice(3, 14), slice(2, None, 3)):
         assert np.array_equal(products(rows[part], given), found[part])
-
-
-def test_outer_products():
-    matrix, weights = RNG.standard_normal((6, 15)), RNG.standard_normal((9, 15))
-    found = Outer(matrix)(weights)
-    for one, product in zip(weights, found, strict=True):
-        assert np.abs(product - (matrix * one) @ matrix.T).max() < 1e-13
-        assert np.array_equal(product, product.T)
-    assert np.array_equal(Outer(matrix)(weights[4:5])[0], found[4])
-    assert Outer.where_small(np.zeros((500, 2))) is None
-    assert Outer.where_small(scipy.sparse.csr_array(matrix)) is None

@@ -14,8 +14,12 @@ no other run.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+import scipy.sparse
+
+from mirrorflow.checks import Array
 from mirrorflow.compiled.options import loop
 from mirrorflow.compiled.vectors import add_product, fill, transposed_product
 
@@ -35,7 +39,7 @@ __all__ += [
     "WEIGHT",
 ]
 __all__ += ["DIRECT", "DUAL", "SYSTEM", "USUAL"]
-__all__ += ["loss_gradient", "slopes"]
+__all__ += ["loss_gradient", "readable", "slopes"]
 
 # rows of `small`
 Y, FIT, SLOPE, CURVATURE, ROOT, SCRATCH, SMALL = range(7)
@@ -51,6 +55,16 @@ PARAMETER, WEIGHT, NUMBERS = 10, 11, 12
 DUAL, DIRECT = 0.0, 1.0
 # first row of `wide` that is a system's own, after STARTS and ENDS of a sparse Z's columns
 OWN = 2
+
+
+def readable(Z: Any) -> tuple[Array, Array]:
+    """Z as compiled code reads it, and rows STARTS and ENDS of `wide`, (2, d)."""
+    if not scipy.sparse.issparse(Z):
+        return np.ascontiguousarray(Z), np.full((2, Z.shape[1]), -1.0)
+    by_column = scipy.sparse.csc_array(Z)
+    by_column.sort_indices()
+    columns = np.stack([by_column.indptr[:-1], by_column.indptr[1:]]).astype(float)
+    return np.stack([by_column.data, by_column.indices.astype(float)]), columns
 
 
 @loop

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["INTEGRATE", "KERNELS", "LOSS", "MAP"]
+__all__ = ["INTEGRATE", "KERNELS", "LOSS", "MAP", "NEWTON"]
 __all__ += ["Kernel", "compile_apart", "exact", "inlined", "kernel", "loop", "vectorised"]
 
 try:
@@ -42,7 +42,7 @@ except ImportError:  # as in a browser
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 PACKAGE = Path(__file__).parents[1]
 COMPILES = "MIRRORFLOW_COMPILES"  # set in the process that compiles for the others
-COMPILED = ("compiled/*.py", "maps/*.py", "losses.py", "flows/d*.py", "flows/multistep.py")
+COMPILED = "compiled/*.py", "maps/*.py", "losses.py", "flows/[dm]*.py", "limits/newton.py"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -162,7 +162,7 @@ def kernel(kind: str) -> Callable[[Callable[..., Any]], Kernel]:
 
 
 if numba is None:
-    MAP = LOSS = INTEGRATE = None
+    MAP = LOSS = INTEGRATE = NEWTON = None
 else:
     _number, _count = types.float64, types.uintp
     _vector, _matrix = types.float64[::1], types.float64[:, ::1]
@@ -186,6 +186,18 @@ else:
         _vector,
         _read_vector,
         _number,
+        _matrix,
+        _whole,
+    )
+    # what `limits.newton.follow` gets
+    NEWTON = types.int64(
+        _read_matrix,
+        _read_matrix,
+        _read_matrix,
+        *(_matrix, _matrix, _matrix, _vector, _cube, _matrix, _vector),
+        types.FunctionType(MAP),
+        _read_vector,
+        _read_vector,
         _matrix,
         _whole,
     )

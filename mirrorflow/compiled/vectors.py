@@ -16,6 +16,7 @@ from mirrorflow.compiled.options import exact, inlined, loop, vectorised
 __all__ = ["BLOCK", "ENDS", "PANEL", "STARTS"]
 __all__ += [
     "add_dense",
+    "add_gram",
     "add_product",
     "block_end",
     "copy",
@@ -23,7 +24,7 @@ __all__ += [
     "factorize",
     "fill",
 ]
-__all__ += ["gram", "largest", "solve_factors", "transposed_product"]
+__all__ += ["gram", "largest", "solve_factors", "transposed_dense", "transposed_product"]
 
 ZERO, ONE, TWO = np.uintp(0), np.uintp(1), np.uintp(2)
 BLOCK = 512  # columns of Z at a time: they stay in the cache
@@ -112,7 +113,8 @@ def add_dense(A: Any, x: Any, low: Any, high: Any, out: Any) -> None:
 
 
 @loop
-def _transposed_dense(A: Any, v: Any, low: Any, high: Any, out: Any) -> None:
+def transposed_dense(A: Any, v: Any, low: Any, high: Any, out: Any) -> None:
+    """out ← Aᵀv at the columns low … high, by four rows at a time."""
     n = A.shape[0]
     for j in range(low, high):
         out[j] = 0.0
@@ -155,13 +157,14 @@ def add_product(Z: Any, wide: Any, x: Any, low: Any, high: Any, out: Any) -> Non
 def transposed_product(Z: Any, wide: Any, v: Any, low: Any, high: Any, out: Any) -> None:
     """out ← Zᵀv at the columns low … high."""
     if wide[ENDS, 0] < 0.0:
-        _transposed_dense(Z, v, low, high, out)
+        transposed_dense(Z, v, low, high, out)
     else:
         _transposed_sparse(Z, wide, v, low, high, out)
 
 
 @loop
-def _add_gram(Z: Any, weights: Any, panel: Any, low: Any, high: Any, out: Any) -> None:
+def add_gram(Z: Any, weights: Any, panel: Any, low: Any, high: Any, out: Any) -> None:
+    """Lower half of out += Z diag(weights) Zᵀ over columns low … high of a dense Z."""
     n = Z.shape[0]
     for i in range(0, n - 3, 4):
         for k in range(4):
@@ -208,7 +211,7 @@ def gram(Z: Any, wide: Any, weights: Any, panel: Any, out: Any) -> None:
     low = ZERO
     while low < d:
         high = block_end(low, d)
-        _add_gram(Z, weights, panel, low, high, out)
+        add_gram(Z, weights, panel, low, high, out)
         low = high
 
 

@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike
 from mirrorflow.checks import InputError
 from mirrorflow.flows.runs import direct_runs, dual_runs
 from mirrorflow.flows.trajectory import Flow, Runs, check_runs, trajectory
-from mirrorflow.limits.exact import Interpolator, lasso_limit
-from mirrorflow.limits.paths import interpolators
+from mirrorflow.limits import Interpolator, interpolators, lasso_limit
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
@@ -122,9 +121,7 @@ def gradient_flows(
         reached, theta, limit = run.times, run.theta, limits.get(i)
         if limit is not None and not run.failure:
             reached = np.append(reached, np.inf)
-            u = np.copysign(np.sqrt(limit.p), asked.starts[i].u)
-            v = np.copysign(np.sqrt(limit.q), asked.starts[i].v)
-            theta = np.concatenate([theta, np.stack([u + v, u - v])[None]])
+            theta = np.concatenate([theta, limit.parameters[None]])
         flow = trajectory(problem, asked, i, reached, theta, None, run.counts, run.failure, limit)
         flows.append(flow)
     return flows

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +19,7 @@ from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.custom import Custom
 from mirrorflow.problems import Regression
 from mirrorflow.rowspace import RowSpace
+from mirrorflow.threads import spread
 
 __all__ = ["Ready", "Run", "direct_runs", "dual_runs"]
 
@@ -84,25 +82,7 @@ def _integrate(problem: Regression, asked: Runs, system: float) -> list[Run]:
         theta = states[:, :size].reshape(len(states), *start.theta.shape)
         return Run(times, theta, states[:, size:] if asked.accumulate else None, counts, failure)
 
-    return list(_spread(one, len(asked.starts)))
-
-
-def _spread(one: Callable[[int], Run], count: int) -> Iterable[Run]:
-    threads = min(_threads(), count)
-    if threads <= 1:
-        return map(one, range(count))
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(count)))
-
-
-def _threads() -> int:
-    """OMP_NUM_THREADS where it is set, else the cores that this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return spread(one, len(asked.starts))
 
 
 class Ready:
@@ -118,13 +98,10 @@ class Ready:
             Q, self.Z = scipy.linalg.qr(Z, mode="economic")
             self.y = Q.T @ self.y
         self.n, self.d = self.Z.shape
-        self.matrix, self.columns = self.Z, np.full((2, self.d), -1.0)
+        self.matrix, self.columns = layout.readable(self.Z)
         squares = self.Z @ self.Z.T
         if sparse:
-            squares, by_column = squares.toarray(), scipy.sparse.csc_array(Z)
-            by_column.sort_indices()
-            self.matrix = np.stack([by_column.data, by_column.indices.astype(float)])
-            self.columns = np.stack([by_column.indptr[:-1], by_column.indptr[1:]]).astype(float)
+            squares = squares.toarray()
         elif self.Z.size <= COPIED:
             self.matrix = _aligned(self.n, self.d)
             self.matrix[:] = self.Z

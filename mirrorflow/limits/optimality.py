@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
 from mirrorflow.display import Displayed
+from mirrorflow.maps.base import MirrorMap, Potential
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.problems import Regression
-from mirrorflow.rowwise import products
+from mirrorflow.rowspace import apply
 
 __all__ = ["Interpolator", "Points", "failed", "proven", "smooth_proofs"]
 
 TINY = float(np.finfo(float).tiny)
 MESSAGES = {
     "converged": "The limit was found; its residuals say how exactly.",
-    "inconsistent": "Zx = y has no solution; x minimises R over the least-squares solutions.",
+    "inconsistent": "Zx = y has no solution; x minimises R over the minimisers of the loss.",
     "no_interpolator_in_sign_cone": (
         "Balanced coordinates keep their signs and no x with those signs solves Zx = y; x is the "
         "sign-constrained least-squares point. Use an initialisation with |m| ≠ |w|."
@@ -40,20 +41,24 @@ class Interpolator(Displayed):
     ----------
     x : (d,) array
     dual : (n,) array
-        ν. For A < ∞: ∇R_a(x) = ½Zᵀν. For A = ∞: Zᵀν ∈ ∂‖x‖₁. For the LASSO with penalty λ the
-        same, and λZᵀν = −∇f(x).
+        ν. For A < ∞: ∇R_A(x) = ½Zᵀν, whatever the map. For A = ∞: Zᵀν ∈ ∂‖x‖₁. For the LASSO
+        with penalty λ the same, and λZᵀν = −∇f(x).
     p, q : (d,) arrays
-        The non-negative parts, x = p − q; coordinates of x below rounding of ‖x‖ are better
-        read from them.
+        The non-negative parts, x = p − q; of m ⊙ w p = ½u², q = ½v², and coordinates of x below
+        rounding of ‖x‖ are better read from them.
+    parameters : (K, d) array
+        θ at the limit, such as m and w.
+    metric : (d,) array
+        dx/dμ there, the inverse of R_A″; of m ⊙ w 2(p + q).
     constraint_residual : float
-        max|Zx − ŷ|; ŷ is y where Zx = y can be solved, else the unique fit that the
-        least-squares, sign-constrained or LASSO solutions share.
+        max|Zx − ŷ|; ŷ is y (what minimises the loss) where Zx = y can be solved, else the unique
+        fit that the loss's, sign-constrained or LASSO solutions share.
     stationarity_residual : float
-        Largest distance of ½(Zᵀν)_i to ∇R_a(x)_i (A < ∞; where |x_i| is below the smallest
+        Largest distance of ½(Zᵀν)_i to ∇R_A(x)_i (A < ∞; where |x_i| is below the smallest
         normal number, to the interval of gradients that it stands for), of (Zᵀν)_i to
         ∂|x_i| (A = ∞, LASSO). Coordinates that the signs force to 0 do not count.
     gap : float
-        |primal − dual value| over {Zx = ŷ}: of R_a (A < ∞), of ‖x‖₁ (A = ∞), of f(x) + λ‖x‖₁
+        |primal − dual value| over {Zx = ŷ}: of R_A (A < ∞), of ‖x‖₁ (A = ∞), of f(x) + λ‖x‖₁
         (LASSO).
     iterations : int
         Factorizations, of the continuation too (of `interpolators`: since the total before).
@@ -65,6 +70,8 @@ class Interpolator(Displayed):
     dual: Array
     p: Array
     q: Array
+    parameters: Array
+    metric: Array
     constraint_residual: float
     stationarity_residual: float
     gap: float
@@ -85,41 +92,44 @@ class Interpolator(Displayed):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """Primal and dual points of L runs, as a solver leaves them."""
+    """Primal and dual points of L limits, as a solver leaves them: dual points U(κ/s)."""
 
     p: Array  # (L, d)
     q: Array  # (L, d)
     x: Array  # (L, d)
+    parameters: Array  # (L, K, d)
+    metric: Array  # (L, d)
     kappa: Array  # (L, r)
-    iterations: NDArray[np.intp]  # (L,)
+    iterations: NDArray[np.int64]  # (L,)
     converged: NDArray[np.bool_]  # (L,)
 
 
 def smooth_proofs(
-    problem: Regression, potential: HyperbolicEntropy, b: Array, points: Points
+    problem: Regression,
+    potential: HyperbolicEntropy | Potential,
+    b: Array,
+    points: Points,
+    counted: NDArray[np.bool_],
 ) -> tuple[Array, Array]:
     """Stationarity residual and gap, (L,) each, of points with A < ∞ and finite x.
 
-    `potential` holds the runs' coordinates one after the other, L·d in all.
+    `potential` holds the runs' coordinates one after the other, L·d in all, and `counted` (L·d,)
+    which of them may differ from 0.
     """
     # every coordinate has its own potential: to it, L runs are one long vector
-    x = points.x.ravel()
-    theta = 0.5 * problem.row_space.basis.rmatvec(points.kappa)
+    x, shape = points.x.ravel(), points.x.shape
+    theta = 0.5 * problem.row_space.basis.rmatvec(points.kappa).ravel()
     low = high = gradient = potential.gradient(x)
     tiny = np.abs(x) < TINY
     if tiny.any():
         lower, upper = potential.domain
         low = potential.gradient(np.maximum(np.where(tiny, -TINY, x), lower))
         high = potential.gradient(np.minimum(np.where(tiny, TINY, x), upper))
-    counted = np.isfinite(potential.log_p) | np.isfinite(potential.log_q)
-    off = np.maximum(low - theta.ravel(), theta.ravel() - high)
-    stationarity = np.where(counted, off, 0.0).reshape(theta.shape).max(axis=1, initial=0.0)
-    # R = Σ xθ − ½√(x² + a²), and no product where θ = −∞ at x = 0
-    values = np.where(x == 0, 0.0, x * np.where(x == 0, 0.0, gradient))
-    values -= 0.5 * np.hypot(x, np.exp(potential.log_a))
-    linear = np.sum(points.kappa * b, axis=1)
-    dual = 0.5 * (linear - np.sum(points.p + points.q, axis=1))
-    return stationarity, np.abs(values.reshape(theta.shape).sum(axis=1) - dual)
+    off = np.where(counted, np.maximum(low - theta, theta - high), 0.0)
+    values = potential.terms(x, gradient) + potential.conjugate(theta)
+    primal = np.where(counted, values, 0.0).reshape(shape).sum(axis=1)
+    linear = 0.5 * np.sum(points.kappa * b, axis=1)
+    return off.reshape(shape).max(axis=1, initial=0.0), np.abs(primal - linear)
 
 
 def proven(
@@ -133,23 +143,25 @@ def proven(
     """Interpolators from points and their proofs; `fit` (n,) is what Zx should be, if not y."""
     space = problem.row_space
     fit = problem.y if fit is None else fit
-    dual = products(points.kappa / space.s, space.U.T)
-    residual = np.abs(products(points.x, problem.Z.T) - fit).max(axis=1)
+    dual = apply(points.kappa / space.s, space.U.T)
+    residual = np.abs(apply(points.x, problem.Z.T) - fit).max(axis=1)
     size = problem.magnitude(points.p + points.q).max(axis=1) + float(np.abs(fit).max())
     # where Z or the factors span too many decades, a face can be misjudged: that must be said
     sound = points.converged & (residual <= 1e-8 * size + TINY)
     statuses = [status if good else "not_converged" for good in sound.tolist()]
-    arrays = zip(points.x, dual, points.p, points.q, strict=True)
+    arrays = (points.x, dual, points.p, points.q, points.parameters, points.metric)
     proofs = zip(residual.tolist(), stationarity.tolist(), gap.tolist(), strict=True)
     ends = zip(points.iterations.tolist(), statuses, strict=True)
     return [
-        Interpolator(*vectors, *proof, count, name, MESSAGES[name])
-        for vectors, proof, (count, name) in zip(arrays, proofs, ends, strict=True)
+        Interpolator(x, nu, p, q, theta, metric, *proof, count, name, MESSAGES[name])
+        for (x, nu, p, q, theta, metric), proof, (count, name) in zip(
+            zip(*arrays, strict=True), proofs, ends, strict=True
+        )
     ]
 
 
-def failed(problem: Regression, message: str) -> Interpolator:
+def failed(problem: Regression, start: MirrorMap, message: str) -> Interpolator:
     """No point at all; the message says why, and what to change."""
-    zeros, residual = np.zeros(problem.d), float(np.abs(problem.y).max())
-    vectors, unproven = (zeros, np.zeros(problem.n), zeros, zeros), (math.inf, math.inf)
-    return Interpolator(*vectors, residual, *unproven, 0, "not_converged", message)
+    x, residual = np.zeros(problem.d), float(np.abs(problem.y).max())
+    vectors = x, np.zeros(problem.n), x, x, np.zeros_like(start.theta), x
+    return Interpolator(*vectors, residual, math.inf, math.inf, 0, "not_converged", message)

@@ -201,8 +201,15 @@ class Potential(Displayed):
         lower, upper = self.domain
         if (x < lower).any() or (x > upper).any():
             return float("inf")
-        mu = self.gradient(x)
-        return float(np.sum(x * mu - self.start.at(mu, self.total)[Q]))
+        return float(np.sum(self.terms(x, self.gradient(x))))
+
+    def terms(self, x: Array, gradient: Array) -> Array:
+        """R_A by coordinate, (d,), given ∇R_A(x)."""
+        return x * gradient - self.conjugate(gradient)
+
+    def conjugate(self, theta: Array) -> Array:
+        """R_A* by coordinate, e^{−δA}Q, (d,)."""
+        return self.start.at(self._point("theta", theta), self.total)[Q]
 
     def divergence(self, x: Array, y: Array) -> float:
         """D(x, y) = R_A(x) − R_A(y) − ⟨∇R_A(y), x − y⟩ ≥ 0; inf outside of the domain."""

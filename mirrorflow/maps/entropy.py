@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import kl_div
 
 from mirrorflow.checks import Array, InputError, number, vector
@@ -134,10 +135,28 @@ class HyperbolicEntropy(Displayed):
         lower, upper = self.domain
         if (x < lower).any() or (x > upper).any():
             return float("inf")
-        theta, free = self.gradient(x), x != 0
-        # −½(p + q) carries the −½√(x² + a²); one-sided coordinates lack one of the two
-        p, q = self._masses(x)
-        return float(np.sum(x[free] * theta[free]) - 0.5 * np.sum(p + q))
+        return float(np.sum(self.terms(x, self.gradient(x))))
+
+    def terms(self, x: Array, gradient: Array) -> Array:
+        """R by coordinate, (d,), given ∇R(x)."""
+        # −½(p + q) carries the −½√(x² + a²); no product where ∇R = ∓∞ at x = 0
+        linear = np.where(x == 0, 0.0, x * np.where(x == 0, 0.0, gradient))
+        return linear - 0.5 * np.hypot(x, np.exp(self.log_a))
+
+    def conjugate(self, theta: Array) -> Array:
+        """R* by coordinate, ½(p + q) at ∇R(x) = θ; (d,)."""
+        return 0.5 * np.add(*self.split(theta))
+
+    def restricted(
+        self, positive: NDArray[np.bool_], negative: NDArray[np.bool_]
+    ) -> HyperbolicEntropy:
+        """Only the positive, or negative, parts of some coordinates, (d,) bool each."""
+        log_p, log_q = (
+            np.where(positive, self.log_p, -np.inf),
+            np.where(negative, self.log_q, -np.inf),
+        )
+        sides = [np.isfinite(log_p) & np.isfinite(log_q), np.isfinite(log_p), np.isfinite(log_q)]
+        return HyperbolicEntropy(log_p, log_q, np.select(sides, [self.c, np.inf, -np.inf], 0.0))
 
     def gradient(self, x: Array) -> Array:
         """∇R(x) = ½(arcsinh(x/a) − c), shape (d,)."""
