@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import mirrorflow as mf
-from mirrorflow.limits import exact, newton
+from mirrorflow.limits import exact, newton, polyhedral
 from mirrorflow.limits.optimality import Points, smooth_proofs
 
 EPS = np.finfo(float).eps
@@ -276,8 +276,8 @@ def test_infinity_agrees_with_highs(recovery, monkeypatch):
         solved.append(b)
         return minimum(columns, b, *rest)
 
-    minimum = exact.minimum_l1_face
-    monkeypatch.setattr(exact, "minimum_l1_face", spy)
+    minimum = polyhedral.minimum_l1_face
+    monkeypatch.setattr(polyhedral, "minimum_l1_face", spy)
     paths = mf.interpolators(problem, pilots(problem, 4), [8.0, np.inf])
     assert len(solved) == 1  # all runs share the face
     signed = np.hstack([problem.Z, -problem.Z])

@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 
 import mirrorflow as mf
 from mirrorflow.certificates import margin
-from mirrorflow.limits import columns, exact, faces
+from mirrorflow.limits import columns, faces, polyhedral
 from mirrorflow.limits.newton import Solver
 from mirrorflow.limits.nonnegative import least_squares
 from mirrorflow.limits.optimality import Points, proven
@@ -481,13 +481,13 @@ def test_a_lasso_that_calls_itself_converged_is_one(alpha):
 
 
 def test_a_dual_that_proves_nothing_is_not_converged(recovery, monkeypatch):
-    minimum = exact.minimum_l1_face
+    minimum = polyhedral.minimum_l1_face
 
     def spoiled(*arguments):
         face = minimum(*arguments)
         return faces.Face(face.point, face.support, 1.00001 * face.dual, face.unique)
 
-    monkeypatch.setattr(exact, "minimum_l1_face", spoiled)
+    monkeypatch.setattr(polyhedral, "minimum_l1_face", spoiled)
     limit = mf.interpolator(*recovery, np.inf)
     assert limit.status == "not_converged"
     assert limit.stationarity_residual == pytest.approx(1e-5)

@@ -99,7 +99,7 @@ def test_bad_input(small):
         mf.lasso(problem, -1.0)
     with pytest.raises(mf.InputError, match="total must be a finite number at least 0"):
         mf.min_potential(problem, factors, np.inf)
-    with pytest.raises(mf.InputError, match="start must have d = 15"):
+    with pytest.raises(mf.InputError, match="factors must have d = 15"):
         mf.min_potential(problem, mf.Factors([1.0], [0.0]), 0.0)
 
 

@@ -22,7 +22,7 @@ LOOPS = {
     "direct_flow": lambda p, f: mf.direct_flow(p, f, SCHEDULE, [0.0, 1.0]),
     "direct_flows": lambda p, f: mf.direct_flows(p, [f, f], SCHEDULE, [0.0, 1.0]),
     "interpolator": lambda p, f: mf.interpolator(p, f, 1.0),
-    "interpolator, A = inf": lambda p, f: mf.interpolator(problem=p, factors=f, total=np.inf),
+    "interpolator, A = inf": lambda p, f: mf.interpolator(problem=p, start=f, total=np.inf),
     "interpolators": lambda p, f: mf.interpolators(p, [f, f], [0.0, 1.0]),
     "lasso_limit": lambda p, f: mf.lasso_limit(p, f, 0.1),
 }  # `descend`: tests/test_descent.py
@@ -177,5 +177,5 @@ def test_libraries_are_looked_for_once(monkeypatch):
 
 
 def test_decorated_functions_say_what_they_take():
-    assert list(inspect.signature(mf.interpolator).parameters) == ["problem", "factors", "total"]
+    assert list(inspect.signature(mf.interpolator).parameters)[:3] == ["problem", "start", "total"]
     assert "argmin" in mf.interpolator.__doc__

@@ -1,8 +1,9 @@
 """Limits of the flow: argmin R_A over {Zx = y} for A from 0 to ∞, the LASSO, maximum margins."""
 
-from mirrorflow.limits.exact import interpolator, interpolators, lasso_limit
+from mirrorflow.limits.exact import interpolator, interpolators
 from mirrorflow.limits.max_margin import MaxMargin, max_margin
 from mirrorflow.limits.optimality import Interpolator
+from mirrorflow.limits.polyhedral import lasso_limit
 
 __all__ = ["Interpolator", "MaxMargin", "interpolator", "interpolators", "lasso_limit"]
 __all__ += ["max_margin"]
