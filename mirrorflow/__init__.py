@@ -39,7 +39,17 @@ from mirrorflow.limits import (
     max_margin,
 )
 from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
-from mirrorflow.maps import Custom, Factors, HyperbolicEntropy, LogFactors, MirrorMap, Potential
+from mirrorflow.maps import (
+    Custom,
+    DeepFactors,
+    Factors,
+    HyperbolicEntropy,
+    LogFactors,
+    MirrorMap,
+    Potential,
+    Powers,
+    SignedPower,
+)
 from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
 from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
@@ -58,6 +68,7 @@ __all__ = [
     "Certificate",
     "Constant",
     "Custom",
+    "DeepFactors",
     "Descent",
     "DescentPath",
     "Exponential",
@@ -76,6 +87,7 @@ __all__ = [
     "Piecewise",
     "Poisson",
     "Potential",
+    "Powers",
     "PseudoHuber",
     "Quadratic",
     "Reference",
@@ -83,6 +95,7 @@ __all__ = [
     "SaddlePath",
     "Sam",
     "Schedule",
+    "SignedPower",
     "Squared",
     "Stepwise",
     "descend",

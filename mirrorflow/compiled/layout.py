@@ -26,6 +26,7 @@ from mirrorflow.compiled.vectors import add_product, fill, transposed_product
 __all__ = ["CURVATURE", "FIT", "OWN", "ROOT", "SCRATCH", "SLOPE", "SMALL", "Y"]
 __all__ += ["FACTORS", "GRAM", "MATRIX"]
 __all__ += [
+    "DEGREE",
     "KAPPA",
     "LARGEST_X",
     "LAYERS",
@@ -49,9 +50,9 @@ GRAM, MATRIX, FACTORS = 0, 1, 2
 # with μ where it is the same for all coordinates, else 0; trace of G; number of layers; shift of
 # the last linearisation; 1 where errors are measured by G; the system, DUAL or DIRECT; 1 where map
 # and loss are m ⊙ w and the squared loss, which are then called directly (by address: 0.15 µs);
-# the loss's parameter; e^{−κA} of the last right-hand side
+# the loss's parameter; e^{−κA} of the last right-hand side; the map's degree
 SAMPLES, KAPPA, LARGEST_X, RATE, TRACE, LAYERS, SHIFT, PLAIN, SYSTEM, USUAL = range(10)
-PARAMETER, WEIGHT, NUMBERS = 10, 11, 12
+PARAMETER, WEIGHT, DEGREE, NUMBERS = 10, 11, 12, 13
 DUAL, DIRECT = 0.0, 1.0
 # first row of `wide` that is a system's own, after STARTS and ENDS of a sparse Z's columns
 OWN = 2

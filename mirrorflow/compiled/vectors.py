@@ -217,7 +217,7 @@ def gram(Z: Any, wide: Any, weights: Any, panel: Any, out: Any) -> None:
 
 @loop
 def factorize(A: Any, shift: float, F: Any) -> Any:
-    """A + shift = L D Lᵀ without pivots, from A's lower half; False where a pivot is 0 or nan.
+    """A + shift = L D Lᵀ without pivots, from A's lower half; False where one is 0 or not finite.
 
     D may be negative. F holds L below, Lᵀ above and 1/D on the diagonal.
     """
@@ -227,7 +227,7 @@ def factorize(A: Any, shift: float, F: Any) -> Any:
             F[i, j] = A[i, j]
         F[i, i] = A[i, i] + shift
     for k in range(n):
-        if not abs(F[k, k]) > 0.0:
+        if not 0.0 < abs(F[k, k]) < np.inf:
             return False
         pivot, after = 1.0 / F[k, k], k + ONE
         for i in range(after, n):

@@ -19,6 +19,7 @@ import numpy as np
 
 from mirrorflow.compiled.layout import (
     CURVATURE,
+    DEGREE,
     FACTORS,
     KAPPA,
     LARGEST_X,
@@ -70,12 +71,16 @@ def _layers(state, numbers, d):
 
 
 @loop
-def _gradient(Z, small, wide, numbers, map_at, loss_at, total, theta, end):
-    """x, ∇g and, where the rows of `wide` to be filled end late enough, ∇²g; then ∇f."""
+def _gradient(Z, small, wide, numbers, map_at, loss_at, theta, end):
+    """x, ∇g and, where the rows of `wide` to be filled end late enough, ∇²g; then ∇f.
+
+    g does not depend on A; the map is told its degree in that place, and ∇f's row is its scratch.
+    """
     if numbers[USUAL] > 0.0:
         product.written_loop(theta, wide[X:end])
     else:
-        map_at(theta, np.uintp(0), np.uintp(wide.shape[1]), total, wide[WEIGHTS], wide[X:end])
+        low, high = np.uintp(0), np.uintp(wide.shape[1])
+        map_at(theta, low, high, numbers[DEGREE], wide[GRADIENT], wide[X:end])
     loss_gradient(Z, small, wide, numbers, loss_at, wide[X], wide[GRADIENT])
 
 
@@ -84,7 +89,7 @@ def derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, st
     d = wide.shape[1]
     theta = _layers(state, numbers, d)
     end = FIRST + theta.shape[0]
-    _gradient(Z, small, wide, numbers, map_at, loss_at, total, theta, end)
+    _gradient(Z, small, wide, numbers, map_at, loss_at, theta, end)
     slope = wide[GRADIENT]
     numbers[WEIGHT] = math.exp(-numbers[KAPPA] * total)
     for k in range(theta.shape[0]):
@@ -138,7 +143,7 @@ def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, sta
     hessian, inverse = FIRST + layers, FIRST + layers + layers * (layers + 1) // 2
     solved = inverse + layers * layers
     numbers[SHIFT] = shift
-    _gradient(Z, small, wide, numbers, map_at, loss_at, total, theta, inverse)
+    _gradient(Z, small, wide, numbers, map_at, loss_at, theta, inverse)
     slope, at = wide[GRADIENT], 0
     for k in range(layers):
         for l in range(k, layers):

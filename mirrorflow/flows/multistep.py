@@ -235,6 +235,7 @@ def integrate(
                             1.0 / factored,
                             new,
                         ):
+                            linearised = -LASTING  # at a state beyond a domain's end, say
                             break
                 fill(correction, 0.0)
                 copy(z[0], y)

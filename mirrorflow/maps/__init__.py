@@ -2,16 +2,22 @@
 
 from mirrorflow.maps.base import MirrorMap, Potential, check_pair
 from mirrorflow.maps.custom import Custom
+from mirrorflow.maps.deep import DeepFactors
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.log_factors import LogFactors
+from mirrorflow.maps.powers import Powers
 from mirrorflow.maps.product import Factors
+from mirrorflow.maps.signed_power import SignedPower
 
 __all__ = [
     "Custom",
+    "DeepFactors",
     "Factors",
     "HyperbolicEntropy",
     "LogFactors",
     "MirrorMap",
     "Potential",
+    "Powers",
+    "SignedPower",
     "check_pair",
 ]

@@ -22,7 +22,7 @@ from mirrorflow.checks import Array, InputError, number, vector
 from mirrorflow.compiled.options import Kernel
 from mirrorflow.display import Displayed
 
-__all__ = ["MirrorMap", "Potential", "check_pair"]
+__all__ = ["MirrorMap", "Potential", "check_pair", "check_sizes"]
 
 X, DX, RATES, Q, POINT = range(5)  # rows that `point` fills
 Mask = NDArray[np.bool_]
@@ -49,7 +49,7 @@ class MirrorMap(Displayed):
         `out`: e^{−δA}X(μ), e^{−δA}X′(μ), the relative rate of the parts (unless `rate` is set) and,
         where `out` has a fourth row, e^{−δA}Q(μ), up to a constant.
     written : Kernel
-        Of `options.MAP`: (θ, low, high, A, scratch, out). Fills the rows of `out`: g, its K first
+        Of `options.MAP`: (θ, low, high, L, scratch, out). Fills the rows of `out`: g, its K first
         derivatives, and where `out` has rows for them the K(K + 1)/2 second ones, ∂_k∂_l for k ≤ l.
         None where compiled code can't call g: `Custom`.
     """
@@ -181,14 +181,19 @@ class Potential(Displayed):
         return np.maximum(x, 0.0), np.maximum(-x, 0.0)
 
     def gradient(self, x: Array) -> Array:
-        """∇R_A(x) = X⁻¹(e^{δA}x), shape (d,), by Newton's method within a bracket."""
+        """∇R_A(x) = X⁻¹(e^{δA}x), shape (d,), by Newton's method within a bracket.
+
+        ∓inf at x = 0 where the sign is locked, 0 where x ≡ 0.
+        """
         x = self._point("x", x)
         positive, negative = self.start.signs
         outside = ((x > 0) & ~positive) | ((x < 0) & ~negative)
         if outside.any():
             i = int(np.argmax(outside))
             raise InputError(f"x must lie in the domain of R, but x[{i}] = {x[i]:g} does not.")
-        return _invert(self.start, x, self.total)
+        edge = (x == 0) & ~(positive & negative)
+        mu = _invert(self.start, np.where(edge, self.minimizer, x), self.total)
+        return np.where(edge, np.where(positive, -np.inf, np.where(negative, np.inf, 0.0)), mu)
 
     def hessian_diagonal(self, x: Array) -> Array:
         """Diagonal of ∇²R_A(x) = 1/(e^{−δA}X′), shape (d,)."""
@@ -205,10 +210,11 @@ class Potential(Displayed):
 
     def terms(self, x: Array, gradient: Array) -> Array:
         """R_A by coordinate, (d,), given ∇R_A(x)."""
-        return x * gradient - self.conjugate(gradient)
+        return _times(x, gradient) - self.conjugate(gradient)
 
     def conjugate(self, theta: Array) -> Array:
-        """R_A* by coordinate, e^{−δA}Q, (d,)."""
+        """R_A* by coordinate, e^{−δA}Q, (d,); its limit at ∓∞."""
+        theta = np.clip(theta, -1e300, 1e300)
         return self.start.at(self._point("theta", theta), self.total)[Q]
 
     def divergence(self, x: Array, y: Array) -> float:
@@ -218,11 +224,18 @@ class Potential(Displayed):
         if ((x < lower) | (x > upper) | (y < lower) | (y > upper)).any():
             return float("inf")
         at_x, at_y = self.gradient(x), self.gradient(y)
-        conjugates = self.start.at(at_y, self.total)[Q] - self.start.at(at_x, self.total)[Q]
-        return float(np.maximum(conjugates + x * (at_x - at_y), 0.0).sum())
+        conjugates = self.conjugate(at_y) - self.conjugate(at_x)
+        with np.errstate(invalid="ignore"):  # both on the edge
+            apart = np.where(x == y, 0.0, at_x - at_y)
+        return float(np.maximum(conjugates + _times(x, apart), 0.0).sum())
 
     def _point(self, name: str, value: Array) -> Array:
         return vector(name, value, self.start.d, "one for each coordinate")
+
+
+def _times(x: Array, mu: Array) -> Array:
+    """xμ, and 0 at x = 0, where μ may be infinite."""
+    return x * np.where(x == 0, 0.0, mu)
 
 
 def _invert(start: MirrorMap, x: Array, total: float) -> Array:
@@ -261,6 +274,20 @@ def _invert(start: MirrorMap, x: Array, total: float) -> Array:
             break
         mu = after
     return mu
+
+
+def check_sizes(name: str, values: Array, degree: float, *, zero: bool = True) -> None:
+    """Refuse parameters whose powers up to θ^{±2L} leave the range of floats; 0 if not `zero`."""
+    largest = 10.0 ** (150.0 / degree)
+    sizes = np.abs(values) if zero else values
+    fits = (zero & (sizes == 0)) | ((sizes >= 1.0 / largest) & (sizes <= largest))
+    if not fits.all():
+        at = tuple(np.argwhere(~fits)[0].tolist())
+        rule = "0 or in size between" if zero else "between"
+        raise InputError(
+            f"{name} must be {rule} {1.0 / largest:.1e} and {largest:.1e} at degree {degree:g}, "
+            f"but {name}[{', '.join(map(str, at))}] is {values[at]:g}."
+        )
 
 
 def check_pair(problem: Any, start: MirrorMap) -> None:
