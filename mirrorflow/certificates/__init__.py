@@ -12,6 +12,7 @@ referee, losses: (m, w) under any loss.
 """
 
 from mirrorflow.certificates import (
+    averages,
     bias,
     discrete,
     hessians,
@@ -25,6 +26,7 @@ from mirrorflow.certificates import (
     saddles,
     sparsity,
 )
+from mirrorflow.certificates.averages import *
 from mirrorflow.certificates.base import (
     EPS,
     PATH_FACTOR,
@@ -48,6 +50,7 @@ from mirrorflow.certificates.saddles import *
 from mirrorflow.certificates.sparsity import *
 
 __all__ = ["EPS", "PATH_FACTOR", "UNJUDGED", "Certificate", "Trajectory", "columns", "unjudged"]
+__all__ += averages.__all__
 __all__ += bias.__all__
 __all__ += discrete.__all__
 __all__ += hessians.__all__

@@ -29,10 +29,10 @@ def margin_gap(
     """R_A(x_t) − R_A(x*_γ) ≤ Σ q_i(margin_i − γ): x_t nearly solves the margin problem.
 
     γ is x_t's least margin, q_i = (1/n)∫(−φ′)dt ≥ 0, x*_γ = `max_margin(problem, start, A, γ)`;
-    true at every finite time for losses that fall with the margin (Moroshko et al. 2020 in the
-    limit; the finite form: this project).
-    Value: the gap of R over the bound's right side. Bound: 1 + the errors of ∫∇f and R in that unit,
-    rtol (100 + steps)·Σ|x ∇R|. nan where margins are not all positive yet.
+    true at every finite time for losses that fall with the margin (in the limit Moroshko et al.
+    2020; the finite form: this project).
+    Value: the gap of R over the bound's right side. Bound: 1 + the errors of ∫∇f and R in that
+    unit, rtol (100 + steps)·Σ|x ∇R|. nan where margins are not all positive yet.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def margin_identity(
     """R_A(x_t) − R_A(x*) + D(x*, x_t) = Σ q_i(margin_i − y_i z_iᵀx*) for any x*.
 
     It holds iff ∇R_A(x_t) = Σ q_i y_i z_i up to what is orthogonal to x_t − x*. Value: the
-    difference of the sides relative to the sum of their terms' sizes. Bound: rtol (100 + steps) + 1e3 eps.
+    difference of the sides relative to the sum of their terms' sizes. Bound: rtol (100 + steps)
+    plus 1e3 eps.
     """
     rows, x, q, reached = _end(problem, start, flow)
     potential = start.potential(reached if total is None else total)

@@ -18,6 +18,7 @@ import numpy as np
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.descent.reference import DescentPath, Sam
 from mirrorflow.flows import gradient_flow
+from mirrorflow.flows.quadrature import gauss_nodes
 from mirrorflow.limits import Interpolator, interpolator
 from mirrorflow.maps import Factors
 from mirrorflow.problems import Regression
@@ -25,8 +26,6 @@ from mirrorflow.schedules import Schedule
 
 __all__ = ["discrete_limit", "flow_integrals", "predicted_gain"]
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(10)
-NODES, WEIGHTS = 0.5 + 0.5 * NODES, 0.5 * WEIGHTS  # on [0, 1]
 DECAYS = 40.0  # e-folds of the slowest mode after which nothing is left to integrate
 
 
@@ -134,20 +133,10 @@ def flow_integrals(
     half = space.s[:, None] * space.V * np.sqrt(2.0 * (limit.p + limit.q))
     rates = np.linalg.eigvalsh(half @ half.T / problem.n)
     slowest = rates[rates > 1e-12 * rates.max(initial=0.0)].min(initial=np.inf)
-    knots = list(schedule.breakpoints)
-    after = max(knots, default=0.0)
+    after = max(schedule.breakpoints, default=0.0)
     first = 0.01 / max(float(rates.max(initial=0.0)), 1e-300)
     end = after + DECAYS / float(slowest) if np.isfinite(slowest) else after + first
-    ends = {0.0, end, *knots}
-    for start in (0.0, *knots):  # x changes most where α has jumped
-        step = first
-        while start + step < end:
-            ends.add(start + step)
-            step *= 2.0
-    edges = np.array(sorted(ends))
-    spans = np.diff(edges)
-    times = (edges[:-1, None] + spans[:, None] * NODES).ravel()
-    weights = (spans[:, None] * WEIGHTS).ravel()
+    times, weights = gauss_nodes(schedule, first, [end])
     flow = gradient_flow(problem, factors, schedule, times, rtol)
     if not flow.success:
         raise InputError(f"schedule must lead to an end that integration reaches: {flow.message}")

@@ -3,11 +3,11 @@ r"""Saddle-to-saddle path: the limit of gradient flow from vanishing starts, eve
 Start m ⊙ w at |m₀² − w₀²|/2 = a → 0, and count time in τ = t/ℓ with ℓ = log(1/a). Then ν̃ = ν/ℓ, for
 ∇R = ½Zᵀν, converges uniformly on bounded τ to the solution of
 
-    dν̃/dτ = (2/n)(y − Zx), x_j ≥ 0 where z_jᵀν̃ = P, ≤ 0 where −P, 0 between; P = 1 + 4ατ,
+    dν̃/dτ = (2/n)(y − Zx),  x_j ≥ 0 where z_jᵀν̃ = P, ≤ 0 where −P, 0 between,  P = 1 + 4ατ
 
 the projected gradient flow of basis pursuit's dual, max {yᵀν : ‖Zᵀν‖_∞ ≤ 1} (Pesme & Flammarion
-2023 for α = 0). x jumps from saddle to saddle: each is the signed least-squares (with decay α: LASSO)
-solution on the coordinates at the threshold.
+2023 for α = 0). x jumps from saddle to saddle: each is the signed least-squares solution (with
+decay α: LASSO) on the coordinates at the threshold.
 """
 
 from __future__ import annotations
