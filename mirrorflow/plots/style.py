@@ -37,6 +37,8 @@ def caption(figure: Figure, words: str) -> None:
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write stem.png (150 dpi) and stem.pdf; returns both paths."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is found once, not for each file
     files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
     for file in files:
         metadata = {"CreationDate": None} if file.suffix == ".pdf" else None
