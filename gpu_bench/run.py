@@ -47,9 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
 def configure(name: str, words: list[str]) -> Setting:
     """Read the flags; `--help` and unknown flags exit here."""
     from gpu_bench.settings import SETTINGS
+    from gpu_bench.settings.flags import check_effect
 
     listed = {**PROTOCOLS, **dict([REPORT])}
-    return configured(SETTINGS[name], words, f"{PROGRAM} {name}", listed)
+    setting = configured(SETTINGS[name], words, f"{PROGRAM} {name}", listed)
+    check_effect(setting, words)  # of --controller the value alone does not say if it is given
+    return setting
 
 
 def run(setting: Setting) -> int:

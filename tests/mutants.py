@@ -4,7 +4,8 @@
     python tests/mutants.py --packages limits --sample 200 --minutes 60
 
 Works in build/mutants/PACKAGE, a copy of the source, and goes on from what was found there for the
-same source. Mutants that change nothing but the text of a message are left out. Writes
+same source. Mutants that no number on a CPU can show are left out: the text of a message, what
+`cast` is told, `strict=` of a `zip`, `device=`. Writes
 build/mutants/mutants.md: killed and survived by package, and the difference of every survivor.
 """
 
@@ -117,12 +118,13 @@ def results(folder: Path) -> dict[str, int | None]:
     return found
 
 
-def changes_text_only(difference: str) -> bool:
-    """Whether only strings differ, or what `cast` is told: no test of a number can see that."""
+def changes_nothing(difference: str) -> bool:
+    """Whether no number on a CPU can show it: text, `cast`, `strict=` and `device=` alone."""
 
     def side(sign: str) -> str:
         lines = [line[1:] for line in difference.splitlines()[2:] if line.startswith(sign)]
         bare = re.sub(r"[rf]*(\"[^\"]*\"|'[^']*')", "None", " ".join(lines))
+        bare = re.sub(r",?\s*(strict|device)=[\w.]+", "", bare)
         return re.sub(r"(None\s*,?\s*)+", "None ", bare)
 
     return side("-") == side("+") or "cast(" in side("-")
@@ -138,13 +140,13 @@ def main() -> None:
     given = parser.parse_args()
     end = time.monotonic() + 60.0 * given.minutes
     page = ["| package | mutants | drawn | run | killed | survived |", "|---|--:|--:|--:|--:|--:|"]
-    survivors = []
+    survivors, idle = [], []
     for i, package in enumerate(given.packages):
         if time.monotonic() > end:
             break
         folder = prepare(package)
         differences = json.loads((folder / "differences.json").read_text())
-        names = sorted(n for n, (_, text) in differences.items() if not changes_text_only(text))
+        names = sorted(n for n, (_, text) in differences.items() if not changes_nothing(text))
         stream = random.Random(f"{given.seed} {package}")
         drawn = sorted(stream.sample(names, min(given.sample, len(names))))
         left = [name for name in drawn if results(folder)[name] is None]
@@ -153,6 +155,8 @@ def main() -> None:
             mutmut(folder, left, given.jobs, share)
         codes = results(folder)
         run = [name for name in drawn if codes[name] is not None]
+        if not run:
+            idle.append(str(folder / "log"))
         alive = [name for name in run if codes[name] in (0, 5, 33)]  # 33: no test calls it
         killed = len(run) - len(alive)
         page.append(
@@ -167,6 +171,8 @@ def main() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     (BUILD / "mutants.md").write_text("\n".join([*page, *survivors]) + "\n")
     print(*page, *survivors, sep="\n")
+    if idle:
+        sys.exit(f"no mutant was run where a log says why: {', '.join(idle)}")
 
 
 if __name__ == "__main__":

@@ -265,6 +265,11 @@ class TestBatches:
         np.testing.assert_array_equal(few.x, many.x[:, [0, -1]])
         np.testing.assert_allclose(few.total, many.total[:, [0, -1]], rtol=1e-13)
 
+    def test_one_row_more_than_is_asked_for_is_kept_the_start(self, problem):
+        for record, steps in ((1, [0, 40]), (2, [0, 20, 40]), (100, list(range(41)))):
+            run = descend(problem, starts(20, 1), NONE, 0.01, 40, record=record)
+            np.testing.assert_array_equal(run.steps, steps)
+
     def test_no_steps(self, problem):
         factors = starts(20, 1)[0]
         run = descend(problem, factors, NONE, 0.1, 0)
@@ -520,6 +525,13 @@ class TestDivergence:
         run = descend(blank, Factors.pilot(np.zeros(3)), Stepwise("constant", 150.0), 0.01, 3000)
         # from ½ on, every step multiplies (m ± w)/2 by 1 − 2ηα = −2
         np.testing.assert_array_equal(run.diverged_at, [int(np.ceil(np.log2(2e50)))])
+
+    def test_the_largest_size_itself_is_within_bounds(self):
+        blank = Regression(np.zeros((1, 2)), [0.0])
+        largest = Factors([1e50, 0.0], [1.0, 1.0])
+        run = descend(blank, largest, NONE, 0.1, 3, regularizer="l1_on_x")
+        assert run.status == ("completed",)
+        np.testing.assert_array_equal(run.x[0, -1], [1e50, 0.0])
 
     def test_ends_early_where_all_diverge(self, problem):
         """Ten million steps would take a minute."""

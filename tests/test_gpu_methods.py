@@ -9,6 +9,7 @@ import torch
 
 from gpu_bench import methods
 from gpu_bench.methods import METHODS, Plan
+from gpu_bench.methods.base import Strength, around
 from mirrorflow.checks import InputError
 
 SIZES = (40, 7, 53)
@@ -173,7 +174,7 @@ def test_controller_off_keeps_alpha():
     before = method.alpha
     for epoch in range(1, 11):
         method.after_epoch(epoch, epoch / 10, 1.0)
-    assert method.alpha == before
+        assert method.alpha == before  # what rises in the first half falls again in the second
 
 
 @pytest.mark.parametrize("rate_sum", [50.0, 5000.0])
@@ -224,6 +225,31 @@ def test_l1_shrinks_runs_of_any_length_alike(name, option):
     assert method.readings()[option] == pytest.approx(0.025)
     method, _ = begun(name, rate_sum=80.0, **{option: 0.5})
     assert method.readings()[option] == 0.5
+
+
+def test_the_tensor_of_a_strength_is_its_factor_times_its_value():
+    """From the start, after every move to a device or dtype, and after every change."""
+    strength = Strength(0.3, factor=2.0)
+    assert float(strength.tensor) == pytest.approx(0.6)
+    strength.to(torch.zeros(1, dtype=torch.float64))
+    assert strength.tensor.dtype == torch.float64
+    assert float(strength.tensor) == 0.6
+    strength.set(0.25)
+    assert (strength.value, float(strength.tensor)) == (0.25, 0.5)
+
+
+def test_a_grid_goes_from_the_first_values_outwards():
+    """All combinations once each, by how many places they lie from the first values."""
+    options = {"lr": (0.1, 0.2, 0.4), "total": (3.0, 1.0), "beta": (1.0, 2.0, 3.0)}
+    grid = around(**options)
+    assert len(grid) == len({tuple(setting.items()) for setting in grid}) == 18
+    assert all(list(setting) == list(options) for setting in grid)
+    away = [sum(options[name].index(value) for name, value in s.items()) for s in grid]
+    assert away == sorted(away)
+    assert grid[:2] == (
+        {"lr": 0.1, "total": 3.0, "beta": 1.0},
+        {"lr": 0.1, "total": 3.0, "beta": 2.0},
+    )
 
 
 def test_unknown_method_lists_the_others():

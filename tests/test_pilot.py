@@ -545,6 +545,12 @@ def test_parameter_order_survives_any_order_of_folding() -> None:
     assert [name for name, _ in attention.named_parameters()] == names
 
 
+def test_a_parameter_that_came_later_stays_behind_the_others() -> None:
+    layer = reparametrize(nn.Linear(3, 2))
+    layer.register_parameter("late", nn.Parameter(torch.zeros(1)))
+    assert [name for name, _ in fold(layer).named_parameters()] == ["weight", "bias", "late"]
+
+
 def test_select_chooses_and_is_never_asked_about_biases_and_normalisation() -> None:
     model = nn.Sequential(
         nn.Embedding(5, 4),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from gpu_bench.settings import flags
 from gpu_bench.settings.flags import EITHER, Methods, described, flag_of, owners, worded
-from mirrorflow.checks import InputError, number, whole
+from mirrorflow.checks import InputError, meant, number, whole
 from mirrorflow.results import Row, Run, code_digest
 
 if TYPE_CHECKING:
@@ -281,11 +281,11 @@ class Setting:
             raise InputError("--methods must hold at least one entry.")
         for flag, value, names in (
             ("--dataset", self.dataset, data.NAMES),
-            ("--model", self.model, (*models.NAMES, None)),
+            ("--model", self.model, models.NAMES),
         ):
-            if value not in names:
-                listed = ", ".join(name for name in names if name)
-                raise InputError(f"{flag} must be one of {listed}, but it is {value!r}.")
+            if value is not None and value not in names:
+                rule = f"{flag} must be one of {', '.join(names)}, but it is {value!r}."
+                raise InputError(rule + meant(value, names))
         whole("--seeds", self.seeds, 1, 10_000)
         whole("--epochs", self.usual("epochs"), 1)
         whole("--batch-size", self.usual("batch_size"), 1)

@@ -82,22 +82,11 @@ def run(name: str, study: Study) -> int:
     for verdict in refuted:
         numbers = f"value {verdict.value:.1e}, bound {verdict.bound:.1e}"
         print(f"{verdict.verdict}: {verdict.claim} ({numbers})", file=sys.stderr)
-        for key in _against(study, frame, verdict)[:1]:
+        for key in study.against(frame, verdict)[:1]:
             again = _repeat(name, study, runs[key], verdict.claim)
             print(f"To repeat one: {again}", file=sys.stderr)
     code = failed(failures, len(runs), lambda run: _repeat(name, study, run))
     return code or 3 * bool(refuted)
-
-
-def _against(study: Study, frame: pandas.DataFrame, verdict: Verdict) -> list[str]:
-    """The keys of the runs that refute a claim, or that a formula as printed holds in."""
-    column = study.column(verdict.claim)
-    if column not in frame:
-        return []
-    # without value or bound a trial can't be judged
-    judged = frame[frame[column].notna() & frame[f"{column}_bound"].notna()]
-    holds = judged[f"{column}_holds"].astype(bool)
-    return judged["key"][holds.eq(verdict.verdict.startswith("not "))].tolist()
 
 
 def _repeat(name: str, study: Study, run: Run, claim: str | None = None) -> str:
