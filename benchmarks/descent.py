@@ -20,7 +20,7 @@ import numpy as np
 
 from mirrorflow import Factors, Regression, gaussian_recovery
 from mirrorflow.descent import descend
-from mirrorflow.execution import command
+from mirrorflow.runs.cli import command
 from mirrorflow.stepwise import Stepwise
 
 STEP_SIZE, ALPHA = 1e-4, 1e-3

@@ -25,7 +25,7 @@ import scipy.sparse
 
 import mirrorflow as mf
 from benchmarks.settings import starts
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["STAGES", "run_stages", "stages"]
 

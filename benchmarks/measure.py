@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mirrorflow.checks import Array
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["BASE", "Answer", "Case", "Entry", "measure", "missing"]
 

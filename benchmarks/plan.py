@@ -15,7 +15,7 @@ from benchmarks.exact import distance, exact_limit, reference_flow, reference_un
 from benchmarks.measure import Case
 from benchmarks.settings import FlowSetting, LimitSetting, starts
 from mirrorflow.checks import Array
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["FULL", "GROUPS", "QUICK", "Scale", "plan"]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas
 
     from benchmarks.measure import Entry
-    from mirrorflow.results import Folder, Row, Run
+    from mirrorflow.runs.store import Folder, Row, Run
 
 ROOT = Path(__file__).parents[1]
 Group = Literal["flows", "stiff", "limits", "l1", "growth", "large"]
@@ -72,7 +72,7 @@ class Book:
 
     def run(self, **spec: Any) -> Run:
         """The run with this specification; noted for the table."""
-        from mirrorflow.results import Run
+        from mirrorflow.runs.store import Run
 
         run = Run({**spec, **self.common}, self.digest)
         if run not in self.runs:
@@ -162,7 +162,7 @@ def measure_machine(book: Book, settings: Settings) -> None:
 
 def open_book(settings: Settings) -> Book:
     """The folder, and what all rows have in common: another machine or version is another run."""
-    from mirrorflow.results import Folder, code_digest, environment
+    from mirrorflow.runs.store import Folder, code_digest, environment
 
     common = {
         "scale": "quick" if settings.quick else "full",
@@ -196,7 +196,7 @@ def benchmark(settings: Settings) -> pandas.DataFrame:
     """Measure, write rows.parquet, table.md, table.json and the figures; return the rows."""
     from benchmarks.page import publish, tables
     from benchmarks.plots import draw
-    from mirrorflow.results import atomic_write, command_line
+    from mirrorflow.runs.store import atomic_write, command_line
 
     if settings.repetitions < 1 or settings.threads < 1:
         from mirrorflow.checks import InputError
@@ -230,7 +230,7 @@ def main() -> int:
         sys.stdout.reconfigure(errors="replace")
     settings = tyro.cli(Settings, description=__doc__)
     limit_threads(settings.threads)
-    from mirrorflow.execution import command
+    from mirrorflow.runs.cli import command
 
     @command
     def measured() -> None:

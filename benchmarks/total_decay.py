@@ -21,8 +21,9 @@ from pathlib import Path
 from benchmarks import collapse
 from benchmarks.total_decay_runs import compute
 from mirrorflow.checks import InputError, number, whole
-from mirrorflow.execution import Failure, carry, command, crew
-from mirrorflow.results import Folder, Row, Run, code_digest, command_line
+from mirrorflow.runs.cli import command
+from mirrorflow.runs.executors import Failure, carry, crew
+from mirrorflow.runs.store import Folder, Row, Run, code_digest, command_line
 
 METHODS = ("pilot", "spred")
 

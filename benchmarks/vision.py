@@ -38,8 +38,8 @@ from benchmarks.vision_parts import Clock, Mode, Setting
 from gpu_bench import data, methods
 from gpu_bench.data.batches import check_device
 from mirrorflow.checks import whole
-from mirrorflow.execution import command
-from mirrorflow.results import Row, atomic_write, command_line, environment
+from mirrorflow.runs.cli import command
+from mirrorflow.runs.store import Row, atomic_write, command_line, environment
 
 PARTS = ("steps", "epochs", "updates")
 SETTINGS = ("digits", "cifar10")

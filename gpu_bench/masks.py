@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from mirrorflow.archives import MAX_BYTES, file_size
 from mirrorflow.checks import InputError
 from mirrorflow.checks import number as check_number
 from mirrorflow.pilot import default_selection
-from mirrorflow.results import atomic_write
+from mirrorflow.runs.store import atomic_write
+from mirrorflow.runs.untrusted import MAX_BYTES, file_size
 
 __all__ = [
     "SPARSITIES",

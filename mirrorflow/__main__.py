@@ -10,7 +10,7 @@ import textwrap
 from gpu_bench.run import PROTOCOLS
 from mirrorflow import __version__
 from mirrorflow.checks import InputError
-from mirrorflow.execution import command
+from mirrorflow.runs.cli import command
 from mirrorflow.sweep.__main__ import STUDIES
 
 # command: the module whose main takes the words after it, words to put before these, and about it

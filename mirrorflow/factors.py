@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.archives import naming, read_arrays
 from mirrorflow.checks import Array, InputError, number, real_array, vector
 from mirrorflow.display import Displayed
+from mirrorflow.runs.untrusted import naming, read_arrays
 
 __all__ = ["Factors"]
 

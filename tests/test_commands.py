@@ -19,14 +19,14 @@ from rich.progress import Progress
 from gpu_bench import run as vision_cli
 from gpu_bench.settings import SETTINGS
 from mirrorflow import results
-from mirrorflow.execution import progress
-from mirrorflow.execution.commands import configured, narrowed, typed
-from mirrorflow.execution.progress import Board, note
 from mirrorflow.results import Folder, Run
+from mirrorflow.runs import progress
+from mirrorflow.runs.cli import configured, narrowed, typed
+from mirrorflow.runs.progress import Board, note
+from mirrorflow.runs.study import Study, Summary, Verdict
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import descents, theorem23
 from mirrorflow.sweep.claim_list import CLAIMS
-from mirrorflow.sweep.study import Study, Summary, Verdict
 from mirrorflow.sweep.table import print_summary, print_verdicts
 from mirrorflow.sweep.theorem23 import CLAIMS as CLAIMS_23
 

@@ -16,8 +16,9 @@ import pytest
 import work
 
 import mirrorflow as mf
-from mirrorflow.execution import Failure, carry, crew, stoppable
-from mirrorflow.execution.here import Here
+from mirrorflow.runs.executors import Failure, carry, crew
+from mirrorflow.runs.executors.here import Here
+from mirrorflow.runs.stopping import stoppable
 
 HERE = Path(__file__).parent
 
@@ -151,7 +152,7 @@ def test_no_address(scheduler):
 
 
 def test_nobody_answers(monkeypatch):
-    on_dask = pytest.importorskip("mirrorflow.execution.on_dask")
+    on_dask = pytest.importorskip("mirrorflow.runs.executors.on_dask")
     monkeypatch.setattr(on_dask, "PATIENCE", 0.5)
     with (
         pytest.raises(mf.InputError, match=r"tcp://127.0.0.1:9 does not answer"),
@@ -192,7 +193,7 @@ def test_handlers_stay_as_they_are_in_a_thread():
 DEAF = """
 import sys, threading
 import numpy as np
-from mirrorflow.execution import stoppable
+from mirrorflow.runs.stopping import stoppable
 matrix = np.random.default_rng(0).standard_normal((4000, 4000))
 with stoppable("finished runs are kept"):
     print("ready", flush=True)
@@ -223,7 +224,7 @@ ORPHANS = """
 import sys
 sys.path.insert(0, {here!r})
 import work
-from mirrorflow.execution import carry, crew
+from mirrorflow.runs.executors import carry, crew
 with crew(2) as workers:
     pids = {{outcome[0] for _, outcome in carry(work.process, [[i] for i in range(20)], workers)}}
     print(*pids, flush=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 from gpu_bench import data
 from gpu_bench.data import decode
 from mirrorflow.checks import InputError
-from mirrorflow.execution import carry, crew
+from mirrorflow.runs.executors import carry, crew
 
 SIZE = 32
 

@@ -1,4 +1,4 @@
-"""Pieces of work for the tests of `mirrorflow.execution`; workers import them from here."""
+"""Pieces of work for the tests of `mirrorflow.runs.executors`; workers import them from here."""
 
 from __future__ import annotations
 

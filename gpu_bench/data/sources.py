@@ -16,9 +16,9 @@ from torch import Tensor
 
 from gpu_bench.data.dataset import Dataset, stratified
 from gpu_bench.data.folders import ImageFolders
-from mirrorflow.archives import read_arrays
 from mirrorflow.checks import InputError
 from mirrorflow.extras import require
+from mirrorflow.runs.untrusted import read_arrays
 
 __all__ = ["NAMES", "load"]
 

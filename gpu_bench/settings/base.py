@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from gpu_bench.settings import flags
 from gpu_bench.settings.flags import EITHER, Methods, described, flag_of, owners, worded
 from mirrorflow.checks import InputError, meant, number, whole
-from mirrorflow.results import Row, Run, code_digest
+from mirrorflow.runs.store import Row, Run, code_digest
 
 if TYPE_CHECKING:
     import pandas

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.execution.commands import chosen, command, configured, failed, plain, typed
 from mirrorflow.extras import EXTRAS, require
+from mirrorflow.runs.cli import chosen, command, configured, failed, plain, typed
 
 if TYPE_CHECKING:
     import pandas
 
-    from mirrorflow.results import Folder, Run
-    from mirrorflow.sweep.study import Study, Summary, Verdict
+    from mirrorflow.runs.store import Folder, Run
+    from mirrorflow.runs.study import Study, Summary, Verdict
 
 PROGRAM = "python -m mirrorflow.sweep"
 STUDIES = {
@@ -31,13 +31,13 @@ REPORT = "report", "an HTML page of a result folder"
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Run a study, or make a page; returns the exit code of `mirrorflow.execution.commands`."""
+    """Run a study, or make a page; returns the exit code of `mirrorflow.runs.cli`."""
     name, words = chosen(arguments, "STUDY", [*STUDIES, REPORT[0]], "theorem23")
     require(PROGRAM, *EXTRAS["study"])
     if name == "claims":
         require("the study claims", "torch")
     if name == REPORT[0]:
-        from mirrorflow.report.command import main as report
+        from mirrorflow.runs.report.command import main as report
 
         return report(words)
     return run(name, configure(name, words))
@@ -62,9 +62,9 @@ def run(name: str, study: Study) -> int:
     """Compute what is missing, write the results, print the verdicts, draw the figures."""
     runs = {run.key: run for run in study.runs()}  # a value given twice is one
 
-    from mirrorflow.execution import stoppable
-    from mirrorflow.results import Folder, command_line, split
-    from mirrorflow.sweep.runner import execute
+    from mirrorflow.runs.runner import execute
+    from mirrorflow.runs.stopping import stoppable
+    from mirrorflow.runs.store import Folder, command_line, split
 
     folder = Folder(study.out)
     folder.units = study.units
@@ -98,7 +98,7 @@ def _conclude(study: Study, folder: Folder, frame: pandas.DataFrame) -> list[Ver
     """Print verdicts, draw figures, and keep both for the report; returns the verdicts."""
     from rich.console import Console
 
-    from mirrorflow.results import load_paths
+    from mirrorflow.runs.store import load_paths
     from mirrorflow.sweep.table import print_summary, print_verdicts
 
     console = Console()

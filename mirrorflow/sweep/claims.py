@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from mirrorflow.checks import Array, InputError, meant, whole
-from mirrorflow.results import Run, atomic_write
+from mirrorflow.runs.store import Run, atomic_write
+from mirrorflow.runs.study import Study, Verdict
 from mirrorflow.sweep import claim_trials
 from mirrorflow.sweep.claim_list import CLAIMS, GROUPS, SECTIONS, Claim
-from mirrorflow.sweep.study import Study, Verdict
 from mirrorflow.sweep.table import judge, unjudged_trials
 
 if TYPE_CHECKING:

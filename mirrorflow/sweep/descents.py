@@ -18,10 +18,10 @@ import numpy as np
 from mirrorflow.certificates import UNJUDGED
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.descent import REGULARIZERS
-from mirrorflow.results import Row, Run
+from mirrorflow.runs.store import Row, Run
+from mirrorflow.runs.study import Study, Summary, Verdict, default
 from mirrorflow.stepwise import SHAPES
 from mirrorflow.sweep import descent_trials as trials
-from mirrorflow.sweep.study import Study, Summary, Verdict, default
 
 if TYPE_CHECKING:
     import pandas

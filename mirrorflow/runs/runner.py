@@ -6,10 +6,10 @@ import functools
 from collections.abc import Sequence
 
 from mirrorflow.checks import Array, InputError
-from mirrorflow.execution import Failure, carry, crew
-from mirrorflow.execution.progress import Board
-from mirrorflow.results import Folder, Row, Run
-from mirrorflow.sweep.study import Study
+from mirrorflow.runs.executors import Failure, carry, crew
+from mirrorflow.runs.progress import Board
+from mirrorflow.runs.store import Folder, Row, Run
+from mirrorflow.runs.study import Study
 from mirrorflow.threads import controller
 
 __all__ = ["execute"]

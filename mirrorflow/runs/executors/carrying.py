@@ -12,7 +12,7 @@ from traceback import format_exc, format_exception
 from typing import Any, NamedTuple, TypeVar
 
 from mirrorflow.checks import InputError
-from mirrorflow.execution.base import Crew
+from mirrorflow.runs.executors.base import Crew
 
 __all__ = ["TRIES", "Failure", "carry"]
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import ShutdownExecutorError
 
-from mirrorflow.execution.base import Crew
-from mirrorflow.execution.orphans import end_with
+from mirrorflow.runs.executors.base import Crew
+from mirrorflow.runs.orphans import end_with
 
 __all__ = ["Processes"]
 

@@ -9,8 +9,8 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, Literal
 
 from mirrorflow.checks import InputError
-from mirrorflow.execution.base import Crew
 from mirrorflow.extras import require
+from mirrorflow.runs.executors.base import Crew
 
 __all__ = ["OnDask"]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 import tyro
 
 from mirrorflow.checks import Array, InputError, whole
-from mirrorflow.execution.commands import narrowed
-from mirrorflow.results import Row, Run, code_digest
+from mirrorflow.runs.cli import narrowed
+from mirrorflow.runs.store import Row, Run, code_digest
 
 if TYPE_CHECKING:
     import pandas

@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.results.run import Row
+from mirrorflow.runs.store.run import Row
 
 if TYPE_CHECKING:
     import pandas

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from mirrorflow.checks import InputError, whole
-from mirrorflow.execution.base import Crew
+from mirrorflow.runs.executors.base import Crew
 
 __all__ = ["crew"]
 
@@ -41,14 +41,14 @@ def crew(jobs: int, scheduler: str | None = None) -> Iterator[Crew]:
 def _made(jobs: int, scheduler: str | None) -> Crew:
     if scheduler is None:
         if jobs == 1:
-            from mirrorflow.execution.here import Here
+            from mirrorflow.runs.executors.here import Here
 
             return Here()
-        from mirrorflow.execution.processes import Processes
+        from mirrorflow.runs.executors.processes import Processes
 
         return Processes(jobs)
     if urlsplit(scheduler).scheme in DASK:
-        from mirrorflow.execution.on_dask import OnDask
+        from mirrorflow.runs.executors.on_dask import OnDask
 
         return OnDask(scheduler)
     raise InputError(

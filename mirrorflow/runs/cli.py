@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from mirrorflow.checks import InputError, meant, refused_file
-from mirrorflow.execution.stopping import Stopped
+from mirrorflow.runs.stopping import Stopped
 
 if TYPE_CHECKING:
-    from mirrorflow.execution.carrying import Failure
-    from mirrorflow.results import Row, Run
+    from mirrorflow.runs.executors.carrying import Failure
+    from mirrorflow.runs.store import Row, Run
 
 __all__ = ["chosen", "command", "configured", "failed", "narrowed", "plain", "typed"]
 

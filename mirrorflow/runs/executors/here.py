@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from mirrorflow.execution.base import Crew
+from mirrorflow.runs.executors.base import Crew
 
 __all__ = ["Here"]
 
