@@ -390,6 +390,15 @@ SCALES += [Schedule.of(lambda t: np.exp(-t) * (1 + np.cos(40 * t)))]
 LATE = Piecewise(np.r_[0.0, np.linspace(1.0, 500.0, 40)], np.r_[np.linspace(1.0, 2.0, 40), 0.0])
 
 
+@pytest.mark.parametrize("schedule", SAMPLES, ids=kind)
+def test_a_representation_makes_the_schedule_again(schedule):
+    again = eval(repr(schedule))
+    t = np.array([0.0, 0.4, 1.0, 2.0, 2.9, 3.0, 7.5])
+    assert repr(again) == repr(schedule)
+    np.testing.assert_array_equal(again.alpha(t), schedule.alpha(t))
+    np.testing.assert_array_equal(again.total(t), schedule.total(t))
+
+
 @pytest.mark.parametrize("schedule", [*SAMPLES, *SCALES, LATE], ids=kind)
 def test_members_that_agree_are_accepted_everywhere(schedule):
     """On every scale of time, with slow ends, many jumps and waves: no false refusal."""
