@@ -22,15 +22,8 @@ from benchmarks.measure import BASE, Answer, Entry
 from benchmarks.settings import FlowSetting, Piece
 from mirrorflow.checks import Array
 
-__all__ = [
-    "Dual",
-    "descent",
-    "diffrax_flows",
-    "ours",
-    "ours_single",
-    "scipy_flows",
-    "torchdiffeq_flows",
-]
+__all__ = ["Dual", "descent", "diffrax_flows", "ours", "ours_single", "scipy_flows"]
+__all__ += ["torchdiffeq_flows"]
 
 MOST_STEPS = 1_000_000
 ETA = 1e-4  # the paper's, for ‖Zx − y‖²/n: a step is 2η of this toolkit's flow time

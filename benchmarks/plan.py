@@ -55,29 +55,10 @@ class Scale:
 
 FULL = Scale()
 QUICK = Scale(
-    n=8,
-    d=20,
-    k=2,
-    runs=8,
-    batches=(4,),
-    batch=2,
-    loop=2,
-    few=1,
-    checked=1,
-    steps=200,
-    times=5,
-    totals=(0.0, 1.0),
-    limit_runs=4,
-    cone_runs=1,
-    exact_runs=1,
-    l1_problems=2,
-    grow_d=(20, 40),
-    grow_n=(5, 10),
-    grow_n_d=40,
-    grow_runs=(1, 4),
-    grow_batch=2,
-    large=(20, 400),
-)
+    n=8, d=20, k=2, runs=8, batches=(4,), batch=2, loop=2, few=1, checked=1, steps=200, times=5,
+    totals=(0.0, 1.0), limit_runs=4, cone_runs=1, exact_runs=1, l1_problems=2, grow_d=(20, 40),
+    grow_n=(5, 10), grow_n_d=40, grow_runs=(1, 4), grow_batch=2, large=(20, 400),
+)  # fmt: skip
 
 
 def plan(scale: Scale) -> Iterator[Case]:

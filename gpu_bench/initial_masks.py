@@ -30,17 +30,8 @@ from gpu_bench.masks import (
 from mirrorflow.checks import InputError, whole
 from mirrorflow.problems import random_stream
 
-__all__ = [
-    "INITIAL_MASKS",
-    "erk",
-    "erk_densities",
-    "initial_mask",
-    "random",
-    "snip",
-    "snip_scores",
-    "synflow",
-    "synflow_scores",
-]
+__all__ = ["INITIAL_MASKS", "erk", "erk_densities", "initial_mask", "random", "snip", "snip_scores"]
+__all__ += ["synflow", "synflow_scores"]
 
 INITIAL_MASKS = ("random", "erk", "snip", "synflow")
 ROUNDS = 100  # of SynFlow

@@ -28,17 +28,8 @@ from mirrorflow.pilot import default_selection
 from mirrorflow.runs.store import atomic_write
 from mirrorflow.runs.untrusted import MAX_BYTES, file_size
 
-__all__ = [
-    "SPARSITIES",
-    "apply",
-    "density",
-    "flops",
-    "layer_densities",
-    "load",
-    "magnitude",
-    "prunable",
-    "save",
-]
+__all__ = ["SPARSITIES", "apply", "density", "flops", "layer_densities", "load", "magnitude"]
+__all__ += ["prunable", "save"]
 
 SPARSITIES = tuple(1.0 - 0.8**k for k in range(1, 26))  # the paper's, 0.2 … 0.9962
 

@@ -132,6 +132,7 @@ def changes_nothing(difference: str) -> bool:
         lines = [line[1:] for line in difference.splitlines()[2:] if line.startswith(sign)]
         bare = re.sub(r"[rf]*(\"[^\"]*\"|'[^']*')", "None", " ".join(lines))
         bare = re.sub(r",?\s*(strict|device)=[\w.]+", "", bare)
+        bare = re.sub(r",\s*\)", ")", bare)
         return re.sub(r"(None\s*,?\s*)+", "None ", bare)
 
     return side("-") == side("+") or "cast(" in side("-")

@@ -54,11 +54,12 @@ def test_gradients_are_autograds(name):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
 
 
-def test_gradient_of_other_powers():
-    method, parameters = begun("powerprop", kappa=3.5)
+@pytest.mark.parametrize("kappa", [1.3, 3.0, 3.5])
+def test_gradient_of_other_powers(kappa):
+    method, parameters = begun("powerprop", kappa=kappa)
     leaf = parameters[0].detach().clone().requires_grad_()
     slope = weights(seed=2)
-    (expected,) = torch.autograd.grad(leaf * leaf.abs() ** 2.5, leaf, slope)
+    (expected,) = torch.autograd.grad(leaf * leaf.abs() ** (kappa - 1.0), leaf, slope)
     torch.testing.assert_close(method.gradients(parameters, slope)[0], expected)
 
 
@@ -118,8 +119,9 @@ def test_starts_at_the_weights_it_is_given(name, options):
 
 
 def test_starts_of_the_products():
-    m, w = begun("pilot", beta=0.5)[1]
-    torch.testing.assert_close(m**2 - w**2, torch.full_like(m, 0.5))
+    for name in ("pilot", "mask-l1"):
+        m, w = begun(name, beta=0.5)[1]
+        torch.testing.assert_close(m**2 - w**2, torch.full_like(m, 0.5))
     for name, options in (("spred", {}), ("pilot", {"init": "balanced"})):
         m, w = begun(name, **options)[1]
         assert torch.equal(m.abs(), w.abs())
@@ -196,6 +198,18 @@ def test_str_cuts_to_exact_zeros_layer_by_layer():
     torch.testing.assert_close(first, theta[0])
     assert not second.any()
     assert torch.equal(third != 0, theta[2].abs() > 0.5)
+
+
+def test_weights_that_are_zero_give_str_no_undefined_gradient():
+    """The sign of 0 is 0: they move neither themselves nor their threshold."""
+    method, (theta, s) = begun("str", str_start=-2.0)
+    theta[::3] = 0.0
+    slope = weights(seed=2)
+    found = method.gradients((theta, s), slope)
+    assert not found[0][theta == 0].any()
+    changed = torch.where(theta == 0, 5.0, slope)
+    torch.testing.assert_close(method.gradients((theta, s), changed)[1], found[1], rtol=0, atol=0)
+    assert found[1].isfinite().all()
 
 
 def test_continuous_hardens_geometrically_and_ends_hard():
