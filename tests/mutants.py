@@ -141,7 +141,7 @@ def changes_nothing(difference: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--packages", nargs="+", choices=PACKAGES, default=list(PACKAGES))
-    parser.add_argument("--sample", type=int, default=60, help="mutants of each package")
+    parser.add_argument("--sample", type=int, default=50, help="mutants of each package")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--jobs", type=int, default=2)

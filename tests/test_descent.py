@@ -270,6 +270,12 @@ class TestBatches:
             run = descend(problem, starts(20, 1), NONE, 0.01, 40, record=record)
             np.testing.assert_array_equal(run.steps, steps)
 
+    def test_a_representation_says_what_was_run(self, problem):
+        run = descend(problem, starts(20, 3), NONE, [0.01, 0.01, 50.0], 40, record=4)
+        worst = f"{run.loss[:, -1].max():.3g}"
+        sizes = "runs=3, d=20, steps=40, recorded=5, diverged=1"
+        assert repr(run) == f"Descent({sizes}, worst_loss_end={worst})"
+
     def test_no_steps(self, problem):
         factors = starts(20, 1)[0]
         run = descend(problem, factors, NONE, 0.1, 0)
@@ -573,10 +579,11 @@ class TestStableStepSize:
         )
         assert run.status == ("completed", "diverged")
 
-    def test_the_advice_is_not_the_step_just_used(self, problem):
+    @pytest.mark.parametrize("loss", ["half_mse", "mse"])
+    def test_the_advice_is_not_the_step_just_used(self, problem, loss):
         start = starts(20, 1)[0]
-        edge = stable_step_size(problem, start)
-        run = descend(problem, start, NONE, [3.0 * edge, 30.0 * edge], 3000)
+        edge = stable_step_size(problem, start, loss=loss)
+        run = descend(problem, start, NONE, [3.0 * edge, 30.0 * edge], 3000, loss=loss)
         assert run.status == ("diverged", "diverged")
         for message in run.message:
             assert f"use a step_size below {edge:g} " in message
@@ -659,8 +666,11 @@ class TestBadInput:
             ({"factors": Factors.pilot([1.0])}, "d = 20 .* 1"),
             ({"factors": [np.zeros(20)]}, "factors must be Factors"),
             ({"factors": Factors(np.full(20, 1e40), np.full(20, 1e20))}, "1e\\+60"),
+            ({"factors": Factors(np.full(20, 1e55), np.zeros(20))}, "1e\\+55"),
+            ({"factors": Factors(np.zeros(20), np.full(20, 1e55))}, "1e\\+55"),
             ({"schedule": 0.1}, "schedule"),
             ({"schedule": [0.1]}, "schedule"),
+            ({"schedule": [NONE, None, NONE]}, "members of mirrorflow.Schedule"),
             ({"seed": -1}, "seed .* at least 0"),
             ({"seed": 0.5}, "seed"),
             ({"record": 0}, "record"),
