@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,14 +114,14 @@ def execute(
     processes = max(min(processes, len(todo)), 1)
     first, together = job.ranks.first, job.ranks.size > 1
     # under torchrun nothing can be repeated by one rank alone
-    workers = contextlib.nullcontext() if together else executors.crew(processes, scheduler)
-    with Board(len(runs), len(runs) - len(todo), _notes(job), first) as board, workers as crew:
+    workers = contextlib.nullcontext() if together else executors.executor(processes, scheduler)
+    with Board(len(runs), len(runs) - len(todo), _notes(job), first) as board, workers as pool:
         if force and job.ranks.first:  # at once: who breaks this off goes on without it
             for run in runs:
                 folder.forget(run)
                 _checkpoints(job, run).clear()
         job.ranks.barrier()
-        for run, outcome in _outcomes(job, todo, crew):
+        for run, outcome in _outcomes(job, todo, pool):
             board.finish(run.key)
             if isinstance(outcome, executors.Failure):
                 failures.append((run, outcome))
@@ -142,12 +143,14 @@ Result = tuple[Row, dict[str, Array]]
 
 
 def _outcomes(
-    job: Job, runs: Sequence[Run], crew: executors.Crew | None
+    job: Job, runs: Sequence[Run], pool: Executor | None
 ) -> Iterator[tuple[Run, Result | executors.Failure]]:
     """Each run as it ends, with its result or why there is none."""
-    if crew is not None:
+    if pool is not None:
         pieces = [[run] for run in runs]
-        for (run,), outcome in executors.carry(functools.partial(_compute, job), pieces, crew):
+        for (run,), outcome in executors.map_unordered(
+            functools.partial(_compute, job), pieces, pool
+        ):
             yield run, outcome if isinstance(outcome, executors.Failure) else outcome[0]
         return
     for run in runs:

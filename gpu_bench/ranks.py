@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gpu_bench.data.batches import check_device
 from mirrorflow.checks import InputError, whole
-from mirrorflow.runs.orphans import end_with
+from mirrorflow.runs.stopping import end_with
 
 __all__ = ["Ranks"]
 

@@ -42,3 +42,8 @@ def _perform(folder: str, task: str, number: Any) -> Any:
 def process(items: Sequence[Any]) -> list[int]:
     """Who computes."""
     return [os.getpid() for _ in items]
+
+
+def double(items: Sequence[Any]) -> list[Any]:
+    """Each number, doubled."""
+    return [2 * item for item in items]

@@ -21,7 +21,7 @@ from mirrorflow.checks import InputError, meant, refused_file
 from mirrorflow.runs.stopping import Stopped
 
 if TYPE_CHECKING:
-    from mirrorflow.runs.executors.carrying import Failure
+    from mirrorflow.runs.executors import Failure
     from mirrorflow.runs.store import Row, Run
 
 __all__ = ["chosen", "command", "configured", "failed", "narrowed", "plain", "typed"]
