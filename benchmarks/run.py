@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mirrorflow.runs.store import Folder, Row, Run
 
 ROOT = Path(__file__).parents[1]
+MEASURED = ["numpy", "scipy", "torch", "cvxpy", "clarabel", "scs", "highspy", "scikit-learn"]
+MEASURED += ["celer", "diffrax", "jax", "torchdiffeq"]
 Group = Literal["flows", "stiff", "limits", "l1", "growth", "large"]
 
 
@@ -163,33 +165,19 @@ def measure_machine(book: Book, settings: Settings) -> None:
 def open_book(settings: Settings) -> Book:
     """The folder, and what all rows have in common: another machine or version is another run."""
     from mirrorflow.runs.store import Folder, code_digest, environment
+    from mirrorflow.runs.store.environment import versions
 
+    known = {"python": environment()["python"], **versions(MEASURED)}
     common = {
         "scale": "quick" if settings.quick else "full",
         "repetitions": settings.repetitions,
         "threads": settings.threads,
         "processor": environment()["processor"],
-        "versions": ", ".join(f"{name} {version}" for name, version in versions()),
+        "versions": ", ".join(f"{name} {version}" for name, version in known.items()),
     }
     names = ("large", "machine", "measure", "plan")
     digest = code_digest(*(f"benchmarks.{name}" for name in names))
     return Book(Folder(settings.out), common, digest, [])
-
-
-def versions() -> Iterator[tuple[str, str]]:
-    """Python's version and those of everybody who is measured."""
-    import platform
-    from importlib import metadata
-
-    yield "python", platform.python_version()
-    names = (
-        "numpy scipy torch cvxpy clarabel scs highspy scikit-learn celer diffrax jax torchdiffeq"
-    )
-    for name in names.split():
-        try:
-            yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
 
 
 def benchmark(settings: Settings) -> pandas.DataFrame:

@@ -197,10 +197,9 @@ class Ranks:
         places = [self.device] if self.device.type == "cuda" else None
         known = inspect.signature(DistributedDataParallel).parameters
         renamed = "forward_sync_buffers" in known  # since torch 2.13
-        sharing: dict[str, Any] = {
-            "forward_sync_buffers" if renamed else "broadcast_buffers": False
-        }
-        return DistributedDataParallel(model, device_ids=places, **sharing)
+        sharing = "forward_sync_buffers" if renamed else "broadcast_buffers"
+        more: dict[str, Any] = {sharing: False}
+        return DistributedDataParallel(model, device_ids=places, **more)
 
 
 def _numbers(environment: Mapping[str, str]) -> tuple[int, int, int]:

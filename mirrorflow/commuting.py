@@ -141,8 +141,8 @@ def regularizer_commutes(
     """
     worst = 0.0
     for theta in _points(dim, at):
-        _check_scalar(h, theta)
-        size = _check_vector("g", g, theta)
+        _size("h", h, theta, ndim=0)
+        size = _size("g", g, theta)
 
         def both(point: Tensor) -> Tensor:
             import torch
@@ -188,19 +188,13 @@ def _call(name: str, function: Callable[[Tensor], Tensor], theta: Array) -> Tens
     return value
 
 
-def _check_vector(name: str, g: Callable[[Tensor], Tensor], theta: Array) -> int:
-    value = _call(name, g, theta)
-    if value.ndim != 1 or value.numel() == 0:
-        raise InputError(
-            f"{name} must return a tensor of shape (d,), but its shape is {tuple(value.shape)}."
-        )
+def _size(name: str, function: Callable[[Tensor], Tensor], theta: Array, ndim: int = 1) -> int:
+    """The number of entries of what a function returns, which must have `ndim` axes."""
+    value = _call(name, function, theta)
+    if value.ndim != ndim or value.numel() == 0:
+        what = "a tensor of shape (d,)" if ndim else "a scalar"
+        raise InputError(f"{name} must return {what}, but its shape is {tuple(value.shape)}.")
     return value.numel()
-
-
-def _check_scalar(h: Callable[[Tensor], Tensor], theta: Array) -> None:
-    value = _call("h", h, theta)
-    if value.ndim != 0:
-        raise InputError(f"h must return a scalar, but its shape is {tuple(value.shape)}.")
 
 
 def _derivatives(name: str, g: Callable[[Tensor], Tensor], theta: Array) -> tuple[Array, Array]:
@@ -208,7 +202,7 @@ def _derivatives(name: str, g: Callable[[Tensor], Tensor], theta: Array) -> tupl
     import torch
     from torch.func import jacrev, jvp, vmap
 
-    _check_vector(name, g, theta)
+    _size(name, g, theta)
     point = torch.tensor(theta)
     slopes: Any = jacrev(g)
     try:

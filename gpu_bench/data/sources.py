@@ -105,15 +105,11 @@ def load(
     if name not in NAMES:
         raise InputError(f"dataset must be one of {', '.join(NAMES)}, but it is {name!r}.")
     if image_size is not None and name != "imagenet":
-        raise InputError(
-            f"image_size must be left out for {name}, whose images have one size, but it is "
-            f"{image_size!r}."
-        )
+        rule = f"image_size must be left out for {name}, whose images have one size"
+        raise InputError(f"{rule}, but it is {image_size!r}.")
     if broken != "refuse" and name != "imagenet":
-        raise InputError(
-            f"broken must be 'refuse' for {name}, whose images are checked as a whole, but it is "
-            f"{broken!r}."
-        )
+        rule = f"broken must be 'refuse' for {name}, whose images are checked as a whole"
+        raise InputError(f"{rule}, but it is {broken!r}.")
     if name == "digits":
         return _digits()
     if root is None:

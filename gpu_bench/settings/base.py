@@ -204,27 +204,19 @@ class Setting:
         half = "bfloat16" if cuda else "float32"
         epochs = self.usual("epochs")
         warmup = epochs / (9 if self.dataset == "imagenet" else 30)
+        plain = ["protocol", "dataset", "momentum", "label_smoothing", "validation"]
+        plain += ["batch_norm", "deterministic", "threads"]
         return {
-            "protocol": self.protocol,
-            "dataset": self.dataset,
+            **{name: self.usual(name) for name in ("model", "epochs", "batch_size", "schedule")},
+            **{name: getattr(self, name) for name in plain},
             "image_size": self._image_size if self.dataset == "imagenet" else None,
-            "model": self.usual("model"),
-            "epochs": epochs,
-            "batch_size": self.usual("batch_size"),
-            "schedule": self.usual("schedule"),
-            "momentum": self.momentum,
-            "label_smoothing": self.label_smoothing,
-            "validation": self.validation,
             "validation_seed": 0,
             "warmup": warmup if self.warmup is None else self.warmup,
             "device": device,
             "precision": half if self.precision == "auto" else self.precision,
             "channels_last": cuda if self.layout == "auto" else self.layout == "channels-last",
-            "batch_norm": self.batch_norm,
             "ranks": ranks(),
             "capture": self.capture and cuda,
-            "deterministic": self.deterministic,
-            "threads": self.threads,
         }
 
     def usual(self, name: str) -> Any:

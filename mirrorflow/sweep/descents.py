@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Descents", "Initialization", "Regularization", "Schedules", "Sgd"]
 
+Shapes = tuple[Literal["constant", "harmonic", "quadratic", "geometric"], ...]
 BATCH = 60  # runs that advance together in one process
 FLOW_BOUND = 1e-2  # on the distance of GD's end from exact flow's, relative
 NAMES = {"factors": "α(‖m‖²+‖w‖²)", "mask_l1": "α‖m‖₁", "l1_on_x": "α‖x‖₁"}
@@ -59,7 +60,7 @@ class Descents(Study):
     """Steps for which k of the schedules 1/k, 1/k², 0.95ᵏ stays the same."""
     totals: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
     """Totals A = Σ ηα_k; each schedule's strength is set to spend them within the budget."""
-    shapes: tuple[Literal["constant", "harmonic", "quadratic", "geometric"], ...] = SHAPES  # type: ignore[assignment]
+    shapes: Shapes = SHAPES  # type: ignore[assignment]
     """Shapes of the schedules."""
     loss: Literal["mse", "half_mse"] = "mse"
     """The paper's mean-squared error ‖Zx − y‖²/n, or half of it."""
@@ -270,10 +271,7 @@ class Initialization(Descents):
     """
 
     out: Path = Path("results/initialization")
-    shapes: tuple[Literal["constant", "harmonic", "quadratic", "geometric"], ...] = (
-        "constant",
-        "geometric",
-    )
+    shapes: Shapes = ("constant", "geometric")
 
     regularizers: ClassVar[tuple[str, ...]] = ("factors",)
     starts: ClassVar[tuple[str, ...]] = ("pilot", "balanced")
