@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mirrorflow.checks import Array
 from mirrorflow.plots.style import STYLE, caption, save
-from mirrorflow.results import Row, atomic_write
+from mirrorflow.runs.store import Row, atomic_write
 
 if TYPE_CHECKING:
     import pandas

@@ -22,16 +22,8 @@ from benchmarks.measure import BASE, Answer, Entry
 from benchmarks.settings import FlowSetting, Piece
 from mirrorflow.checks import Array
 
-__all__ = [
-    "Dual",
-    "compiled_odeint",
-    "descent",
-    "diffrax_flows",
-    "ours",
-    "ours_single",
-    "scipy_flows",
-    "torchdiffeq_flows",
-]
+__all__ = ["Dual", "compiled_odeint", "descent", "diffrax_flows", "ours", "ours_single"]
+__all__ += ["scipy_flows", "torchdiffeq_flows"]
 
 MOST_STEPS = 1_000_000
 ETA = 1e-4  # the paper's, for ‖Zx − y‖²/n: a step is 2η of this toolkit's flow time
@@ -42,24 +34,20 @@ def _fresh(problem: mf.Regression) -> mf.Regression:
     return mf.Regression(problem.Z, problem.y)
 
 
-def ours(setting: FlowSetting) -> Entry:
-    """`gradient_flows`, the factorization of Z included."""
-    asked = setting.schedule, setting.times, setting.rtol
-
-    def compute() -> list[mf.Flow]:
-        return mf.gradient_flows(_fresh(setting.problem), setting.factors, *asked)
-
-    return Entry(BASE, len(setting.factors), lambda: compute, _read_flows)
-
-
-def ours_single(setting: FlowSetting) -> Entry:
-    """`gradient_flow` in a loop, each with its own factorization of Z."""
+def ours(setting: FlowSetting, one_by_one: bool = False) -> Entry:
+    """`gradient_flows`, or `gradient_flow` in a loop; each call's factorization of Z included."""
     problem, asked = setting.problem, (setting.schedule, setting.times, setting.rtol)
 
     def compute() -> list[mf.Flow]:
-        return [mf.gradient_flow(_fresh(problem), start, *asked) for start in setting.factors]
+        if one_by_one:
+            return [mf.gradient_flow(_fresh(problem), start, *asked) for start in setting.factors]
+        return mf.gradient_flows(_fresh(problem), setting.factors, *asked)
 
-    return Entry("mirrorflow, one by one", len(setting.factors), lambda: compute, _read_flows)
+    name = f"{BASE}, one by one" if one_by_one else BASE
+    return Entry(name, len(setting.factors), lambda: compute, _read_flows)
+
+
+ours_single = functools.partial(ours, one_by_one=True)
 
 
 def _read_flows(flows: list[mf.Flow]) -> Answer:

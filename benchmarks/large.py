@@ -24,8 +24,9 @@ import numpy as np
 import scipy.sparse
 
 import mirrorflow as mf
+from benchmarks.measure import spread
 from benchmarks.settings import starts
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["STAGES", "run_stages", "stages"]
 
@@ -122,11 +123,7 @@ def run_stages(
     found = [json.loads(line) for line in done.stdout.splitlines()]
     for one in found:
         stage, seconds = one.pop("stage"), one.pop("seconds")
-        times = {
-            "least_seconds": min(seconds),
-            "median_seconds": float(np.median(seconds)),
-            "most_seconds": max(seconds),
-        }
+        times = spread(seconds, "seconds")
         yield stage, {"status": "measured", "message": "", **one, **times}, seconds
     reason = (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
     for stage in STAGES[len(found) :]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -25,27 +26,21 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 DECADES, TOLERANCES = range(3, 11), (1e-6, 1e-8, 1e-10, 1e-12, 1e-14)
 
 
-def ours(setting: LimitSetting) -> Entry:
-    """`interpolators`, the factorization of Z included."""
+def ours(setting: LimitSetting, one_by_one: bool = False) -> Entry:
+    """`interpolators`, or `interpolator` in a loop; one factorization of Z included."""
 
     def compute() -> list[list[mf.Interpolator]]:
-        problem = mf.Regression(setting.problem.Z, setting.problem.y)
-        return mf.interpolators(problem, setting.factors, setting.totals)
+        problem, totals = mf.Regression(setting.problem.Z, setting.problem.y), setting.totals
+        if one_by_one:
+            starts = setting.factors
+            return [[mf.interpolator(problem, one, total) for total in totals] for one in starts]
+        return mf.interpolators(problem, setting.factors, totals)
 
-    return Entry(BASE, _count(setting), lambda: compute, _read)
+    name = f"{BASE}, one by one" if one_by_one else BASE
+    return Entry(name, _count(setting), lambda: compute, _read)
 
 
-def ours_single(setting: LimitSetting) -> Entry:
-    """`interpolator` in a loop; Z is factored once."""
-
-    def compute() -> list[list[mf.Interpolator]]:
-        problem = mf.Regression(setting.problem.Z, setting.problem.y)
-        return [
-            [mf.interpolator(problem, start, total) for total in setting.totals]
-            for start in setting.factors
-        ]
-
-    return Entry("mirrorflow, one by one", _count(setting), lambda: compute, _read)
+ours_single = functools.partial(ours, one_by_one=True)
 
 
 def _count(setting: LimitSetting) -> int:

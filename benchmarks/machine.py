@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["bound", "rates"]
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
-__all__ = ["BASE", "Answer", "Case", "Entry", "measure", "missing"]
+__all__ = ["BASE", "Answer", "Case", "Entry", "measure", "missing", "spread"]
 
 BASE = "mirrorflow"  # the entry that ratios are taken to
 
@@ -120,9 +121,11 @@ def measure(case: Case, repetitions: int, save: Callable[[Entry, Row, Array], No
 
 def _summary(own: Sequence[float], base: Sequence[float]) -> Row:
     """Least, median and most of the seconds per run, and of their ratio to the base's."""
-    times, ratios = np.array(own), np.array(own) / np.array(base[: len(own)] or np.nan)
-    figures = {}
-    for name, reduce in (("least", np.min), ("median", np.median), ("most", np.max)):
-        figures[f"{name}_seconds"] = float(reduce(times))
-        figures[f"{name}_ratio"] = float(reduce(ratios))
-    return figures
+    ratios = np.array(own) / np.array(base[: len(own)] or np.nan)
+    return spread(own, "seconds") | spread(ratios, "ratio")
+
+
+def spread(values: ArrayLike, what: str) -> Row:
+    """Least, median and most of the values, as columns for `what`."""
+    reduced = (("least", np.min), ("median", np.median), ("most", np.max))
+    return {f"{name}_{what}": float(reduce(values)) for name, reduce in reduced}

@@ -13,7 +13,7 @@ import pandas
 from benchmarks.growth import exponents
 from benchmarks.machine import bound
 from mirrorflow.checks import InputError
-from mirrorflow.results import atomic_write
+from mirrorflow.runs.store import atomic_write
 
 __all__ = ["FIGURES", "ROWS", "fill", "publish", "tables"]
 

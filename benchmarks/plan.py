@@ -15,7 +15,7 @@ from benchmarks.exact import distance, exact_limit, reference_flow, reference_un
 from benchmarks.measure import Case
 from benchmarks.settings import FlowSetting, LimitSetting, starts
 from mirrorflow.checks import Array
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["FULL", "GROUPS", "QUICK", "Scale", "plan"]
 
@@ -55,29 +55,10 @@ class Scale:
 
 FULL = Scale()
 QUICK = Scale(
-    n=8,
-    d=20,
-    k=2,
-    runs=8,
-    batches=(4,),
-    batch=2,
-    loop=2,
-    few=1,
-    checked=1,
-    steps=200,
-    times=5,
-    totals=(0.0, 1.0),
-    limit_runs=4,
-    cone_runs=1,
-    exact_runs=1,
-    l1_problems=2,
-    grow_d=(20, 40),
-    grow_n=(5, 10),
-    grow_n_d=40,
-    grow_runs=(1, 4),
-    grow_batch=2,
-    large=(20, 400),
-)
+    n=8, d=20, k=2, runs=8, batches=(4,), batch=2, loop=2, few=1, checked=1, steps=200, times=5,
+    totals=(0.0, 1.0), limit_runs=4, cone_runs=1, exact_runs=1, l1_problems=2, grow_d=(20, 40),
+    grow_n=(5, 10), grow_n_d=40, grow_runs=(1, 4), grow_batch=2, large=(20, 400),
+)  # fmt: skip
 
 
 def plan(scale: Scale) -> Iterator[Case]:
@@ -217,11 +198,10 @@ def _grow_flows(scale: Scale) -> Iterator[Case]:
         # eigenvalues grow like d: the same number of steps, about
         times = np.linspace(0.0, 4e4 / d, 11)
         setting = FlowSetting(problem, starts(d, runs), mf.Constant(0.0), times, RTOL)
-        entries = [
-            flow.ours(setting),
-            *(flow.diffrax_flows(setting, coordinates, "Tsit5") for coordinates in flow.FIELDS),
-            flow.scipy_flows(setting.first(min(runs, scale.few)), "dual", "odeint, Jacobian"),
-        ]
+        few = setting.first(min(runs, scale.few))
+        entries = [flow.ours(setting)]
+        entries += [flow.diffrax_flows(setting, form, "Tsit5") for form in flow.FIELDS]
+        entries += [flow.scipy_flows(few, "dual", "odeint, Jacobian")]
         facts = {**_facts(setting), "group": "growth", "axis": axis, "value": value}
         yield Case(f"flow, {axis} = {value}", facts, entries, _judge_flows(setting, 1))
     problem = mf.gaussian_recovery(scale.n, scale.d, k, 0)
@@ -230,13 +210,8 @@ def _grow_flows(scale: Scale) -> Iterator[Case]:
         schedule = mf.Constant.from_total(total, STOP)
         setting = FlowSetting(problem, starts(scale.d, batch), schedule, times, RTOL)
         few = setting.first(scale.few)
-        entries = [
-            flow.ours(setting),
-            *(
-                flow.scipy_flows(few, coordinates, "odeint, Jacobian")
-                for coordinates in flow.FIELDS
-            ),
-        ]
+        entries = [flow.ours(setting)]
+        entries += [flow.scipy_flows(few, form, "odeint, Jacobian") for form in flow.FIELDS]
         facts = {**_facts(setting), "group": "growth", "axis": "A", "value": total}
         yield Case(f"flow, A = {total:g}", facts, entries, _judge_flows(setting, 1))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     import pandas
 
     from benchmarks.measure import Entry
-    from mirrorflow.results import Folder, Row, Run
+    from mirrorflow.runs.store import Folder, Row, Run
 
 ROOT = Path(__file__).parents[1]
+MEASURED = ["numpy", "scipy", "torch", "cvxpy", "clarabel", "scs", "highspy", "scikit-learn"]
+MEASURED += ["celer", "diffrax", "jax", "torchdiffeq"]
 Group = Literal["flows", "stiff", "limits", "l1", "growth", "large"]
 
 
@@ -72,7 +74,7 @@ class Book:
 
     def run(self, **spec: Any) -> Run:
         """The run with this specification; noted for the table."""
-        from mirrorflow.results import Run
+        from mirrorflow.runs.store import Run
 
         run = Run({**spec, **self.common}, self.digest)
         if run not in self.runs:
@@ -162,41 +164,27 @@ def measure_machine(book: Book, settings: Settings) -> None:
 
 def open_book(settings: Settings) -> Book:
     """The folder, and what all rows have in common: another machine or version is another run."""
-    from mirrorflow.results import Folder, code_digest, environment
+    from mirrorflow.runs.store import Folder, code_digest, environment
+    from mirrorflow.runs.store.environment import versions
 
+    known = {"python": environment()["python"], **versions(MEASURED)}
     common = {
         "scale": "quick" if settings.quick else "full",
         "repetitions": settings.repetitions,
         "threads": settings.threads,
         "processor": environment()["processor"],
-        "versions": ", ".join(f"{name} {version}" for name, version in versions()),
+        "versions": ", ".join(f"{name} {version}" for name, version in known.items()),
     }
     names = ("large", "machine", "measure", "plan")
     digest = code_digest(*(f"benchmarks.{name}" for name in names))
     return Book(Folder(settings.out), common, digest, [])
 
 
-def versions() -> Iterator[tuple[str, str]]:
-    """Python's version and those of everybody who is measured."""
-    import platform
-    from importlib import metadata
-
-    yield "python", platform.python_version()
-    names = (
-        "numpy scipy torch cvxpy clarabel scs highspy scikit-learn celer diffrax jax torchdiffeq"
-    )
-    for name in names.split():
-        try:
-            yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-
-
 def benchmark(settings: Settings) -> pandas.DataFrame:
     """Measure, write rows.parquet, table.md, table.json and the figures; return the rows."""
     from benchmarks.page import publish, tables
     from benchmarks.plots import draw
-    from mirrorflow.results import atomic_write, command_line
+    from mirrorflow.runs.store import atomic_write, command_line
 
     if settings.repetitions < 1 or settings.threads < 1:
         from mirrorflow.checks import InputError
@@ -230,7 +218,7 @@ def main() -> int:
         sys.stdout.reconfigure(errors="replace")
     settings = tyro.cli(Settings, description=__doc__)
     limit_threads(settings.threads)
-    from mirrorflow.execution import command
+    from mirrorflow.runs.cli import command
 
     @command
     def measured() -> None:

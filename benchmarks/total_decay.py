@@ -21,8 +21,9 @@ from pathlib import Path
 from benchmarks import collapse
 from benchmarks.total_decay_runs import compute
 from mirrorflow.checks import InputError, number, whole
-from mirrorflow.execution import Failure, carry, command, crew
-from mirrorflow.results import Folder, Row, Run, code_digest, command_line
+from mirrorflow.runs.cli import command
+from mirrorflow.runs.executors import Failure, executor, map_unordered
+from mirrorflow.runs.store import Folder, Row, Run, code_digest, command_line
 
 METHODS = ("pilot", "spred")
 
@@ -65,8 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     grid, folder = runs(given), Folder(given.out)
     todo = [run for run in grid if folder.read(run) is None]
-    with crew(given.jobs) as workers:
-        work = carry(_compute, [[run] for run in todo], workers)
+    with executor(given.jobs) as workers:
+        work = map_unordered(_compute, [[run] for run in todo], workers)
         for done, ((run,), outcome) in enumerate(work, 1):
             if isinstance(outcome, Failure):
                 print(f"error: a run failed: {run.spec}\n{outcome.message}", file=sys.stderr)

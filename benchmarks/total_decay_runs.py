@@ -14,7 +14,7 @@ from gpu_bench.rates import learning_rates
 from gpu_bench.train import Trainer
 
 if TYPE_CHECKING:
-    from mirrorflow.results import Row
+    from mirrorflow.runs.store import Row
 
 __all__ = ["compute"]
 

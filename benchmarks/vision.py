@@ -27,6 +27,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,8 @@ from benchmarks.vision_parts import Clock, Mode, Setting
 from gpu_bench import data, methods
 from gpu_bench.data.batches import check_device
 from mirrorflow.checks import whole
-from mirrorflow.execution import command
-from mirrorflow.results import Row, atomic_write, command_line, environment
+from mirrorflow.runs.cli import command
+from mirrorflow.runs.store import Row, atomic_write, command_line, environment
 
 PARTS = ("steps", "epochs", "updates")
 SETTINGS = ("digits", "cifar10")
@@ -60,21 +61,19 @@ def measure(given: argparse.Namespace) -> list[Row]:
     torch.set_num_threads(given.threads)
     cuda = device.type == "cuda"
     torch.backends.cudnn.benchmark = cuda
-    if cuda:
-        modes = [Mode(half, capture, True) for half in (True, False) for capture in (True, False)]
-    else:
-        modes = [Mode()]
+    both = (True, False)
+    modes = [Mode(half, capture, True) for half in both for capture in both] if cuda else [Mode()]
+    parts: dict[str, Callable[[Setting], list[Row]]] = {
+        "steps": lambda it: vision_parts.steps(it, modes[0], given.methods, given.repeats),
+        "epochs": lambda it: vision_parts.epochs(it, modes, given.workers, given.repeats),
+        "updates": lambda it: vision_parts.updates(it, given.repeats),
+    }
     rows: list[Row] = []
     # all before the first is measured: missing data are said at once
     for setting in [make_setting(name, given, device) for name in given.settings]:
         for part in given.parts:
             print(f"{setting.name}, {part} …", file=sys.stderr, flush=True)
-            if part == "steps":
-                rows += vision_parts.steps(setting, modes[0], given.methods, given.repeats)
-            elif part == "epochs":
-                rows += vision_parts.epochs(setting, modes, given.workers, given.repeats)
-            else:
-                rows += vision_parts.updates(setting, given.repeats)
+            rows += parts[part](setting)
     return rows
 
 

@@ -16,7 +16,7 @@ from gpu_bench import data, masks, methods, models
 from gpu_bench.rates import learning_rates
 from gpu_bench.train import Trainer
 from mirrorflow.pilot import fold, parameter_groups, reparametrize
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["Clock", "Mode", "Setting", "difference", "epochs", "interleaved", "steps", "updates"]
 

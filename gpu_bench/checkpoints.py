@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mirrorflow.archives import read_arrays
 from mirrorflow.checks import Array, InputError
-from mirrorflow.results import atomic_write
+from mirrorflow.runs.store import atomic_write
+from mirrorflow.runs.untrusted import read_arrays
 
 __all__ = ["Checkpoints", "entry"]
 

@@ -14,7 +14,7 @@ from gpu_bench.flat import Layout
 from gpu_bench.ranks import Ranks
 from gpu_bench.rates import learning_rates
 from gpu_bench.train import Trainer, Weights
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["Experiment", "Place", "load_data"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_bench import masks
-from mirrorflow.results import Row, Run, atomic_write
+from mirrorflow.runs.store import Row, Run, atomic_write
 
 __all__ = ["export", "stem"]
 

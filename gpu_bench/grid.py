@@ -7,13 +7,14 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow import execution
 from mirrorflow.checks import Array, InputError
-from mirrorflow.execution.progress import Board, note
-from mirrorflow.results import Folder, Row, Run
+from mirrorflow.runs import executors
+from mirrorflow.runs.progress import Board, note
+from mirrorflow.runs.store import Folder, Row, Run
 
 if TYPE_CHECKING:
     from gpu_bench.experiment import Place
@@ -100,7 +101,7 @@ def execute(
     processes: int,
     force: bool,
     scheduler: str | None = None,
-) -> list[tuple[Run, execution.Failure]]:
+) -> list[tuple[Run, executors.Failure]]:
     """Compute every run that is not on disk yet; return those that failed.
 
     A run that was broken off goes on from its last checkpoint. Ctrl-C leaves what is finished on
@@ -109,20 +110,20 @@ def execute(
     """
     todo = [run for run in runs if force or folder.read(run) is None]
     job.ranks.agree(" ".join([str(force), *(run.key for run in todo)]))
-    failures: list[tuple[Run, execution.Failure]] = []
+    failures: list[tuple[Run, executors.Failure]] = []
     processes = max(min(processes, len(todo)), 1)
     first, together = job.ranks.first, job.ranks.size > 1
     # under torchrun nothing can be repeated by one rank alone
-    workers = contextlib.nullcontext() if together else execution.crew(processes, scheduler)
-    with Board(len(runs), len(runs) - len(todo), _notes(job), first) as board, workers as crew:
+    workers = contextlib.nullcontext() if together else executors.executor(processes, scheduler)
+    with Board(len(runs), len(runs) - len(todo), _notes(job), first) as board, workers as pool:
         if force and job.ranks.first:  # at once: who breaks this off goes on without it
             for run in runs:
                 folder.forget(run)
                 _checkpoints(job, run).clear()
         job.ranks.barrier()
-        for run, outcome in _outcomes(job, todo, crew):
+        for run, outcome in _outcomes(job, todo, pool):
             board.finish(run.key)
-            if isinstance(outcome, execution.Failure):
+            if isinstance(outcome, executors.Failure):
                 failures.append((run, outcome))
                 if job.ranks.first and not outcome.refused:
                     folder.fail(run, outcome.message, outcome.attempts)
@@ -142,19 +143,21 @@ Result = tuple[Row, dict[str, Array]]
 
 
 def _outcomes(
-    job: Job, runs: Sequence[Run], crew: execution.Crew | None
-) -> Iterator[tuple[Run, Result | execution.Failure]]:
+    job: Job, runs: Sequence[Run], pool: Executor | None
+) -> Iterator[tuple[Run, Result | executors.Failure]]:
     """Each run as it ends, with its result or why there is none."""
-    if crew is not None:
+    if pool is not None:
         pieces = [[run] for run in runs]
-        for (run,), outcome in execution.carry(functools.partial(_compute, job), pieces, crew):
-            yield run, outcome if isinstance(outcome, execution.Failure) else outcome[0]
+        for (run,), outcome in executors.map_unordered(
+            functools.partial(_compute, job), pieces, pool
+        ):
+            yield run, outcome if isinstance(outcome, executors.Failure) else outcome[0]
         return
     for run in runs:
         try:
             yield run, _compute(job, [run])[0]
         except InputError as error:
-            yield run, execution.Failure(str(error), 1, True)
+            yield run, executors.Failure(str(error), 1, True)
 
 
 def _notes(job: Job) -> Path:

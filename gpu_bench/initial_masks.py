@@ -9,8 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -19,21 +18,20 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gpu_bench.masks import check_masks, check_sparsity, kept_count, magnitude, prunable
+from gpu_bench.masks import (
+    check_masks,
+    check_sparsity,
+    fitting,
+    kept_count,
+    magnitude,
+    modes,
+    prunable,
+)
 from mirrorflow.checks import InputError, whole
 from mirrorflow.problems import random_stream
 
-__all__ = [
-    "INITIAL_MASKS",
-    "erk",
-    "erk_densities",
-    "initial_mask",
-    "random",
-    "snip",
-    "snip_scores",
-    "synflow",
-    "synflow_scores",
-]
+__all__ = ["INITIAL_MASKS", "erk", "erk_densities", "initial_mask", "random", "snip", "snip_scores"]
+__all__ += ["synflow", "synflow_scores"]
 
 INITIAL_MASKS = ("random", "erk", "snip", "synflow")
 ROUNDS = 100  # of SynFlow
@@ -191,9 +189,9 @@ def snip_scores(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
     state |= {name: b.clone() for name, b in model.named_buffers()} | weights
     totals = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in weights.items()}
     seen = 0
-    with _modes(model, training=(_BatchNorm,)), torch.enable_grad():
+    with modes(model, training=(_BatchNorm,)), torch.enable_grad():
         for number, batch in enumerate(batches):
-            with _fitting("batches", f"number {number}"):
+            with fitting("batches", f"number {number}"):
                 images, labels = batch
                 logits = functional_call(model, state, images.to(some.device, some.dtype))
                 loss = cross_entropy(logits, labels.to(some.device), reduction="sum")
@@ -280,8 +278,8 @@ def synflow_scores(
             weights[name].mul_(mask.to(some.device))
     for weight in weights.values():
         weight.requires_grad_()
-    with _modes(model), torch.enable_grad():
-        with _fitting("shape", repr(shape)):
+    with modes(model), torch.enable_grad():
+        with fitting("shape", repr(shape)):
             ones = torch.ones((1, *shape), dtype=torch.float64, device=some.device)
             flow = functional_call(model, state, ones).sum()
         _check_scores("synflow's R", flow.item())
@@ -301,32 +299,6 @@ def _check_scores(what: str, total: float) -> None:
         raise InputError(
             f"model must give finite scores that are not all 0, but {what} is {total:g}."
         )
-
-
-@contextmanager
-def _fitting(argument: str, value: str) -> Iterator[None]:
-    """Turn the model's complaints about its input into one about `argument`."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError:
-        raise
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{argument} must fit the model, but {value} does not ({str(error)[:200]})."
-        ) from None
-
-
-@contextmanager
-def _modes(model: nn.Module, training: tuple[type[nn.Module], ...] = ()) -> Iterator[None]:
-    """Put modules of the types `training` into training mode and all others into evaluation."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        for module, _ in before:
-            module.training = isinstance(module, training)
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode
 
 
 def _drawn(

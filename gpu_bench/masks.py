@@ -11,7 +11,8 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -21,23 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from mirrorflow.archives import MAX_BYTES, file_size
 from mirrorflow.checks import InputError
 from mirrorflow.checks import number as check_number
 from mirrorflow.pilot import default_selection
-from mirrorflow.results import atomic_write
+from mirrorflow.runs.store import atomic_write
+from mirrorflow.runs.untrusted import MAX_BYTES, file_size
 
-__all__ = [
-    "SPARSITIES",
-    "apply",
-    "density",
-    "flops",
-    "layer_densities",
-    "load",
-    "magnitude",
-    "prunable",
-    "save",
-]
+__all__ = ["SPARSITIES", "apply", "density", "flops", "layer_densities", "load", "magnitude"]
+__all__ += ["prunable", "save"]
 
 SPARSITIES = tuple(1.0 - 0.8**k for k in range(1, 26))  # the paper's, 0.2 … 0.9962
 
@@ -212,27 +204,18 @@ def flops(
 
         return count
 
-    handles = []
-    modes = [(module, module.training) for module in model.modules()]
     first = next(iter(weights.values()))
+    handles = [
+        module.register_forward_hook(hook(names[id(weight)]))
+        for module in model.modules()
+        if (weight := module._parameters.get("weight")) is not None and id(weight) in names
+    ]
     try:
-        for module in model.modules():
-            weight = module._parameters.get("weight")
-            if weight is not None and id(weight) in names:
-                handles.append(module.register_forward_hook(hook(names[id(weight)])))
-        model.eval()
-        with torch.no_grad():
+        with modes(model), fitting("input_shape", str(tuple(input_shape))), torch.no_grad():
             model(torch.zeros((1, *input_shape), dtype=first.dtype, device=first.device))
-    except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f"input_shape must fit the model, but {tuple(input_shape)} does not "
-            f"({str(error)[:200]})."
-        ) from None
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     layers = {}
     for name, weight in weights.items():
         mask = None if masks is None else masks.get(name)
@@ -240,6 +223,32 @@ def flops(
         layers[name] = {"dense": positions[name] * weight.numel(), "masked": positions[name] * kept}
     totals = {kind: sum(layer[kind] for layer in layers.values()) for kind in ("dense", "masked")}
     return {**totals, "layers": layers}
+
+
+@contextmanager
+def fitting(argument: str, value: str) -> Iterator[None]:
+    """Turn the model's complaints about its input into one about `argument`."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{argument} must fit the model, but {value} does not ({str(error)[:200]})."
+        ) from None
+
+
+@contextmanager
+def modes(model: nn.Module, training: tuple[type[nn.Module], ...] = ()) -> Iterator[None]:
+    """Put modules of the types `training` into training mode and all others into evaluation."""
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in before:
+            module.training = isinstance(module, training)
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
 
 
 def save(path: str | PathLike[str], masks: Masks) -> None:

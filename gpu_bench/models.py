@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -64,11 +65,15 @@ def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: in
     return model
 
 
-class BasicBlock(nn.Module):
-    """relu(bn(conv(relu(bn(conv(x))))) + shortcut(x)) with 3×3 convolutions.
+def _shortcut(c_in: int, c_out: int, stride: int) -> nn.Module:
+    """The identity, or bn(1×1 convolution) where the shape changes."""
+    if stride == 1 and c_in == c_out:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
 
-    The shortcut is the identity, or bn(1×1 convolution) where the shape changes.
-    """
+
+class BasicBlock(nn.Module):
+    """relu(bn(conv(relu(bn(conv(x))))) + shortcut(x)) with 3×3 convolutions."""
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -76,10 +81,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(c_out)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(c_out)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or c_in != c_out:
-            projection = nn.Conv2d(c_in, c_out, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(c_out))
+        self.shortcut = _shortcut(c_in, c_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) → (N, c_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
@@ -114,8 +116,7 @@ class SmallResNet(nn.Module):
 class Bottleneck(nn.Module):
     """relu(bn(conv(relu(bn(conv(relu(bn(conv(x)))))))) + shortcut(x)): 1×1, 3×3, 1×1 convolutions.
 
-    The 3×3 one has `width` channels and the stride, the last one 4·width channels. The shortcut
-    is the identity, or bn(1×1 convolution) where the shape changes.
+    The 3×3 one has `width` channels and the stride, the last one 4·width channels.
     """
 
     def __init__(self, c_in: int, width: int, stride: int) -> None:
@@ -127,10 +128,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, c_out, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(c_out)
-        self.downsample: nn.Module = nn.Identity()
-        if stride != 1 or c_in != c_out:
-            projection = nn.Conv2d(c_in, c_out, 1, stride, bias=False)
-            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(c_out))
+        self.downsample = _shortcut(c_in, c_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) → (N, 4·width, ⌈H/stride⌉, ⌈W/stride⌉)."""
@@ -164,17 +162,9 @@ class ResNet50(nn.Module):
         return self.fc(y.mean((2, 3)))
 
 
-def _resnet20(channels: int, classes: int) -> nn.Module:
-    return SmallResNet(channels, classes, (16, 32, 64), depth=3)
-
-
-def _resnet18(channels: int, classes: int) -> nn.Module:
-    return SmallResNet(channels, classes, (64, 128, 256, 512), depth=2)
-
-
 BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
-    "resnet20": _resnet20,
-    "resnet18": _resnet18,
+    "resnet20": partial(SmallResNet, widths=(16, 32, 64), depth=3),
+    "resnet18": partial(SmallResNet, widths=(64, 128, 256, 512), depth=2),
     "resnet50": ResNet50,
 }
 NAMES = tuple(BUILDERS)

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gpu_bench.data.batches import check_device
 from mirrorflow.checks import InputError, whole
-from mirrorflow.execution import end_with
+from mirrorflow.runs.stopping import end_with
 
 __all__ = ["Ranks"]
 
@@ -197,10 +197,9 @@ class Ranks:
         places = [self.device] if self.device.type == "cuda" else None
         known = inspect.signature(DistributedDataParallel).parameters
         renamed = "forward_sync_buffers" in known  # since torch 2.13
-        sharing: dict[str, Any] = {
-            "forward_sync_buffers" if renamed else "broadcast_buffers": False
-        }
-        return DistributedDataParallel(model, device_ids=places, **sharing)
+        sharing = "forward_sync_buffers" if renamed else "broadcast_buffers"
+        more: dict[str, Any] = {sharing: False}
+        return DistributedDataParallel(model, device_ids=places, **more)
 
 
 def _numbers(environment: Mapping[str, str]) -> tuple[int, int, int]:

@@ -10,15 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.execution import command
-from mirrorflow.execution.commands import chosen, configured, failed, narrowed, plain, typed
 from mirrorflow.extras import TABLES, require
+from mirrorflow.runs.cli import chosen, command, configured, failed, narrowed, plain, typed
 
 if TYPE_CHECKING:
     from gpu_bench.experiment import Place
     from gpu_bench.grid import Readings
     from gpu_bench.settings import Setting
-    from mirrorflow.results import Run
+    from mirrorflow.runs.store import Run
 
 PROGRAM = "python -m gpu_bench.run"
 PROTOCOLS = {
@@ -34,7 +33,7 @@ WIDTH = 120  # characters of the table that the manifest keeps
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Run a grid, or compare; returns the exit code of `mirrorflow.execution.commands`."""
+    """Run a grid, or compare; returns the exit code of `mirrorflow.runs.cli`."""
     name, words = chosen(arguments, "PROTOCOL", [*PROTOCOLS, REPORT[0]], "one-shot")
     require(PROGRAM, "torch", *TABLES)
     if name == REPORT[0]:
@@ -47,9 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
 def configure(name: str, words: list[str]) -> Setting:
     """Read the flags; `--help` and unknown flags exit here."""
     from gpu_bench.settings import SETTINGS
+    from gpu_bench.settings.flags import check_effect
 
     listed = {**PROTOCOLS, **dict([REPORT])}
-    return configured(SETTINGS[name], words, f"{PROGRAM} {name}", listed)
+    setting = configured(SETTINGS[name], words, f"{PROGRAM} {name}", listed)
+    check_effect(setting, words)  # of --controller the value alone does not say if it is given
+    return setting
 
 
 def run(setting: Setting) -> int:
@@ -65,8 +67,8 @@ def run(setting: Setting) -> int:
     from gpu_bench.grid import Job, Readings, execute
     from gpu_bench.ranks import Ranks
     from gpu_bench.report.units import UNITS
-    from mirrorflow.execution import stoppable
-    from mirrorflow.results import command_line, split
+    from mirrorflow.runs.stopping import stoppable
+    from mirrorflow.runs.store import command_line, split
 
     ranks = Ranks.join(runs[0].spec["device"])
     where = place(setting)
@@ -121,7 +123,7 @@ def _show(setting: Setting, folder: Readings, frame: Any) -> None:
     from rich.console import Console
 
     from gpu_bench import report
-    from mirrorflow.results import load_paths
+    from mirrorflow.runs.store import load_paths
 
     console = report.screen()
     out = setting.folder

@@ -359,13 +359,9 @@ def _on_host(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
     parts = [tensor.detach().reshape(-1).view(torch.uint8) for tensor in tensors.values()]
     found = torch.cat(parts).cpu().split([len(part) for part in parts])
     return {
-        name: part.numpy().view(_dtype(tensor)).reshape(tensor.shape)
+        name: part.numpy().view(str(tensor.dtype).removeprefix("torch.")).reshape(tensor.shape)
         for (name, tensor), part in zip(tensors.items(), found, strict=True)
     }
-
-
-def _dtype(tensor: Tensor) -> Any:
-    return torch.empty(0, dtype=tensor.dtype).numpy().dtype
 
 
 def _copy(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:

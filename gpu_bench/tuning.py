@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpu_bench import methods
-from mirrorflow.archives import file_size
 from mirrorflow.checks import InputError, number, shown
-from mirrorflow.results import Row, atomic_write
+from mirrorflow.runs.store import Row, atomic_write
+from mirrorflow.runs.untrusted import file_size
 
 if TYPE_CHECKING:
     import pandas

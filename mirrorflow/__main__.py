@@ -10,7 +10,7 @@ import textwrap
 from gpu_bench.run import PROTOCOLS
 from mirrorflow import __version__
 from mirrorflow.checks import InputError
-from mirrorflow.execution import command
+from mirrorflow.runs.cli import command
 from mirrorflow.sweep.__main__ import STUDIES
 
 # command: the module whose main takes the words after it, words to put before these, and about it
@@ -61,8 +61,7 @@ def _unknown(name: str) -> InputError:
     known |= {protocol: f"vision {protocol}" for protocol in PROTOCOLS}
     near = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean mirrorflow {known[near[0]]}?" if near else ""
-    rule = f"COMMAND must be one of {', '.join(COMMANDS)}, but it is {name!r}."
-    return InputError(f"{rule}{hint}")
+    return InputError(f"COMMAND must be one of {', '.join(COMMANDS)}, but it is {name!r}.{hint}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from difflib import get_close_matches
 from numbers import Real
 from typing import Any
 
@@ -140,6 +141,16 @@ def vector(name: str, value: ArrayLike, size: int, of: str, largest: float = FLO
         entries = "1 entry" if size == 1 else f"{size} entries"
         raise InputError(f"{name} must have {entries} ({of}), but it has {array.size}.")
     return array
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """A question after the sentence on a name that is none of `names`, where one is near it.
+
+    >>> meant("hom", ["home", "away"])
+    ' Did you mean home?'
+    """
+    near = get_close_matches(name, names, 1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def refused_file(error: OSError) -> str:

@@ -8,13 +8,13 @@ from mirrorflow.checks import InputError
 
 __all__ = ["EXTRAS", "TABLES", "MissingPackage", "require"]
 
-TABLES = ("tyro", "rich", "pandas", "pyarrow", "joblib", "filelock", "matplotlib", "sklearn")
+TABLES = ("tyro", "rich", "pandas", "pyarrow", "loky", "filelock", "matplotlib", "sklearn")
 # what the extras of pyproject.toml bring, by the names that are imported; the smallest first
 EXTRAS = {
     "references": ("cvxpy", "clarabel"),
     "torch": ("torch",),
     "tensorboard": ("tensorboard",),
-    "cluster": ("distributed",),
+    "cluster": ("distributed", "submitit"),
     "study": (*TABLES, "cvxpy", "clarabel"),
     "vision": (*TABLES, "cvxpy", "clarabel", "torch", "torchvision", "PIL"),
 }

@@ -18,7 +18,6 @@ import scipy.sparse
 import scipy.sparse.linalg
 from numpy.typing import ArrayLike
 
-from mirrorflow.archives import naming, read_arrays, read_table
 from mirrorflow.checks import (
     Array,
     InputError,
@@ -34,6 +33,7 @@ from mirrorflow.display import Displayed
 from mirrorflow.extras import require
 from mirrorflow.losses import Loss, Squared
 from mirrorflow.rowspace import Matrix, RowSpace
+from mirrorflow.runs.untrusted import naming, read_arrays, read_table
 
 __all__ = ["Regression", "diabetes", "digits_sensing", "gaussian_recovery", "load", "random_stream"]
 

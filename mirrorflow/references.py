@@ -52,9 +52,7 @@ class Reference(Displayed):
 
 def min_l1(problem: Regression) -> Reference:
     """min ‖x‖₁ over Zx = y (over the least-squares solutions where there is none)."""
-    require("min_l1", "cvxpy", "clarabel")
-    import cvxpy as cp
-
+    cp = _cvxpy("min_l1")
     x, (Z, y, scale) = cp.Variable(problem.d), _attainable(problem)
     found = _solve(cp.Minimize(cp.norm1(x)), [Z @ x == y], x, {"method": "highs-ipm"}, "SCIPY")
     return _rescaled(found, _misfit(found, Z, y), scale, scale)
@@ -65,9 +63,7 @@ def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
 
     Over the least-squares solutions where Zx = y has none.
     """
-    require("min_l2", "cvxpy", "clarabel")
-    import cvxpy as cp
-
+    cp = _cvxpy("min_l2")
     if np.ndim(origin) == 0:
         origin = np.full(problem.d, number("origin", origin))
     centre = vector("origin", origin, problem.d, "one for each column of Z")
@@ -81,9 +77,7 @@ def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
 
 def lasso(problem: Regression, alpha: float) -> Reference:
     """min 1/(2n)‖Zx − y‖² + 2α‖x‖₁, the limit under a penalty α that stays."""
-    require("lasso", "cvxpy", "clarabel")
-    import cvxpy as cp
-
+    cp = _cvxpy("lasso")
     alpha = number("alpha", alpha, 0.0, open_low=True)
     x, (_, _, scale) = cp.Variable(problem.d), _attainable(problem)
     unit = float(_units(abs(problem.Z).max()))
@@ -111,9 +105,7 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
     division keeps the objective of order ‖x‖₁; without it Clarabel reports `optimal` at A = 4
     with an error of 2e-3. The value returned is R_a(x).
     """
-    require("min_potential", "cvxpy", "clarabel")
-    import cvxpy as cp
-
+    cp = _cvxpy("min_potential")
     total = number("total", total, 0.0, 1e9)
     if factors.d != problem.d:
         raise InputError(
@@ -134,6 +126,14 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
             rules.append(mass[~there] == 0)
     found = _solve(cp.Minimize(goal / scale), rules, p - q, CONIC)
     return _rescaled(found, _misfit(found, Z, y), unit, 0.5 * scale * unit)
+
+
+def _cvxpy(purpose: str) -> Any:
+    """cvxpy, or an error that says how to install it and its solver."""
+    require(purpose, "cvxpy", "clarabel")
+    import cvxpy
+
+    return cvxpy
 
 
 def _units(sizes: ArrayLike) -> Array:

@@ -18,7 +18,7 @@ from pathlib import Path
 import jupytext
 from nbclient import NotebookClient
 
-from mirrorflow.execution import command
+from mirrorflow.runs.cli import command
 
 HERE = Path(__file__).parent
 

@@ -68,12 +68,23 @@ NO_NUMBERS: dict[str, Any] = {
     "a text among numbers": pd.Series([0.0, 1.0, "two", 3.0]),
     "a gap": pd.Series([0, 1, 2, None], dtype="Int64"),
     "a float gap": pd.Series([0.0, 1.0, 2.0, None]),
+    "minus infinity": [0.0, 1.0, 2.0, -np.inf],
     "none": None,
     "a set": {0.0, 1.0, 2.0, 3.0},
     "a row": np.arange(4.0)[None],
     "two columns": np.ones((4, 2)),
     "a number that float64 lacks": [0, 1, 2, 10**400],
 }
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_sizes_are_bounded_on_both_sides(sign):
+    Z = np.ones((2, 3))
+    Z[1, 2] = sign * 1e200
+    with pytest.raises(
+        InputError, match=r"Z must be at most 1e\+\d+ in size, but Z\[1, 2\] is -?1e"
+    ):
+        Regression(Z, [1.0, 1.0])
 
 
 @pytest.mark.parametrize("place", VECTORS)

@@ -19,15 +19,14 @@ from rich.progress import Progress
 from gpu_bench import run as vision_cli
 from gpu_bench.settings import SETTINGS
 from mirrorflow import results
-from mirrorflow.execution import progress
-from mirrorflow.execution.commands import configured, narrowed, typed
-from mirrorflow.execution.progress import Board, note
 from mirrorflow.results import Folder, Run
+from mirrorflow.runs import progress
+from mirrorflow.runs.cli import configured, narrowed, typed
+from mirrorflow.runs.progress import Board, note
+from mirrorflow.runs.study import Study, Summary, Verdict
 from mirrorflow.sweep import __main__ as cli
-from mirrorflow.sweep import theorem23
-from mirrorflow.sweep import theorem23_trials as trials
+from mirrorflow.sweep import descents, theorem23
 from mirrorflow.sweep.claim_list import CLAIMS
-from mirrorflow.sweep.study import Summary, Verdict
 from mirrorflow.sweep.table import print_summary, print_verdicts
 from mirrorflow.sweep.theorem23 import CLAIMS as CLAIMS_23
 
@@ -126,9 +125,9 @@ def test_what_contradicts_the_theory(verdict, refuted):
     assert Verdict("claim", 3, 2.0, 1.0, verdict).refuted == refuted
 
 
-def spoil(monkeypatch, chosen, change):
+def spoil(monkeypatch, chosen, change, kind=theorem23.Theorem23):
     """Let `change` have the row of the runs that `chosen` picks by their specification."""
-    compute = trials.compute
+    compute = kind.compute
 
     def spoiled(specs):
         finished = compute(specs)
@@ -137,11 +136,11 @@ def spoil(monkeypatch, chosen, change):
                 change(row)
         return finished
 
-    spoiled.__module__ = trials.__name__  # a run's digest is of the module that computes it
-    monkeypatch.setattr(theorem23.Theorem23, "compute", staticmethod(spoiled))
+    spoiled.__module__ = compute.__module__  # a run's digest is of the module that computes it
+    monkeypatch.setattr(kind, "compute", staticmethod(spoiled))
 
 
-def repeated(errors: str) -> theorem23.Theorem23:
+def repeated(errors: str) -> Study:
     """The study of the command that repeats a run."""
     (line,) = re.findall(r"^To repeat.*: python -m mirrorflow\.sweep (.*)$", errors, re.MULTILINE)
     name, *words = shlex.split(line)
@@ -168,6 +167,27 @@ def test_a_refuted_claim_is_exit_code_3_with_its_run(tmp_path, monkeypatch, caps
     monkeypatch.undo()
     assert cli.main([*TINY, "--out", str(tmp_path), "--force"]) == 0
     assert "refuted" not in capsys.readouterr().err
+
+
+def test_a_descent_that_leaves_the_flow_is_named_with_its_command(tmp_path, monkeypatch, capsys):
+    one = {"seed": 1, "shape": "geometric", "total": 1.0, "start": "pilot"}
+
+    def off(row):
+        row |= {"flow_difference": 0.5}
+
+    spoil(monkeypatch, lambda spec: one.items() <= spec.items(), off, descents.Initialization)
+    words = ["--n", "6", "--d", "12", "--k", "1", "--seeds", "2", "--totals", "0.5", "1"]
+    words += ["--step-size", "1e-3", "--steps", "3000", "--per", "100", "--jobs", "1"]
+    assert cli.main(["initialization", *words, "--out", str(tmp_path)]) == 3
+    errors = capsys.readouterr().err
+    assert "refuted in 1: GD stays with exact flow" in errors
+    again = repeated(errors)
+    assert again.out == tmp_path / "repeat"
+    keys = [run.key for run in again.runs()]
+    assert len(keys) == 4  # seeds up to its own, both starts
+    frame = results.load(tmp_path)
+    (wrong,) = frame["key"][frame["flow_difference"].eq(0.5)]
+    assert wrong in keys
 
 
 def test_a_failed_run_is_named_with_its_command(tmp_path, monkeypatch, capsys):
@@ -212,11 +232,25 @@ def test_a_claim_is_repeated_alone_and_leaves_the_page_alone(tmp_path):
     assert study.column(claim.statement) == claim.key
 
 
-def test_unknown_commands_name_the_known_ones(capsys):
-    assert cli.main(["theorem32"]) == 2
-    assert "STUDY must be one of theorem23, " in capsys.readouterr().err
-    assert vision_cli.main(["report-all"]) == 2
-    assert "PROTOCOL must be one of one-shot, " in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("main", "words", "rule", "guess"),
+    [
+        (cli.main, ["theorem32"], "STUDY must be one of theorem23, ", "theorem23"),
+        (cli.main, ["regularisation"], "but it is 'regularisation'", "regularization"),
+        (cli.main, ["claims", "--only", "invarant"], "--only must hold keys", "invariant"),
+        (cli.main, ["quadrature"], "but it is 'quadrature'", None),
+        (vision_cli.main, ["one-shoot"], "PROTOCOL must be one of one-shot, ", "one-shot"),
+        (vision_cli.main, ["--methods", "dense", "pilott"], "but 'pilott' is not", "pilot"),
+        (vision_cli.main, ["--dataset", "cifar-10"], "--dataset must be one of ", "cifar10"),
+        (vision_cli.main, ["--model", "resnet-20"], "--model must be one of ", "resnet20"),
+        (vision_cli.main, ["--model", "vit"], "--model must be one of ", None),
+    ],
+)
+def test_unknown_names_list_the_known_ones_and_the_nearest(capsys, main, words, rule, guess):
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert rule in error
+    assert error.endswith(f". Did you mean {guess}?\n" if guess else ".\n")
 
 
 # ---- progress

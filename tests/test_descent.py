@@ -265,6 +265,17 @@ class TestBatches:
         np.testing.assert_array_equal(few.x, many.x[:, [0, -1]])
         np.testing.assert_allclose(few.total, many.total[:, [0, -1]], rtol=1e-13)
 
+    def test_one_row_more_than_is_asked_for_is_kept_the_start(self, problem):
+        for record, steps in ((1, [0, 40]), (2, [0, 20, 40]), (100, list(range(41)))):
+            run = descend(problem, starts(20, 1), NONE, 0.01, 40, record=record)
+            np.testing.assert_array_equal(run.steps, steps)
+
+    def test_a_representation_says_what_was_run(self, problem):
+        run = descend(problem, starts(20, 3), NONE, [0.01, 0.01, 50.0], 40, record=4)
+        worst = f"{run.loss[:, -1].max():.3g}"
+        sizes = "runs=3, d=20, steps=40, recorded=5, diverged=1"
+        assert repr(run) == f"Descent({sizes}, worst_loss_end={worst})"
+
     def test_no_steps(self, problem):
         factors = starts(20, 1)[0]
         run = descend(problem, factors, NONE, 0.1, 0)
@@ -521,6 +532,13 @@ class TestDivergence:
         # from ½ on, every step multiplies (m ± w)/2 by 1 − 2ηα = −2
         np.testing.assert_array_equal(run.diverged_at, [int(np.ceil(np.log2(2e50)))])
 
+    def test_the_largest_size_itself_is_within_bounds(self):
+        blank = Regression(np.zeros((1, 2)), [0.0])
+        largest = Factors([1e50, 0.0], [1.0, 1.0])
+        run = descend(blank, largest, NONE, 0.1, 3, regularizer="l1_on_x")
+        assert run.status == ("completed",)
+        np.testing.assert_array_equal(run.x[0, -1], [1e50, 0.0])
+
     def test_ends_early_where_all_diverge(self, problem):
         """Ten million steps would take a minute."""
         wild = [Factors(np.full(20, 9.0), np.full(20, 9.0))] * 2
@@ -561,10 +579,11 @@ class TestStableStepSize:
         )
         assert run.status == ("completed", "diverged")
 
-    def test_the_advice_is_not_the_step_just_used(self, problem):
+    @pytest.mark.parametrize("loss", ["half_mse", "mse"])
+    def test_the_advice_is_not_the_step_just_used(self, problem, loss):
         start = starts(20, 1)[0]
-        edge = stable_step_size(problem, start)
-        run = descend(problem, start, NONE, [3.0 * edge, 30.0 * edge], 3000)
+        edge = stable_step_size(problem, start, loss=loss)
+        run = descend(problem, start, NONE, [3.0 * edge, 30.0 * edge], 3000, loss=loss)
         assert run.status == ("diverged", "diverged")
         for message in run.message:
             assert f"use a step_size below {edge:g} " in message
@@ -647,8 +666,11 @@ class TestBadInput:
             ({"factors": Factors.pilot([1.0])}, "d = 20 .* 1"),
             ({"factors": [np.zeros(20)]}, "factors must be Factors"),
             ({"factors": Factors(np.full(20, 1e40), np.full(20, 1e20))}, "1e\\+60"),
+            ({"factors": Factors(np.full(20, 1e55), np.zeros(20))}, "1e\\+55"),
+            ({"factors": Factors(np.zeros(20), np.full(20, 1e55))}, "1e\\+55"),
             ({"schedule": 0.1}, "schedule"),
             ({"schedule": [0.1]}, "schedule"),
+            ({"schedule": [NONE, None, NONE]}, "members of mirrorflow.Schedule"),
             ({"seed": -1}, "seed .* at least 0"),
             ({"seed": 0.5}, "seed"),
             ({"record": 0}, "record"),

@@ -9,15 +9,16 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import work
 
 import mirrorflow as mf
-from mirrorflow.execution import Failure, carry, crew, stoppable
-from mirrorflow.execution.here import Here
+from mirrorflow.runs import executors
+from mirrorflow.runs.executors import Failure, executor, map_unordered
+from mirrorflow.runs.stopping import stoppable
 
 HERE = Path(__file__).parent
 
@@ -27,8 +28,8 @@ def carried(tasks, folder, jobs, size=1):
     items = [(str(folder), task, number) for number, task in enumerate(tasks)]
     pieces = [items[i : i + size] for i in range(0, len(items), size)]
     found = {}
-    with crew(jobs) as workers:
-        for piece, outcome in carry(work.perform, pieces, workers):
+    with executor(jobs) as workers:
+        for piece, outcome in map_unordered(work.perform, pieces, workers):
             for place, item in enumerate(piece):
                 assert item[2] not in found, "it came twice"
                 found[item[2]] = outcome if isinstance(outcome, Failure) else outcome[place]
@@ -78,34 +79,64 @@ def test_what_breaks_on_its_way_back_is_a_failure(tmp_path):
     assert "SystemExit" in found[2].message or "died 3 times" in found[2].message
 
 
-class Bare(Here):
-    """A cluster whose workers lack a package, or whose scheduler is gone."""
+class Bare(Executor):
+    """A cluster whose every call ends in an error."""
 
-    error: Exception
-    judgement = "raised"
+    def __init__(self, error):
+        self.error = error
 
-    def submit(self, function, *args):
+    def submit(self, function, /, *args):
         future = Future()
-        future.set_exception(self.error)
+        if self.error is None:
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        else:
+            future.set_exception(self.error)
         return future
-
-    def judge(self, error):
-        return self.judgement
 
 
 def test_workers_without_the_package_are_refused():
-    bare = Bare()
-    bare.error = RuntimeError("Error during deserialization")
-    bare.error.__cause__ = ModuleNotFoundError("No module named 'x'", name="mirrorflow")
+    error = RuntimeError("Error during deserialization")
+    error.__cause__ = ModuleNotFoundError("No module named 'x'", name="mirrorflow")
     with pytest.raises(mf.InputError, match=r"workers can't import mirrorflow; install"):
-        list(carry(work.process, [[1]], bare))
+        list(map_unordered(work.process, [[1]], Bare(error)))
 
 
 def test_a_scheduler_that_is_gone_ends_the_work():
-    bare = Bare()
-    bare.error, bare.judgement = ConnectionError("lost"), "gone"
+    """Dask cancels the calls whose scheduler does not answer any more."""
     with pytest.raises(mf.InputError, match="scheduler is gone; finished runs are kept"):
-        list(carry(work.process, [[1]], bare))
+        list(map_unordered(work.process, [[1]], Bare(None)))
+
+
+@pytest.mark.parametrize("workers", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_any_executor_will_do(workers):
+    with workers(2) as pool:
+        found = dict(map_unordered(work.double, [(i, -i) for i in range(9)], pool))
+    assert found == {(i, -i): [2 * i, -2 * i] for i in range(9)}
+
+
+def test_slurm_jobs_by_submitit(tmp_path, monkeypatch):
+    """On this machine, by its local executor: one piece kills its job, one raises."""
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, HERE.parent))))
+    (tmp_path / "notes").mkdir()
+    tasks = ["double", "double", "die", "raise"]
+    items = [[(str(tmp_path / "notes"), task, i)] for i, task in enumerate(tasks)]
+    with executor(1, "local?timeout_min=5", tmp_path / "logs") as pool:
+        found = {piece[0][2]: said for piece, said in map_unordered(work.perform, items, pool)}
+    assert found[0] == [0]
+    assert found[1] == [2]
+    assert found[2].message.startswith("The process that computed it died 3 times")
+    assert "RuntimeError: broken on purpose, 3" in found[3].message
+
+
+def test_options_that_submitit_does_not_have(tmp_path):
+    pytest.importorskip("submitit")
+    with (
+        pytest.raises(mf.InputError, match=r"--scheduler must be local\?OPTION=VALUE.*queue"),
+        executor(1, "local?queue=long", tmp_path),
+    ):
+        pass
 
 
 def test_who_kills_its_worker_is_found(tmp_path):
@@ -119,9 +150,12 @@ def test_who_kills_its_worker_is_found(tmp_path):
     assert max(tried.values()) == 4
 
 
-def test_processes_are_others_and_end_with_the_crew():
-    with crew(2) as workers:
-        pids = {outcome[0] for _, outcome in carry(work.process, [[i] for i in range(8)], workers)}
+def test_processes_are_others_and_end_with_the_executor():
+    with executor(2) as workers:
+        pids = {
+            outcome[0]
+            for _, outcome in map_unordered(work.process, [[i] for i in range(8)], workers)
+        }
     assert os.getpid() not in pids
     assert 1 <= len(pids) <= 2
     for pid in pids:
@@ -145,17 +179,17 @@ def gone(pid: int, within: float = 5.0) -> None:
 def test_no_address(scheduler):
     with (
         pytest.raises(mf.InputError, match=r"--scheduler must be tcp://HOST:PORT .* it is '"),
-        crew(1, scheduler),
+        executor(1, scheduler),
     ):
         pass
 
 
 def test_nobody_answers(monkeypatch):
-    on_dask = pytest.importorskip("mirrorflow.execution.on_dask")
-    monkeypatch.setattr(on_dask, "PATIENCE", 0.5)
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "CONNECT", 0.5)
     with (
         pytest.raises(mf.InputError, match=r"tcp://127.0.0.1:9 does not answer"),
-        crew(1, "tcp://127.0.0.1:9"),
+        executor(1, "tcp://127.0.0.1:9"),
     ):
         pass
 
@@ -163,7 +197,7 @@ def test_nobody_answers(monkeypatch):
 def test_package_that_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     address = "tcp://127.0.0.1:9"
-    with pytest.raises(mf.InputError, match=f"--scheduler {address} needs"), crew(1, address):
+    with pytest.raises(mf.InputError, match=f"--scheduler {address} needs"), executor(1, address):
         pass
 
 
@@ -192,7 +226,7 @@ def test_handlers_stay_as_they_are_in_a_thread():
 DEAF = """
 import sys, threading
 import numpy as np
-from mirrorflow.execution import stoppable
+from mirrorflow.runs.stopping import stoppable
 matrix = np.random.default_rng(0).standard_normal((4000, 4000))
 with stoppable("finished runs are kept"):
     print("ready", flush=True)
@@ -223,11 +257,13 @@ ORPHANS = """
 import sys
 sys.path.insert(0, {here!r})
 import work
-from mirrorflow.execution import carry, crew
-with crew(2) as workers:
-    pids = {{outcome[0] for _, outcome in carry(work.process, [[i] for i in range(20)], workers)}}
+from mirrorflow.runs.executors import executor, map_unordered
+with executor(2) as workers:
+    outcomes = map_unordered(work.process, [[i] for i in range(20)], workers)
+    pids = {{pid for _, (pid,) in outcomes}}
     print(*pids, flush=True)
-    list(carry(work.perform, [[({folder!r}, "wait", i)] for i in range(10_000)], workers))
+    items = [[({folder!r}, "wait", i)] for i in range(10_000)]
+    list(map_unordered(work.perform, items, workers))
 """
 
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirrorflow import InputError, archives, load
-from mirrorflow.archives import read_arrays, read_table
+from mirrorflow import InputError, load
+from mirrorflow.runs import untrusted
+from mirrorflow.runs.untrusted import read_arrays, read_table
 
 fuzz = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -318,7 +319,7 @@ def test_a_lying_directory_costs_no_memory(tmp_path):
 def test_arrays_above_the_limit_are_refused(tmp_path, monkeypatch):
     """A well-packed gigabyte of zeros is a small file; the limit looks at what it unpacks to."""
     (tmp_path / "a.npz").write_bytes(archive(True, Z=np.zeros((2, 5000)), y=y))
-    monkeypatch.setattr(archives, "MAX_BYTES", 79_999)
+    monkeypatch.setattr(untrusted, "MAX_BYTES", 79_999)
     with pytest.raises(InputError, match=r"Z in .*\(2, 5000\) \(80000 bytes\), more than .* 79999"):
         load(tmp_path / "a.npz")
 
@@ -533,7 +534,7 @@ def test_tables_that_are_refused(tmp_path, text, rule):
 
 def test_tables_above_the_limit_are_refused(tmp_path, monkeypatch):
     path = table(tmp_path, "a,b,y\n" + "1,2,3\n" * 10)
-    monkeypatch.setattr(archives, "MAX_BYTES", 65)
+    monkeypatch.setattr(untrusted, "MAX_BYTES", 65)
     with pytest.raises(InputError, match=r"t\.csv has 66 bytes, more than 65"):
         load(path)
 

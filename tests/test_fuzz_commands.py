@@ -160,7 +160,7 @@ FILES = "good.npz", "bad.npz", ".", "none.npz", "/dev/null", "/dev/zero"
 
 @fuzzed(lines(STUDIES, FILES), quick=100, long=600, kinds=("refused", "usage", "configured"))
 def test_studies_are_configured_or_refused(words: list[str], folder: Path) -> str:
-    with mock.patch("mirrorflow.sweep.runner.execute", stop):
+    with mock.patch("mirrorflow.runs.runner.execute", stop):
         return outcome(cli.main, words, folder)
 
 

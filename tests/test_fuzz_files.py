@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from test_fuzz import fuzzed, refused, some_damage
 
 from mirrorflow import Factors, InputError, load
-from mirrorflow.archives import read_arrays
+from mirrorflow.runs.untrusted import read_arrays
 
 CANARY: list[str] = []  # whatever is executed sings
 

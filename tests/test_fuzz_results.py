@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from test_fuzz import damage, fuzzed, refused
 
 from mirrorflow import InputError
-from mirrorflow.report import Contents, page
 from mirrorflow.results import Folder, Run, load, load_paths
+from mirrorflow.runs.report import Contents, page
 
 EVIL = "<evil on=1>\"'><script>&lt;\x00\x1b[31m\u202e\ud800"
 RUNS = [Run({"study": "test", "seed": seed, "rate": 0.5, "none": None}, "d") for seed in range(3)]
@@ -157,7 +157,7 @@ def test_forged_shards_are_consolidated_or_left_out(content: bytes, folder: Path
     if found is None:
         return "refused"
     assert all(array.dtype.kind in "fiub" for array in found[1].values())
-    with mock.patch("mirrorflow.results.folder.environment", dict):
+    with mock.patch("mirrorflow.runs.store.folder.environment", dict):
         frame = opened.consolidate([RUN], "command", {})
     assert len(frame) == 1
     pd.testing.assert_frame_equal(load(folder), frame)

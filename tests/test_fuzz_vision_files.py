@@ -25,7 +25,7 @@ from gpu_bench import masks, methods, tuning
 from gpu_bench.checkpoints import Checkpoints
 from gpu_bench.data import decode
 from mirrorflow import InputError
-from mirrorflow.archives import read_arrays
+from mirrorflow.runs.untrusted import read_arrays
 
 CANARY: list[str] = []  # whatever is executed sings
 

@@ -105,7 +105,7 @@ def write(folder: Path, generation: int) -> None:
     opened = Folder(folder / "out")
     for run in RUNS:
         opened.write(run, {"value": float(generation)}, {"x": np.full(500, float(generation))})
-    with mock.patch("mirrorflow.results.folder.environment", dict):
+    with mock.patch("mirrorflow.runs.store.folder.environment", dict):
         opened.consolidate(RUNS, f"generation {generation}", {})
     masks.save(folder / "masks.pt", mask(generation))
     Checkpoints(folder, "key").save(generation, {"x": np.full(500, generation)})

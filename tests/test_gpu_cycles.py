@@ -22,6 +22,7 @@ from gpu_bench.rates import learning_rates
 from gpu_bench.settings import Cyclic, Iterative, Sculpt
 from gpu_bench.settings.flags import owners
 from gpu_bench.train import Trainer
+from mirrorflow import Factors, HyperbolicEntropy
 from mirrorflow.checks import InputError
 
 QUICK = {"epochs": 3, "batch_size": 359, "seeds": 1}
@@ -68,7 +69,7 @@ def experiment_of(kind, tmp_path, **changes):
 
 
 class Stop(Exception):
-    """What a kill looks like from inside."""
+    """What a kill looks like from inside; its argument is what was trained until then."""
 
 
 def trained(kind, tmp_path, checkpoints=None, stop_after=None, **changes):
@@ -79,7 +80,7 @@ def trained(kind, tmp_path, checkpoints=None, stop_after=None, **changes):
     def tell(epoch):
         numbers.append(epoch.number)
         if epoch.number == stop_after:
-            raise Stop
+            raise Stop(numbers)
 
     course = COURSES[kind.protocol](experiment)
     return cycles.run(experiment, course, checkpoints, tell), numbers
@@ -431,6 +432,29 @@ def same(one, two):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_curves_are_those_of_the_epochs(tmp_path):
+    outcome, numbers = trained(Iterative, tmp_path, methods=("dense",), cycles=2)
+    curves = outcome.curves()
+    assert tuple(curves) == cycles.CURVES
+    for name, curve in curves.items():
+        assert curve.tolist() == [getattr(epoch, name) for epoch in outcome.epochs]
+        assert len(curve) == len(numbers)
+    # without a penalty there is no α, not one of 0
+    assert all(math.isnan(c.alpha_first) and math.isnan(c.alpha_last) for c in outcome.cycles)
+
+
+@pytest.mark.parametrize("beta", [0.5, 3.0])
+def test_the_predicted_scale_is_that_of_the_potential(beta):
+    """a = ½βe^{−4A}, as of `HyperbolicEntropy`; none without m and w."""
+    total = 0.7
+    R = HyperbolicEntropy.of(Factors.pilot([0.3], beta), total)
+    method = methods.build("pilot", {"beta": beta})
+    method.begin(methods.Plan(1, 1.0, (1,)), torch.ones(1))
+    found = cycles.predicted_scale(method, total)
+    assert found == pytest.approx(math.exp(float(R.log_a[0])), rel=1e-14)
+    assert cycles.predicted_scale(methods.build("dense", {}), total) is None
+
+
 @pytest.mark.parametrize(("kind", "changes"), CASES, ids=lambda case: str(case)[:60])
 def test_a_broken_off_run_ends_with_the_same_bits(kind, changes, tmp_path):
     """Stopped after every epoch in turn, at the ends of cycles too."""
@@ -438,8 +462,9 @@ def test_a_broken_off_run_ends_with_the_same_bits(kind, changes, tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
     done = []
     for last in numbers[:-1]:
-        with pytest.raises(Stop):
+        with pytest.raises(Stop) as stop:
             trained(kind, tmp_path, checkpoints, stop_after=last, **changes)
+        assert stop.value.args == ([last],)  # no earlier epoch again
         done.append(sorted(path.name for path in checkpoints.folder.iterdir()))
     again, rest = trained(kind, tmp_path, checkpoints, **changes)
     assert rest == numbers[-1:]
@@ -447,6 +472,17 @@ def test_a_broken_off_run_ends_with_the_same_bits(kind, changes, tmp_path):
     assert done[0] == ["000001.npz"]
     assert done[1] == ["000001.npz", "000002.npz"]
     assert done[-1] == [f"{n:06d}.npz" for n in numbers[-3:-1]]
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 800])
+def test_packed_masks_come_back_as_they_were(size):
+    """Eight to a byte; the last byte may hold fewer."""
+    masks_ = [torch.arange(size) % (k + 2) == 0 for k in range(3)]
+    arrays = {"masks": cycles._packed(masks_), "none": cycles._packed([])}
+    assert arrays["masks"].nbytes == 3 * -(-size // 8)
+    found = cycles._unpacked(arrays, "masks", size, 3)
+    assert all(torch.equal(a, b) for a, b in zip(found, masks_, strict=True))
+    assert cycles._unpacked(arrays, "none", size, 0) == []
 
 
 def test_a_stop_after_the_last_epoch_repeats_none(tmp_path):
@@ -536,6 +572,8 @@ LATE = {  # what is looked at last: all that came before it fitted
     "velocity": _with("trainer_velocity_1", lambda array: array[:-1]),
     "epochs": _with("trainer_epochs", lambda array: array[:, :-1]),
     "dtype": _with("trainer_velocity_0", lambda array: array.astype(np.float64)),
+    "cycles": _with("cycles", lambda array: array[:, :-1]),
+    "flat cycles": _with("cycles", np.ravel),
 }
 
 

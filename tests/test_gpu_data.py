@@ -137,9 +137,7 @@ def small_official(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     }
     digests = tuple(hashlib.sha256(a.tobytes()).hexdigest() for a in arrays.values())
     known = sources.OFFICIAL["cifar10"]
-    small = sources.Official(
-        10, (20, 6, 5, 3), (10, 6, 5, 3), known.torchvision, known.folder, digests
-    )
+    small = sources.Official(10, (20, 10), (6, 5, 3), known.torchvision, known.folder, digests)
     monkeypatch.setitem(sources.OFFICIAL, "cifar10", small)
     return arrays
 

@@ -21,6 +21,9 @@ OUT_OF_PLACE = {
         "--weight-decay, --l1, --l1-total, --beta), but it is 0.1."
     ),
     ("one-shot", "--methods", "dense", "--no-controller"): "--controller must be left out unless",
+    ("one-shot", "--methods", "dense", "--controller"): (
+        "--controller must be left out unless --methods has pilot, but it is True."
+    ),
     ("one-shot", "--init", "balanced", "--beta", "1"): "--beta must be left out unless --init is",
     ("one-shot", "--no-controller", "--swing", "2.11"): "--swing must be left out unless the contr",
     ("one-shot", "--methods", "lasso", "--l1", "1", "--l1-total", "1"): "--l1 and --l1-total excl",

@@ -19,7 +19,7 @@ from torch import Tensor
 from gpu_bench import data
 from gpu_bench.data import decode
 from mirrorflow.checks import InputError
-from mirrorflow.execution import carry, crew
+from mirrorflow.runs.executors import executor, map_unordered
 
 SIZE = 32
 
@@ -428,8 +428,8 @@ def test_workers_and_ranks_change_nothing(made: Path, workers: int) -> None:
 
 def test_workers_start_in_a_worker_process(made: Path) -> None:
     batches = data.FolderBatches(load(made), 100, seed=0, workers=0)
-    with crew(2) as workers:
-        ((_, (found,)),) = carry(in_a_job, [[made]], workers)
+    with executor(2) as workers:
+        ((_, (found,)),) = map_unordered(in_a_job, [[made]], workers)
     assert same(found, joined(batches.epoch(0)))
 
 

@@ -9,6 +9,7 @@ import torch
 
 from gpu_bench import methods
 from gpu_bench.methods import METHODS, Plan
+from gpu_bench.methods.base import Strength, around
 from mirrorflow.checks import InputError
 
 SIZES = (40, 7, 53)
@@ -53,11 +54,12 @@ def test_gradients_are_autograds(name):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
 
 
-def test_gradient_of_other_powers():
-    method, parameters = begun("powerprop", kappa=3.5)
+@pytest.mark.parametrize("kappa", [1.3, 3.0, 3.5])
+def test_gradient_of_other_powers(kappa):
+    method, parameters = begun("powerprop", kappa=kappa)
     leaf = parameters[0].detach().clone().requires_grad_()
     slope = weights(seed=2)
-    (expected,) = torch.autograd.grad(leaf * leaf.abs() ** 2.5, leaf, slope)
+    (expected,) = torch.autograd.grad(leaf * leaf.abs() ** (kappa - 1.0), leaf, slope)
     torch.testing.assert_close(method.gradients(parameters, slope)[0], expected)
 
 
@@ -117,8 +119,9 @@ def test_starts_at_the_weights_it_is_given(name, options):
 
 
 def test_starts_of_the_products():
-    m, w = begun("pilot", beta=0.5)[1]
-    torch.testing.assert_close(m**2 - w**2, torch.full_like(m, 0.5))
+    for name in ("pilot", "mask-l1"):
+        m, w = begun(name, beta=0.5)[1]
+        torch.testing.assert_close(m**2 - w**2, torch.full_like(m, 0.5))
     for name, options in (("spred", {}), ("pilot", {"init": "balanced"})):
         m, w = begun(name, **options)[1]
         assert torch.equal(m.abs(), w.abs())
@@ -173,7 +176,7 @@ def test_controller_off_keeps_alpha():
     before = method.alpha
     for epoch in range(1, 11):
         method.after_epoch(epoch, epoch / 10, 1.0)
-    assert method.alpha == before
+        assert method.alpha == before  # what rises in the first half falls again in the second
 
 
 @pytest.mark.parametrize("rate_sum", [50.0, 5000.0])
@@ -195,6 +198,18 @@ def test_str_cuts_to_exact_zeros_layer_by_layer():
     torch.testing.assert_close(first, theta[0])
     assert not second.any()
     assert torch.equal(third != 0, theta[2].abs() > 0.5)
+
+
+def test_weights_that_are_zero_give_str_no_undefined_gradient():
+    """The sign of 0 is 0: they move neither themselves nor their threshold."""
+    method, (theta, s) = begun("str", str_start=-2.0)
+    theta[::3] = 0.0
+    slope = weights(seed=2)
+    found = method.gradients((theta, s), slope)
+    assert not found[0][theta == 0].any()
+    changed = torch.where(theta == 0, 5.0, slope)
+    torch.testing.assert_close(method.gradients((theta, s), changed)[1], found[1], rtol=0, atol=0)
+    assert found[1].isfinite().all()
 
 
 def test_continuous_hardens_geometrically_and_ends_hard():
@@ -224,6 +239,31 @@ def test_l1_shrinks_runs_of_any_length_alike(name, option):
     assert method.readings()[option] == pytest.approx(0.025)
     method, _ = begun(name, rate_sum=80.0, **{option: 0.5})
     assert method.readings()[option] == 0.5
+
+
+def test_the_tensor_of_a_strength_is_its_factor_times_its_value():
+    """From the start, after every move to a device or dtype, and after every change."""
+    strength = Strength(0.3, factor=2.0)
+    assert float(strength.tensor) == pytest.approx(0.6)
+    strength.to(torch.zeros(1, dtype=torch.float64))
+    assert strength.tensor.dtype == torch.float64
+    assert float(strength.tensor) == 0.6
+    strength.set(0.25)
+    assert (strength.value, float(strength.tensor)) == (0.25, 0.5)
+
+
+def test_a_grid_goes_from_the_first_values_outwards():
+    """All combinations once each, by how many places they lie from the first values."""
+    options = {"lr": (0.1, 0.2, 0.4), "total": (3.0, 1.0), "beta": (1.0, 2.0, 3.0)}
+    grid = around(**options)
+    assert len(grid) == len({tuple(setting.items()) for setting in grid}) == 18
+    assert all(list(setting) == list(options) for setting in grid)
+    away = [sum(options[name].index(value) for name, value in s.items()) for s in grid]
+    assert away == sorted(away)
+    assert grid[:2] == (
+        {"lr": 0.1, "total": 3.0, "beta": 1.0},
+        {"lr": 0.1, "total": 3.0, "beta": 2.0},
+    )
 
 
 def test_unknown_method_lists_the_others():

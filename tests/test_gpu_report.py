@@ -23,9 +23,9 @@ from gpu_bench.report.per_cycle import shown
 from gpu_bench.settings import Cyclic, Iterative, OneShot, Sculpt, Tune
 from gpu_bench.sparsities import near, nearest
 from mirrorflow import results
-from mirrorflow.execution import progress
-from mirrorflow.execution.progress import Board
 from mirrorflow.plots import style
+from mirrorflow.runs import progress
+from mirrorflow.runs.progress import Board
 
 LAYERS = 3
 FLOPS = 1e9  # of a dense epoch

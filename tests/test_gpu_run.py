@@ -18,7 +18,8 @@ from gpu_bench import cycles, data, grid, masks, methods, models, report, run
 from gpu_bench.protocols import one_shot
 from gpu_bench.settings import OneShot
 from mirrorflow import results
-from mirrorflow.report import Contents, page
+from mirrorflow.runs import executors
+from mirrorflow.runs.report import Contents, page
 
 # a tenth of a second per epoch: what the files hold matters here, not how good it is
 QUICK = ["--epochs", "2", "--batch-size", "359", "--jobs", "1", "--sparsities", "0", "0.5", "0.9"]
@@ -189,8 +190,8 @@ def test_finished_runs_are_not_repeated(finished, frame, monkeypatch, capsys):
 
 
 def test_force_gives_nothing_up_before_the_workers_answer(finished, capsys, monkeypatch):
-    on_dask = pytest.importorskip("mirrorflow.execution.on_dask")
-    monkeypatch.setattr(on_dask, "PATIENCE", 0.5)
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "CONNECT", 0.5)
     kept = {file: file.read_bytes() for file in (finished / "shards").glob("*.run")}
     flags = ["--methods", "dense", "--seeds", "1", "--force", "--scheduler", "tcp://127.0.0.1:9"]
     assert main(finished, *flags) == 2

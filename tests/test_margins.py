@@ -103,7 +103,7 @@ def test_bad_input():
     problem, start = separable(4, 9, 0), mf.Factors.pilot(np.zeros(9))
     with pytest.raises(mf.InputError, match="labels −1 and 1 for a margin"):
         mf.max_margin(mf.gaussian_recovery(4, 9, 2, 0), start, 0.0)
-    with pytest.raises(mf.InputError, match="margin must be .*above 0"):
+    with pytest.raises(mf.InputError, match=r"margin must be .*above 0"):
         mf.max_margin(problem, start, 0.0, 0.0)
     with pytest.raises(mf.InputError, match="total must be finite for LogFactors"):
         mf.max_margin(problem, mf.LogFactors.of_scale(9, 3.0), np.inf)

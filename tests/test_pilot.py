@@ -545,6 +545,12 @@ def test_parameter_order_survives_any_order_of_folding() -> None:
     assert [name for name, _ in attention.named_parameters()] == names
 
 
+def test_a_parameter_that_came_later_stays_behind_the_others() -> None:
+    layer = reparametrize(nn.Linear(3, 2))
+    layer.register_parameter("late", nn.Parameter(torch.zeros(1)))
+    assert [name for name, _ in fold(layer).named_parameters()] == ["weight", "bias", "late"]
+
+
 def test_select_chooses_and_is_never_asked_about_biases_and_normalisation() -> None:
     model = nn.Sequential(
         nn.Embedding(5, 4),
@@ -641,7 +647,7 @@ def test_half_selected_and_hidden_ties_are_refused() -> None:
     model[1].weight.data = model[0].weight.data
     with pytest.raises(InputError, match=r"0\.weight and 1\.weight share memory"):
         reparametrize(model)
-    with pytest.raises(InputError, match="share memory"):
+    with pytest.raises(InputError, match=r"^1\.weight and 0\.weight share memory"):
         reparametrize(model, select=lambda name, *_: name == "1")
     assert not parametrize.is_parametrized(model[0])
 
@@ -736,6 +742,13 @@ def test_reparametrize_refuses_and_changes_nothing(build, options: dict, words: 
     with pytest.raises(InputError, match=words):
         reparametrize(model, **options)
     assert snapshot(model) == before
+
+
+def test_the_weight_of_a_bare_layer_has_no_dot_before_its_name() -> None:
+    layer = reparametrize(nn.Linear(3, 2))
+    assert list(factors(layer)) == ["weight"]
+    with pytest.raises(InputError, match=r"^weight is already reparametrized; fold the module"):
+        reparametrize(layer)
 
 
 def test_what_is_no_module_is_refused() -> None:

@@ -564,6 +564,12 @@ def test_divergence_checks_both_points():
             R.divergence(*pair)
 
 
+def test_a_representation_has_the_range_of_the_scales():
+    R = HyperbolicEntropy.of(Factors([4.0, 2.0], [0.0, 1.0]), 0.3)
+    low, high = sorted(R.log_a.tolist())
+    assert repr(R) == f"HyperbolicEntropy(d=2, log_a_min={low:.3g}, log_a_max={high:.3g})"
+
+
 def test_whole_numbers_are_points():
     R = HyperbolicEntropy.of(Factors([1.0, 2.0], [0.0, 1.0]))
     assert R.value([1, -2]) == R.value([1.0, -2.0])

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from mirrorflow import InputError
-from mirrorflow.report import Contents, page
-from mirrorflow.report.page import POLICY
 from mirrorflow.results import Folder, Run
+from mirrorflow.runs.report import Contents, page
+from mirrorflow.runs.report.page import POLICY
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep.theorem23 import Theorem23
 

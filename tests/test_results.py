@@ -30,10 +30,10 @@ from mirrorflow.results import (
     command_line,
     load,
     load_paths,
-    shard,
     split,
 )
-from mirrorflow.results.atomic import write_together
+from mirrorflow.runs.store import shard
+from mirrorflow.runs.store.atomic import write_together
 from mirrorflow.sweep import __main__ as cli
 
 identity = settings(deadline=None, max_examples=50, derandomize=True)
@@ -564,7 +564,7 @@ def test_a_foreign_repository_is_no_commit_of_ours(tmp_path, monkeypatch):
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for words in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "theirs"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    module = importlib.import_module("mirrorflow.results.environment")
+    module = importlib.import_module("mirrorflow.runs.store.environment")
     monkeypatch.setattr(module, "__file__", str(place))
     found = module.environment()
     assert found["git_commit"] is None

@@ -13,7 +13,7 @@ import pytest
 
 from gpu_bench.settings import SETTINGS
 from mirrorflow.results import code_digest
-from mirrorflow.results.closure import closure
+from mirrorflow.runs.store.closure import closure
 from mirrorflow.sweep import claims, descents, theorem23
 
 ROOT = Path(__file__).parents[1]
@@ -45,12 +45,12 @@ COMPUTING = {
 }
 SHOWING = (
     "mirrorflow/plots/theorem23.py",
-    "mirrorflow/report/page.py",
-    "mirrorflow/results/folder.py",
-    "mirrorflow/execution/processes.py",
+    "mirrorflow/runs/report/page.py",
+    "mirrorflow/runs/store/folder.py",
+    "mirrorflow/runs/executors/processes.py",
     "mirrorflow/sweep/__main__.py",
-    "mirrorflow/sweep/runner.py",
-    "mirrorflow/sweep/study.py",
+    "mirrorflow/runs/runner.py",
+    "mirrorflow/runs/study.py",
     "mirrorflow/sweep/table.py",
     "mirrorflow/sweep/claim_list.py",
     "mirrorflow/sweep/theorem23.py",

@@ -18,7 +18,7 @@ import pytest
 
 from mirrorflow import InputError
 from mirrorflow.results import Folder, Run, load, load_paths
-from mirrorflow.results.table import as_table
+from mirrorflow.runs.store.table import as_table
 
 RUN = Run({"study": "test", "seed": 3, "noise": None}, "d")
 ROW = {"status": "ok", "distance": 1.5e-7, "wall_seconds": 0.5}
@@ -237,7 +237,7 @@ def test_sizes_are_checked_before_the_table_is_read(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"claims 10000000 rows of 11 columns in \d+ bytes, more"):
         load(forged(tmp_path, many))
     assert not read
-    monkeypatch.setattr(sys.modules["mirrorflow.results.load"], "LARGEST_FILE", 1000)
+    monkeypatch.setattr(sys.modules["mirrorflow.runs.store.load"], "LARGEST_FILE", 1000)
     with pytest.raises(InputError, match=r"rows\.parquet must have at most 1000 bytes"):
         load(tmp_path)
 

@@ -15,9 +15,9 @@ import pandas
 import pytest
 
 from mirrorflow import results
+from mirrorflow.runs.runner import execute
+from mirrorflow.runs.study import Study
 from mirrorflow.sweep import __main__ as cli
-from mirrorflow.sweep.runner import execute
-from mirrorflow.sweep.study import Study
 
 PER_SEED = 5  # runs for each initialisation
 

@@ -1,4 +1,4 @@
-"""Pieces of work for the tests of `mirrorflow.execution`; workers import them from here."""
+"""Pieces of work for the tests of `mirrorflow.runs.executors`; workers import them from here."""
 
 from __future__ import annotations
 
@@ -42,3 +42,8 @@ def _perform(folder: str, task: str, number: Any) -> Any:
 def process(items: Sequence[Any]) -> list[int]:
     """Who computes."""
     return [os.getpid() for _ in items]
+
+
+def double(items: Sequence[Any]) -> list[Any]:
+    """Each number, doubled."""
+    return [2 * item for item in items]

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from mirrorflow.checks import InputError, number, whole
-from mirrorflow.execution import command, stoppable
 from mirrorflow.extras import TABLES, require
-from mirrorflow.results import code_digest
+from mirrorflow.runs.cli import command
+from mirrorflow.runs.stopping import stoppable
+from mirrorflow.runs.store import code_digest
 
 FAREWELL = "\nInterrupted; finished stages and runs are kept. The same command goes on."
 

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import vision, vision_parts
 from benchmarks.plain_loop import sgd, sgd_step
 from benchmarks.vision_parts import LR, WARM_UP, Mode, Setting
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["stages"]
 

@@ -23,8 +23,8 @@ from gpu_bench.report.units import UNITS
 from gpu_bench.run import configure
 from gpu_bench.settings import Setting
 from mirrorflow.checks import InputError
-from mirrorflow.execution.commands import plain
-from mirrorflow.results import Row, atomic_write, command_line, environment, load, load_paths
+from mirrorflow.runs.cli import plain
+from mirrorflow.runs.store import Row, atomic_write, command_line, environment, load, load_paths
 
 __all__ = ["Session", "compute", "parts", "read", "setting"]
 

@@ -15,7 +15,7 @@ from benchmarks.gpu.session import read
 from gpu_bench import report
 from gpu_bench.report.statistics import interval, percent
 from mirrorflow.checks import InputError
-from mirrorflow.results import Row, atomic_write, load, load_paths, split
+from mirrorflow.runs.store import Row, atomic_write, load, load_paths, split
 
 __all__ = ["check_publishable", "publish", "ranking", "write"]
 

@@ -85,7 +85,7 @@ class FolderBatches:
             collate_fn=_collated,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            # torch's own choice; in a process of joblib's the default would be joblib's
+            # torch's own choice; in a process of loky's the default would be loky's
             multiprocessing_context=START if self.workers else None,
             pin_memory=self.device.type == "cuda",
             # its own generator: the loader would draw the workers' seed from the global one

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from gpu_bench.data.dataset import Dataset, stratified
 from gpu_bench.data.folders import ImageFolders
-from mirrorflow.archives import read_arrays
 from mirrorflow.checks import InputError
 from mirrorflow.extras import require
+from mirrorflow.runs.untrusted import read_arrays
 
 __all__ = ["NAMES", "load"]
 
@@ -33,54 +33,35 @@ class Official:
     """
 
     classes: int
-    train: tuple[int, int, int, int]
-    test: tuple[int, int, int, int]
+    counts: tuple[int, int]  # of training and of test images
+    shape: tuple[int, int, int]
     torchvision: str  # class in torchvision.datasets
     folder: str  # what that class makes under its root
     digests: tuple[str, str, str, str]  # in the order of ARRAYS
 
 
+# fmt: off
 OFFICIAL = {
-    "fashion-mnist": Official(
-        10,
-        (60000, 28, 28, 1),
-        (10000, 28, 28, 1),
-        "FashionMNIST",
-        "FashionMNIST/raw",
-        (
-            "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
-            "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
-            "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
-            "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
-        ),
-    ),
-    "cifar10": Official(
-        10,
-        (50000, 32, 32, 3),
-        (10000, 32, 32, 3),
-        "CIFAR10",
-        "cifar-10-batches-py",
-        (
-            "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
-            "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
-            "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
-            "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
-        ),
-    ),
-    "cifar100": Official(
-        100,
-        (50000, 32, 32, 3),
-        (10000, 32, 32, 3),
-        "CIFAR100",
-        "cifar-100-python",
-        (
-            "4e457917601a66aed021f5fa37957b56c6319557c0a8ed5484de3c390af45430",
-            "9f11b9f97aad759ba6df0a33e3218b01d8deaf4ed3a14aa1185d69b9ad7ebcb3",
-            "4cb8e5d9309da489bf6b19cc10cd96c3ae6f8daf225380b605aaee4c0d6aee19",
-            "4dad7d09c7c97d33f6cb928d705cf4196221316fd6e31bdd978a08ed9103ee0b",
-        ),
-    ),
+    "fashion-mnist": Official(10, (60000, 10000), (28, 28, 1), "FashionMNIST", "FashionMNIST/raw", (
+        "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+        "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
+        "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+        "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
+    )),
+    "cifar10": Official(10, (50000, 10000), (32, 32, 3), "CIFAR10", "cifar-10-batches-py", (
+        "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
+        "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
+        "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+        "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
+    )),
+    "cifar100": Official(100, (50000, 10000), (32, 32, 3), "CIFAR100", "cifar-100-python", (
+        "4e457917601a66aed021f5fa37957b56c6319557c0a8ed5484de3c390af45430",
+        "9f11b9f97aad759ba6df0a33e3218b01d8deaf4ed3a14aa1185d69b9ad7ebcb3",
+        "4cb8e5d9309da489bf6b19cc10cd96c3ae6f8daf225380b605aaee4c0d6aee19",
+        "4dad7d09c7c97d33f6cb928d705cf4196221316fd6e31bdd978a08ed9103ee0b",
+    )),
 }
+# fmt: on
 NAMES = ("digits", *OFFICIAL, "imagenet")
 
 
@@ -124,15 +105,11 @@ def load(
     if name not in NAMES:
         raise InputError(f"dataset must be one of {', '.join(NAMES)}, but it is {name!r}.")
     if image_size is not None and name != "imagenet":
-        raise InputError(
-            f"image_size must be left out for {name}, whose images have one size, but it is "
-            f"{image_size!r}."
-        )
+        rule = f"image_size must be left out for {name}, whose images have one size"
+        raise InputError(f"{rule}, but it is {image_size!r}.")
     if broken != "refuse" and name != "imagenet":
-        raise InputError(
-            f"broken must be 'refuse' for {name}, whose images are checked as a whole, but it is "
-            f"{broken!r}."
-        )
+        rule = f"broken must be 'refuse' for {name}, whose images are checked as a whole"
+        raise InputError(f"{rule}, but it is {broken!r}.")
     if name == "digits":
         return _digits()
     if root is None:
@@ -178,11 +155,9 @@ def _official(name: str, root: Path, download: bool) -> Dataset:
         )
     checked = {}
     for array, digest in zip(ARRAYS, official.digests, strict=True):
-        shape = official.train if array.startswith("train") else official.test
-        images = array.endswith("images")
-        checked[array] = _checked(
-            array, arrays[array], shape if images else shape[:1], official.classes, source, digest
-        )
+        count = official.counts[array.startswith("test")]
+        shape = (count, *official.shape) if array.endswith("images") else (count,)
+        checked[array] = _checked(array, arrays[array], shape, official.classes, source, digest)
 
     def part(which: str) -> tuple[Tensor, Tensor]:
         images, labels = checked[f"{which}_images"], checked[f"{which}_labels"]

@@ -15,7 +15,7 @@ from gpu_bench.methods.pilot import Pilot
 from gpu_bench.methods.powerprop import Powerprop
 from gpu_bench.methods.soft_threshold import SoftThreshold
 from gpu_bench.methods.spred import Spred
-from mirrorflow.checks import InputError
+from mirrorflow.checks import InputError, meant
 
 __all__ = ["METHODS", "Method", "Plan", "build", "options"]
 
@@ -40,7 +40,8 @@ def options(name: str) -> dict[str, Any]:
         If there is no such method.
     """
     if name not in METHODS:
-        raise InputError(f"--methods must be among {', '.join(METHODS)}, but {name!r} is not.")
+        rule = f"--methods must be among {', '.join(METHODS)}, but {name!r} is not."
+        raise InputError(rule + meant(name, METHODS))
     fields = dataclasses.fields(METHODS[name])  # type: ignore[arg-type]  # all are dataclasses
     return {field.name: field.default for field in fields}
 

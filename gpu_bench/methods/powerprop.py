@@ -8,13 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gpu_bench.methods.base import Grid, Method, Parameters, around
+from gpu_bench.methods.base import Grid, Parameters, around
+from gpu_bench.methods.dense import Dense
 
 __all__ = ["Powerprop"]
 
 
 @dataclass(eq=False)
-class Powerprop(Method):
+class Powerprop(Dense):
     """x = θ|θ|^{κ−1}, ∂θ = κ|θ|^{κ−1} ∂x; start θ₀ = sign(x)|x|^{1/κ}.
 
     κ = 2 is assumed where the PILoT paper prints exponent 1, the identity.
@@ -24,7 +25,6 @@ class Powerprop(Method):
     learning_rate: ClassVar[float] = 0.5
     grid: ClassVar[Grid] = around(lr=(0.5, 0.25, 1.0), weight_decay=(1e-4, 3e-4, 1e-3))
 
-    weight_decay: float = 1e-4
     kappa: float = 2.0
 
     def start(self, x: Tensor) -> Parameters:
@@ -35,9 +35,6 @@ class Powerprop(Method):
 
     def gradients(self, parameters: Parameters, gradient: Tensor) -> Parameters:
         return (self._power(parameters[0]).mul_(gradient).mul_(self.kappa),)
-
-    def decays(self) -> tuple[Tensor | float, ...]:
-        return (self.weight_decay,)
 
     def _power(self, theta: Tensor) -> Tensor:
         """Return |θ|^{κ−1}, a new tensor; for κ = 2 without `pow`, which is ten times slower."""

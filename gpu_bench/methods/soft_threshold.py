@@ -40,10 +40,9 @@ class SoftThreshold(Method):
     def begin(self, plan: Plan, x: Tensor) -> None:
         self._sizes = plan.sizes
         self._decay = self.str_total / plan.rate_sum
-        layers = torch.arange(len(plan.sizes), device=x.device)
         sizes = torch.tensor(plan.sizes, device=x.device)
         # where each weight's scalar stands: a gather is one kernel, a loop over layers many
-        self._layer = torch.repeat_interleave(layers, sizes, output_size=x.numel())
+        self._layer = torch.repeat_interleave(sizes, output_size=x.numel())
 
     def start(self, x: Tensor) -> Parameters:
         return x.clone(), x.new_full((len(self._sizes),), self.str_start)

@@ -23,7 +23,7 @@ from gpu_bench.ranks import Ranks
 from gpu_bench.sparsities import shown
 from gpu_bench.train import Epoch
 from mirrorflow.checks import Array
-from mirrorflow.results import Row, Run
+from mirrorflow.runs.store import Row, Run
 
 __all__ = ["COLUMNS", "compute"]
 

@@ -24,9 +24,12 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
 
 
 def figures(out: Path, frame: pandas.DataFrame, paths: dict[str, Array]) -> list[Path]:
-    """Draw the protocol's figures into `out`; returns the files."""
-    drawn: list[Path] = _reporter(frame).figures(out, frame, paths)
-    return drawn
+    """Draw the protocol's figures of completed runs into `out`; returns the files."""
+    from mirrorflow.plots.style import save
+
+    good = frame[frame["status"] == "completed"]
+    drawings = _reporter(frame).drawings(good, paths) if len(good) else {}
+    return [file for name, figure in drawings.items() for file in save(figure, out / name)]
 
 
 def screen() -> Console:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from gpu_bench.settings.flags import check_sparsities, described
 from mirrorflow.checks import InputError
 
 __all__ = ["Report", "main"]
@@ -27,9 +28,7 @@ class Report:
     """Result folders (--out of one-shot, iterative, cyclic and sculpt)."""
     sparsities: Annotated[
         tuple[float, ...] | None,
-        tyro.conf.arg(
-            help_behavior_hint="(default: the targets of cyclic and sculpt, or 0.8 0.9 0.95 0.98)"
-        ),
+        described("the targets of cyclic and sculpt, or 0.8 0.9 0.95 0.98"),
     ] = None
     """Fractions of zeros at which to compare cost, each in [0, 1)."""
     out: Path = Path("results/report")
@@ -49,7 +48,6 @@ def main(words: list[str]) -> int:
     )
 
     from gpu_bench.report import comparison, gathered, screen
-    from gpu_bench.settings.flags import check_sparsities
 
     if options.sparsities is not None:
         check_sparsities("--sparsities", options.sparsities)

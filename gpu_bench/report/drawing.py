@@ -17,19 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "BANDS",
-    "accuracy",
-    "data",
-    "drawn",
-    "epochs",
-    "layers",
-    "legend",
-    "multiply_adds",
-    "percents",
-    "sparsities",
-    "spread",
-]
+__all__ = ["BANDS", "accuracy", "data", "drawn", "epochs", "layers", "legend", "multiply_adds"]
+__all__ += ["percents", "sparsities", "spread"]
 
 BANDS = "Bands and bars: 95 % confidence interval over seeds."
 MARKS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # shares kept, on axes

@@ -67,7 +67,7 @@ def gather(folders: Sequence[Path]) -> pandas.DataFrame:
 
 
 def _read(folder: Path) -> _Source:
-    from mirrorflow.results import load, split
+    from mirrorflow.runs.store import load, split
 
     if not folder.is_dir():
         raise InputError(f"FOLDER must be a result folder, but {folder} is none.")

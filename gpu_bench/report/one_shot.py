@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,8 +15,9 @@ from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
-__all__ = ["figures", "print_table"]
+__all__ = ["drawings", "print_table"]
 
 
 def print_table(console: Console, frame: pandas.DataFrame) -> None:
@@ -30,12 +30,9 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         good = rows[rows["status"] == "completed"]
         per_run = good.drop_duplicates("key")
         cells = [percent(good.loc[good["sparsity"] == s, "accuracy"]) for s in sparsities]
-        total = (
-            "" if per_run["total_spent"].isna().all() else f"{per_run['total_spent'].mean():.2f}"
-        )
-        table.append(
-            [str(method), counted(rows), total, percent(per_run["uncut_accuracy"]), *cells]
-        )
+        spent, uncut = per_run["total_spent"], percent(per_run["uncut_accuracy"])
+        total = "" if spent.isna().all() else f"{spent.mean():.2f}"
+        table.append([str(method), counted(rows), total, uncut, *cells])
     tables.print_table(
         console,
         f"{first['dataset']}, {first['model']}, {first['epochs']} epochs: {where} accuracy in % at "
@@ -46,24 +43,17 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
     )
 
 
-def figures(out: Path, frame: pandas.DataFrame, paths: dict[str, Array]) -> list[Path]:
-    """Draw accuracy.*, epochs.* and layers.* into `out`; returns the files."""
-    from mirrorflow.plots.style import save
-
-    good = frame[frame["status"] == "completed"]
-    if good.empty:
-        return []
-    found, words = lines(good), _setting(good)
-    levels = sorted(good["sparsity"].unique())
-    panels = [(levels.index(s), f"{100 * s:.1f} % zeros") for s in shown(good["sparsity"].unique())]
-    drawings = {
-        "accuracy": drawing.accuracy(
-            found, "accuracy after one cut of the smallest weights", words
-        ),
+def drawings(frame: pandas.DataFrame, paths: dict[str, Array]) -> dict[str, Figure]:
+    """Return the figures of completed runs, by name."""
+    found, words = lines(frame), _setting(frame)
+    levels = sorted(frame["sparsity"].unique())
+    panels = [(levels.index(s), f"{100 * s:.1f} % zeros") for s in shown(levels)]
+    title = "accuracy after one cut of the smallest weights"
+    return {
+        "accuracy": drawing.accuracy(found, title, words),
         "epochs": drawing.epochs(found, paths, words),
         "layers": drawing.layers(found, paths, panels, words),
     }
-    return [file for name, figure in drawings.items() for file in save(figure, out / name)]
 
 
 def _setting(frame: pandas.DataFrame) -> str:

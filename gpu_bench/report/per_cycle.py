@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from gpu_bench.report import cycle_figures, published, tables
+from gpu_bench.report import published, tables
+from gpu_bench.report.cycle_figures import drawings
 from gpu_bench.report.lines import courses
 from gpu_bench.report.statistics import counted, interval, lag
 from gpu_bench.sparsities import SHOWN, nearest
-from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["figures", "print_table", "shown"]
+__all__ = ["drawings", "print_table", "shown"]
 
 COLUMNS = 8  # of cycles in the table
 
@@ -87,14 +86,3 @@ def _readings(rows: pandas.DataFrame, cycles: list[int], scale: int) -> list[lis
         if any(half > 0.0 for half in halves) and column != "sparsity":  # an exact count
             found.append(["", *("" if math.isnan(h) else f"± {h:{form}}" for h in halves)])
     return found
-
-
-def figures(out: Path, frame: pandas.DataFrame, paths: dict[str, Array]) -> list[Path]:
-    """Draw accuracy, cost, epochs, layers and, where masks change, overlap; returns the files."""
-    from mirrorflow.plots.style import save
-
-    good = frame[frame["status"] == "completed"]
-    if good.empty:
-        return []
-    drawings = cycle_figures.drawings(good, paths)
-    return [file for name, figure in drawings.items() for file in save(figure, out / name)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,8 +13,9 @@ from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
-__all__ = ["figures", "print_table"]
+__all__ = ["drawings", "print_table"]
 
 
 def print_table(console: Console, frame: pandas.DataFrame) -> None:
@@ -43,6 +43,6 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
     )
 
 
-def figures(out: Path, frame: pandas.DataFrame, paths: dict[str, Array]) -> list[Path]:
-    """Draw nothing: the table says it all."""
-    return []
+def drawings(frame: pandas.DataFrame, paths: dict[str, Array]) -> dict[str, Figure]:
+    """Return none: the table says it all."""
+    return {}

@@ -5,17 +5,11 @@ from __future__ import annotations
 __all__ = ["UNITS"]
 
 UNITS = {
-    "epochs": "epochs",
-    "epochs_done": "epochs",
-    "epochs_spent": "epochs",
-    "warmup": "epochs",
+    **dict.fromkeys(("epochs", "epochs_done", "epochs_spent", "warmup"), "epochs"),
+    **dict.fromkeys(("prunable_weights", "kept"), "weights"),
+    **dict.fromkeys(("beta", "norm_initial", "norm_final"), "units of x"),
     "batch_size": "images",
     "steps": "steps",
     "training_flops": "multiply-adds",
     "images_per_second": "images/s",
-    "prunable_weights": "weights",
-    "kept": "weights",
-    "beta": "units of x",
-    "norm_initial": "units of x",
-    "norm_final": "units of x",
 }

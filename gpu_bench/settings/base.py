@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from gpu_bench.settings import flags
 from gpu_bench.settings.flags import EITHER, Methods, described, flag_of, owners, worded
-from mirrorflow.checks import InputError, number, whole
-from mirrorflow.results import Row, Run, code_digest
+from mirrorflow.checks import InputError, meant, number, whole
+from mirrorflow.runs.store import Row, Run, code_digest
 
 if TYPE_CHECKING:
     import pandas
@@ -204,27 +204,19 @@ class Setting:
         half = "bfloat16" if cuda else "float32"
         epochs = self.usual("epochs")
         warmup = epochs / (9 if self.dataset == "imagenet" else 30)
+        plain = ["protocol", "dataset", "momentum", "label_smoothing", "validation"]
+        plain += ["batch_norm", "deterministic", "threads"]
         return {
-            "protocol": self.protocol,
-            "dataset": self.dataset,
+            **{name: self.usual(name) for name in ("model", "epochs", "batch_size", "schedule")},
+            **{name: getattr(self, name) for name in plain},
             "image_size": self._image_size if self.dataset == "imagenet" else None,
-            "model": self.usual("model"),
-            "epochs": epochs,
-            "batch_size": self.usual("batch_size"),
-            "schedule": self.usual("schedule"),
-            "momentum": self.momentum,
-            "label_smoothing": self.label_smoothing,
-            "validation": self.validation,
             "validation_seed": 0,
             "warmup": warmup if self.warmup is None else self.warmup,
             "device": device,
             "precision": half if self.precision == "auto" else self.precision,
             "channels_last": cuda if self.layout == "auto" else self.layout == "channels-last",
-            "batch_norm": self.batch_norm,
             "ranks": ranks(),
             "capture": self.capture and cuda,
-            "deterministic": self.deterministic,
-            "threads": self.threads,
         }
 
     def usual(self, name: str) -> Any:
@@ -281,11 +273,11 @@ class Setting:
             raise InputError("--methods must hold at least one entry.")
         for flag, value, names in (
             ("--dataset", self.dataset, data.NAMES),
-            ("--model", self.model, (*models.NAMES, None)),
+            ("--model", self.model, models.NAMES),
         ):
-            if value not in names:
-                listed = ", ".join(name for name in names if name)
-                raise InputError(f"{flag} must be one of {listed}, but it is {value!r}.")
+            if value is not None and value not in names:
+                rule = f"{flag} must be one of {', '.join(names)}, but it is {value!r}."
+                raise InputError(rule + meant(value, names))
         whole("--seeds", self.seeds, 1, 10_000)
         whole("--epochs", self.usual("epochs"), 1)
         whole("--batch-size", self.usual("batch_size"), 1)

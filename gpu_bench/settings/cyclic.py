@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from gpu_bench.settings.base import Setting
 from gpu_bench.settings.flags import Methods, check_sparsities, described
 from mirrorflow.checks import InputError, whole
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["Cyclic", "Masked"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,16 +14,8 @@ from mirrorflow.checks import InputError, number, shown
 if TYPE_CHECKING:
     from gpu_bench.settings.base import Setting
 
-__all__ = [
-    "EITHER",
-    "Methods",
-    "check",
-    "check_sparsities",
-    "described",
-    "flag_of",
-    "owners",
-    "worded",
-]
+__all__ = ["EITHER", "Methods", "check", "check_effect", "check_sparsities", "described", "flag_of"]
+__all__ += ["owners", "worded"]
 
 # options that say the same in two ways
 EITHER = (
@@ -65,13 +58,15 @@ def owners() -> dict[str, list[str]]:
     return found
 
 
-def check(setting: Setting) -> None:
-    """Raise InputError where a flag has no effect, says twice the same, or is out of its range."""
+def check_effect(setting: Setting, words: Sequence[str] | None = None) -> None:
+    """Raise InputError where a flag has no effect: of those with another value than their default,
+    or of those among `words` with that very value."""
     from gpu_bench import methods
 
     for flag, there, rule in setting.belongings():
         value = getattr(setting, flag)
-        if there or value == getattr(type(setting), flag):  # the class keeps the default
+        changed = value != getattr(type(setting), flag)  # the class keeps the default
+        if there or not (changed if words is None else not changed and worded(flag) in words):
             continue
         name, hint = worded(flag), ""
         if name[2:] in setting.chosen:  # mask-l1 is a method, and a flag of another one
@@ -79,6 +74,11 @@ def check(setting: Setting) -> None:
             hint = f" (the method {name[2:]} has {own})"
         said = shown(str(value) if isinstance(value, Path) else value)
         raise InputError(f"{name} must be left out unless {rule}{hint}, but it is {said}.")
+
+
+def check(setting: Setting) -> None:
+    """Raise InputError where a flag has no effect, says twice the same, or is out of its range."""
+    check_effect(setting)
     for one, other in (map(flag_of, pair) for pair in EITHER):
         first, second = getattr(setting, one), getattr(setting, other)
         if first is not None and second is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from gpu_bench.settings.base import Setting
 from gpu_bench.settings.flags import Methods, described
 from mirrorflow.checks import InputError, whole
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["Iterative"]
 

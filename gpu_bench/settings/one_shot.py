@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from gpu_bench.settings.base import Setting
 from gpu_bench.settings.flags import EITHER, check_sparsities, described, flag_of, worded
 from mirrorflow.checks import InputError
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["OneShot"]
 

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from gpu_bench.settings.cyclic import Masked
 from gpu_bench.settings.flags import check_sparsities, described
 from mirrorflow.checks import InputError, whole
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 
 __all__ = ["Sculpt"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from gpu_bench.settings.flags import described
 from gpu_bench.settings.one_shot import OneShot
+from gpu_bench.sparsities import SHOWN
 from mirrorflow.checks import InputError, whole
 
 if TYPE_CHECKING:
@@ -30,12 +31,7 @@ class Tune(OneShot):
 
     seeds: int = 1
     """Number of seeds (0, 1, …) of every setting."""
-    sparsities: Annotated[tuple[float, ...] | None, described("0.8 0.9 0.95 0.98")] = (
-        0.8,
-        0.9,
-        0.95,
-        0.98,
-    )
+    sparsities: Annotated[tuple[float, ...] | None, described("0.8 0.9 0.95 0.98")] = SHOWN
     """Fractions of zeros at which a setting is judged, each in [0, 1)."""
     validation: float = 0.1
     """Fraction of the training images held out, above 0: classes in proportion, drawn by the data

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.archives import naming, read_arrays
 from mirrorflow.checks import Array, InputError, number, real_array, vector
 from mirrorflow.compiled.options import Kernel, kernel, loop
 from mirrorflow.compiled.vectors import exponential_minus_1
 from mirrorflow.maps.base import Mask, MirrorMap
 from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.runs.untrusted import naming, read_arrays
 
 __all__ = ["Factors"]
 

@@ -22,16 +22,6 @@ from mirrorflow.pilot.penalty import alpha_for_total, l1_norm, parameter_groups
 from mirrorflow.pilot.product import FactorProduct
 from mirrorflow.pilot.selection import default_selection
 
-__all__ = [
-    "Controller",
-    "FactorProduct",
-    "alpha_for_total",
-    "balanced_factors",
-    "default_selection",
-    "fold",
-    "l1_norm",
-    "named_factors",
-    "parameter_groups",
-    "pilot_factors",
-    "reparametrize",
-]
+__all__ = ["Controller", "FactorProduct", "alpha_for_total", "balanced_factors"]
+__all__ += ["default_selection", "fold", "l1_norm", "named_factors", "parameter_groups"]
+__all__ += ["pilot_factors", "reparametrize"]

@@ -101,32 +101,25 @@ def selected(module: nn.Module, select: Selection) -> list[Weight]:
             if "bias" in key.split("_") or not select(prefix, place, key):
                 continue
             weight = Weight(f"{prefix}.{key}".lstrip("."), place, key)
-            if key in parametrized:
-                if isinstance(weight.chain[0], FactorProduct):
-                    raise InputError(
-                        f"{weight.name} is already reparametrized; fold the module first or leave "
-                        f"it out with select."
-                    )
-                raise InputError(
-                    f"{weight.name} must be a plain parameter, but it has the parametrization "
-                    f"{type(weight.chain[0]).__name__}; remove that or leave it out with select."
+            said = ""
+            if key in parametrized and isinstance(weight.chain[0], FactorProduct):
+                said = "is already reparametrized; fold the module first or"
+            elif key in parametrized:
+                kind = type(weight.chain[0]).__name__
+                said = f"must be a plain parameter, but it has the parametrization {kind}; remove "
+                said += "that or"
+            elif key in hooked:
+                said = "must be a plain parameter, but a hook computes it; remove the hook "
+                said += "(torch.nn.utils.remove_weight_norm, prune.remove) or"
+            elif is_lazy(weight.parameter):
+                said = "must have values, but it is not initialised; run one forward pass first, or"
+            elif isinstance(place, nn.RNNBase):
+                said = (
+                    f"can't be reparametrized, because {type(place).__name__} keeps a list of its "
                 )
-            if key in hooked:
-                raise InputError(
-                    f"{weight.name} must be a plain parameter, but a hook computes it; remove "
-                    f"the hook (torch.nn.utils.remove_weight_norm, prune.remove) or leave it "
-                    f"out with select."
-                )
-            if is_lazy(weight.parameter):
-                raise InputError(
-                    f"{weight.name} must have values, but it is not initialised; run one forward "
-                    f"pass first."
-                )
-            if isinstance(place, nn.RNNBase):
-                raise InputError(
-                    f"{weight.name} can't be reparametrized, because {type(place).__name__} keeps "
-                    f"a list of its weights that copying doesn't follow; leave it out with select."
-                )
+                said += "weights that copying doesn't follow;"
+            if said:
+                raise InputError(f"{weight.name} {said} leave it out with select.")
             chosen.append(weight)
     return chosen
 

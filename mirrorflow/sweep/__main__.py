@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.execution.commands import chosen, command, configured, failed, plain, typed
 from mirrorflow.extras import EXTRAS, require
+from mirrorflow.runs.cli import chosen, command, configured, failed, plain, typed
 
 if TYPE_CHECKING:
     import pandas
 
-    from mirrorflow.results import Folder, Run
-    from mirrorflow.sweep.study import Study, Summary, Verdict
+    from mirrorflow.runs.store import Folder, Run
+    from mirrorflow.runs.study import Study, Summary, Verdict
 
 PROGRAM = "python -m mirrorflow.sweep"
 STUDIES = {
@@ -31,13 +31,13 @@ REPORT = "report", "an HTML page of a result folder"
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Run a study, or make a page; returns the exit code of `mirrorflow.execution.commands`."""
+    """Run a study, or make a page; returns the exit code of `mirrorflow.runs.cli`."""
     name, words = chosen(arguments, "STUDY", [*STUDIES, REPORT[0]], "theorem23")
     require(PROGRAM, *EXTRAS["study"])
     if name == "claims":
         require("the study claims", "torch")
     if name == REPORT[0]:
-        from mirrorflow.report.command import main as report
+        from mirrorflow.runs.report.command import main as report
 
         return report(words)
     return run(name, configure(name, words))
@@ -62,9 +62,9 @@ def run(name: str, study: Study) -> int:
     """Compute what is missing, write the results, print the verdicts, draw the figures."""
     runs = {run.key: run for run in study.runs()}  # a value given twice is one
 
-    from mirrorflow.execution import stoppable
-    from mirrorflow.results import Folder, command_line, split
-    from mirrorflow.sweep.runner import execute
+    from mirrorflow.runs.runner import execute
+    from mirrorflow.runs.stopping import stoppable
+    from mirrorflow.runs.store import Folder, command_line, split
 
     folder = Folder(study.out)
     folder.units = study.units
@@ -82,22 +82,11 @@ def run(name: str, study: Study) -> int:
     for verdict in refuted:
         numbers = f"value {verdict.value:.1e}, bound {verdict.bound:.1e}"
         print(f"{verdict.verdict}: {verdict.claim} ({numbers})", file=sys.stderr)
-        for key in _against(study, frame, verdict)[:1]:
+        for key in study.against(frame, verdict)[:1]:
             again = _repeat(name, study, runs[key], verdict.claim)
             print(f"To repeat one: {again}", file=sys.stderr)
     code = failed(failures, len(runs), lambda run: _repeat(name, study, run))
     return code or 3 * bool(refuted)
-
-
-def _against(study: Study, frame: pandas.DataFrame, verdict: Verdict) -> list[str]:
-    """The keys of the runs that refute a claim, or that a formula as printed holds in."""
-    column = study.column(verdict.claim)
-    if column not in frame:
-        return []
-    # without value or bound a trial can't be judged
-    judged = frame[frame[column].notna() & frame[f"{column}_bound"].notna()]
-    holds = judged[f"{column}_holds"].astype(bool)
-    return judged["key"][holds.eq(verdict.verdict.startswith("not "))].tolist()
 
 
 def _repeat(name: str, study: Study, run: Run, claim: str | None = None) -> str:
@@ -109,7 +98,7 @@ def _conclude(study: Study, folder: Folder, frame: pandas.DataFrame) -> list[Ver
     """Print verdicts, draw figures, and keep both for the report; returns the verdicts."""
     from rich.console import Console
 
-    from mirrorflow.results import load_paths
+    from mirrorflow.runs.store import load_paths
     from mirrorflow.sweep.table import print_summary, print_verdicts
 
     console = Console()

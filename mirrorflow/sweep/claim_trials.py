@@ -21,7 +21,7 @@ from mirrorflow.limits import interpolator, lasso_limit
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression, random_stream
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
 
 __all__ = ["LOSSES", "compute", "trial"]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from mirrorflow.checks import Array, InputError, whole
-from mirrorflow.results import Run, atomic_write
+from mirrorflow.checks import Array, InputError, meant, whole
+from mirrorflow.runs.store import Run, atomic_write
+from mirrorflow.runs.study import Study, Verdict
 from mirrorflow.sweep import claim_trials
 from mirrorflow.sweep.claim_list import CLAIMS, GROUPS, SECTIONS, Claim
-from mirrorflow.sweep.study import Study, Verdict
 from mirrorflow.sweep.table import judge, unjudged_trials
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class Claims(Study):
         whole("--trials", self.trials, 1, 1_000_000)
         for key in self.only:
             if key not in NAMES:
-                raise InputError(f"--only must hold keys of claims, but {key!r} is none of them.")
+                rule = f"--only must hold keys of claims, but {key!r} is none of them."
+                raise InputError(rule + meant(key, NAMES))
         if self.page is not None and not self.page.parent.is_dir():
             raise InputError(f"--page must lie in a folder that exists, but it is {self.page}.")
         digest = self.digest()

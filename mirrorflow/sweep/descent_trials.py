@@ -13,7 +13,7 @@ from mirrorflow.flows import gradient_flow
 from mirrorflow.limits import interpolator, lasso_limit
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression, gaussian_recovery, random_stream
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 from mirrorflow.schedules import Constant, Piecewise, Schedule
 from mirrorflow.stepwise import Stepwise
 

@@ -18,17 +18,19 @@ import numpy as np
 from mirrorflow.certificates import UNJUDGED
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.descent import REGULARIZERS
-from mirrorflow.results import Row, Run
+from mirrorflow.runs.store import Row, Run
+from mirrorflow.runs.study import Study, Summary, Verdict, default
 from mirrorflow.stepwise import SHAPES
 from mirrorflow.sweep import descent_trials as trials
-from mirrorflow.sweep.study import Study, Summary, Verdict, default
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Descents", "Initialization", "Regularization", "Schedules", "Sgd"]
 
+Shapes = tuple[Literal["constant", "harmonic", "quadratic", "geometric"], ...]
 BATCH = 60  # runs that advance together in one process
+FLOW_BOUND = 1e-2  # on the distance of GD's end from exact flow's, relative
 NAMES = {"factors": "α(‖m‖²+‖w‖²)", "mask_l1": "α‖m‖₁", "l1_on_x": "α‖x‖₁"}
 
 
@@ -58,7 +60,7 @@ class Descents(Study):
     """Steps for which k of the schedules 1/k, 1/k², 0.95ᵏ stays the same."""
     totals: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
     """Totals A = Σ ηα_k; each schedule's strength is set to spend them within the budget."""
-    shapes: tuple[Literal["constant", "harmonic", "quadratic", "geometric"], ...] = SHAPES  # type: ignore[assignment]
+    shapes: Shapes = SHAPES  # type: ignore[assignment]
     """Shapes of the schedules."""
     loss: Literal["mse", "half_mse"] = "mse"
     """The paper's mean-squared error ‖Zx − y‖²/n, or half of it."""
@@ -148,6 +150,10 @@ class Descents(Study):
 
     compute = staticmethod(trials.compute)
 
+    def against(self, frame: pandas.DataFrame, verdict: Verdict) -> list[str]:
+        apart = flow_differences(frame)  # no other claim can be refuted
+        return frame["key"][apart.index[apart.gt(FLOW_BOUND)]].tolist()
+
     def remarks(self, frame: pandas.DataFrame) -> list[str]:
         diverged = frame["status"].eq("diverged")
         if not diverged.any():
@@ -223,19 +229,25 @@ def schedule_claims(frame: pandas.DataFrame) -> list[Verdict]:
     return [verdict for verdict in table if verdict is not None]
 
 
-def flow_claims(frame: pandas.DataFrame) -> list[Verdict]:
-    """What exact flow says: GD follows it, and its limit is where the budget does not reach."""
+def flow_differences(frame: pandas.DataFrame) -> pandas.Series:
+    """How far GD ended from exact flow, relative; NaN where that says nothing."""
     rows = frame[frame["with_flow"] & frame["start"].eq("pilot")]
-    if rows.empty:
-        return []
     apart = rows["flow_difference"].where(rows["status"].ne("diverged")).astype(float)
     # after all steps (1 − 2ηα_k)² and e^{−4ηα_k}, the decay of a step, are 4A²/steps apart at least
-    coarse = apart.gt(1e-2) & apart.lt(1e-2 + 8.0 * rows["total"] ** 2 / rows["steps"])
-    apart = apart.where(~coarse)
-    off, silent = int(apart.gt(1e-2).sum()), int(apart.isna().sum())
+    coarse = apart.lt(FLOW_BOUND + 8.0 * rows["total"] ** 2 / rows["steps"])
+    return apart.where(~(coarse & apart.gt(FLOW_BOUND)))
+
+
+def flow_claims(frame: pandas.DataFrame) -> list[Verdict]:
+    """What exact flow says: GD follows it, and its limit is where the budget does not reach."""
+    apart = flow_differences(frame)
+    if apart.empty:
+        return []
+    rows = frame.loc[apart.index]
+    off, silent = int(apart.gt(FLOW_BOUND).sum()), int(apart.isna().sum())
     said = f"refuted in {off}" if off else f"{UNJUDGED} in {silent}" if silent else "confirmed"
     claim = "GD stays with exact flow through the budget (relative)"
-    table = [Verdict(claim, len(rows), float(apart.max()), 1e-2, said)]
+    table = [Verdict(claim, len(rows), float(apart.max()), FLOW_BOUND, said)]
     late = rows[rows["total"].ge(4.0) & rows["shape"].ne("constant")]
     if len(late):
         value = float(late["limit_distance"].max())
@@ -259,10 +271,7 @@ class Initialization(Descents):
     """
 
     out: Path = Path("results/initialization")
-    shapes: tuple[Literal["constant", "harmonic", "quadratic", "geometric"], ...] = (
-        "constant",
-        "geometric",
-    )
+    shapes: Shapes = ("constant", "geometric")
 
     regularizers: ClassVar[tuple[str, ...]] = ("factors",)
     starts: ClassVar[tuple[str, ...]] = ("pilot", "balanced")

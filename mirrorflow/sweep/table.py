@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mirrorflow.certificates import UNJUDGED, unjudged
 from mirrorflow.checks import Array
-from mirrorflow.sweep.study import Summary, Verdict
+from mirrorflow.runs.study import Summary, Verdict
 
 if TYPE_CHECKING:
     import pandas

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 import tyro
 
-from mirrorflow.archives import naming
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.flows import RTOL_RANGE
 from mirrorflow.maps import check_pair
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
-from mirrorflow.results import Row, Run
+from mirrorflow.runs.store import Row, Run
+from mirrorflow.runs.study import Study, Verdict, default
+from mirrorflow.runs.untrusted import naming
 from mirrorflow.sweep import theorem23_trials as trials
-from mirrorflow.sweep.study import Study, Verdict, default
 from mirrorflow.sweep.table import judge, unjudged_trials
 from mirrorflow.sweep.theorem23_trials import LATEST, NOT_ARRIVED
 

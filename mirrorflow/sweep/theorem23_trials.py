@@ -28,7 +28,7 @@ from mirrorflow.problems import (
     load,
     random_stream,
 )
-from mirrorflow.results import Row
+from mirrorflow.runs.store import Row
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Quadratic, Schedule
 
 __all__ = ["LATEST", "NOT_ARRIVED", "build_problem", "compute", "problem_key", "start_factors"]

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Sequence
 
 from mirrorflow.checks import Array, InputError
-from mirrorflow.execution import Failure, carry, crew
-from mirrorflow.execution.progress import Board
-from mirrorflow.results import Folder, Row, Run
-from mirrorflow.sweep.study import Study
+from mirrorflow.runs.executors import Failure, executor, map_unordered
+from mirrorflow.runs.progress import Board
+from mirrorflow.runs.store import Folder, Row, Run
+from mirrorflow.runs.study import Study
 from mirrorflow.threads import controller
 
 __all__ = ["execute"]
@@ -28,11 +28,11 @@ def execute(
     pieces = study.batches(todo)
     if study.scheduler is None:  # no more processes than there is work
         jobs = max(min(jobs, len(pieces)), 1)
-    with Board(len(runs), len(runs) - len(todo)) as board, crew(jobs, study.scheduler) as workers:
+    with Board(len(runs), len(runs) - len(todo)) as board, executor(jobs, study.scheduler) as pool:
         if study.force:  # all at once, so that who breaks it off goes on without the flag
             for run in runs:
                 folder.forget(run)
-        for batch, outcome in carry(functools.partial(_compute, type(study)), pieces, workers):
+        for batch, outcome in map_unordered(functools.partial(_compute, type(study)), pieces, pool):
             if isinstance(outcome, Failure):
                 for run in batch:
                     folder.fail(run, outcome.message, outcome.attempts)

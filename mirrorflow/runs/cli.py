@@ -17,12 +17,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from mirrorflow.checks import InputError, refused_file
-from mirrorflow.execution.stopping import Stopped
+from mirrorflow.checks import InputError, meant, refused_file
+from mirrorflow.runs.stopping import Stopped
 
 if TYPE_CHECKING:
-    from mirrorflow.execution.carrying import Failure
-    from mirrorflow.results import Row, Run
+    from mirrorflow.runs.executors import Failure
+    from mirrorflow.runs.store import Row, Run
 
 __all__ = ["chosen", "command", "configured", "failed", "narrowed", "plain", "typed"]
 
@@ -92,7 +92,8 @@ def chosen(
     words = list(sys.argv[1:] if words is None else words)
     name = words.pop(0) if words and not words[0].startswith("-") else default
     if name not in names:
-        raise InputError(f"{kind} must be one of {', '.join(names)}, but it is {name!r}.")
+        rule = f"{kind} must be one of {', '.join(names)}, but it is {name!r}."
+        raise InputError(rule + meant(name, names))
     return name, words
 
 

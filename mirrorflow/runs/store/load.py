@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.archives import read_arrays
 from mirrorflow.checks import Array, InputError
 from mirrorflow.extras import require
-from mirrorflow.results.table import as_frame
+from mirrorflow.runs.store.table import as_frame
+from mirrorflow.runs.untrusted import read_arrays
 
 if TYPE_CHECKING:
     import pandas

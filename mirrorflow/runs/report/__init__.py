@@ -6,7 +6,7 @@ script and forbids its own with a Content-Security-Policy, and of files only tho
 taken whose SHA-256 the manifest names.
 """
 
-from mirrorflow.report.contents import Contents
-from mirrorflow.report.page import page
+from mirrorflow.runs.report.contents import Contents
+from mirrorflow.runs.report.page import page
 
 __all__ = ["Contents", "page"]

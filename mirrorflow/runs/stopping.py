@@ -1,18 +1,20 @@
-"""Ctrl-C and SIGTERM end the work within two seconds, whatever it is doing."""
+"""End of a command by Ctrl-C or SIGTERM within two seconds, and of the processes it started."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import os
+import select
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["Stopped", "stoppable"]
+__all__ = ["Stopped", "end_with", "stoppable"]
 
 GRACE = 1.2  # seconds for a clean end
 
@@ -80,3 +82,20 @@ def _watch(woken: socket.socket, left: threading.Event, farewell: str) -> None:
         if number in (signal.SIGINT, signal.SIGTERM) and not left.wait(GRACE):
             print(farewell, file=sys.stderr, flush=True)
             os._exit(128 + number)
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after process `parent`, which started it, is gone."""
+    threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    # where the system can, sleep until then: a thread that wakes up while Python shuts down is
+    # ended in the middle of something
+    with contextlib.suppress(AttributeError, OSError):
+        end = os.pidfd_open(parent)
+        if os.getppid() == parent:
+            select.select([end], [], [])
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

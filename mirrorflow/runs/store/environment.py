@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["command_line", "environment"]
+__all__ = ["command_line", "environment", "versions"]
 
 PACKAGES = ["numpy", "scipy", "cvxpy", "clarabel", "torch", "scikit-learn"]
 PACKAGES += ["matplotlib", "pandas", "pyarrow"]
@@ -24,15 +26,9 @@ def environment() -> dict[str, Any]:
     environment of another project.
     """
     ours = bool(_git("ls-files", "--error-unmatch", Path(__file__).name))
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return {
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": versions(PACKAGES),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -41,13 +37,20 @@ def environment() -> dict[str, Any]:
     }
 
 
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Those of the packages that are installed."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
 def _processor() -> str:
-    try:
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or "unknown"
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 import tyro
 
 from mirrorflow.checks import Array, InputError, whole
-from mirrorflow.execution.commands import narrowed
-from mirrorflow.results import Row, Run, code_digest
+from mirrorflow.runs.cli import narrowed
+from mirrorflow.runs.store import Row, Run, code_digest
 
 if TYPE_CHECKING:
     import pandas
@@ -126,8 +126,16 @@ class Study(ABC):
         return narrowed(self, run.spec)
 
     def column(self, claim: str) -> str:
-        """The column of the rows that has a claim's values; "" where none has."""
-        return ""
+        """The column of the rows that has a claim's values."""
+        raise NotImplementedError
+
+    def against(self, frame: pandas.DataFrame, verdict: Verdict) -> list[str]:
+        """The keys of the runs that refute a claim, or that a formula as printed holds in."""
+        column = self.column(verdict.claim)
+        # without value or bound a trial can't be judged
+        judged = frame[frame[column].notna() & frame[f"{column}_bound"].notna()]
+        holds = judged[f"{column}_holds"].astype(bool)
+        return judged["key"][holds.eq(verdict.verdict.startswith("not "))].tolist()
 
     @classmethod
     def digest(cls) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from mirrorflow.report.contents import Claim, Contents, Figure, listing, mapping
-from mirrorflow.report.markup import code, escaped, number, table
-from mirrorflow.report.rows import failures, rows_table, same_in_all
-from mirrorflow.report.style import STYLE
+from mirrorflow.runs.report.contents import Claim, Contents, Figure, listing, mapping
+from mirrorflow.runs.report.markup import code, escaped, number, table
+from mirrorflow.runs.report.rows import failures, rows_table, same_in_all
+from mirrorflow.runs.report.style import STYLE
 
 __all__ = ["POLICY", "page"]
 

@@ -40,8 +40,8 @@ def main(words: list[str]) -> int:
         Report, args=words, prog="python -m mirrorflow.sweep report", description=Report.__doc__
     )
 
-    from mirrorflow.report import Contents, page
-    from mirrorflow.results import atomic_write
+    from mirrorflow.runs.report import Contents, page
+    from mirrorflow.runs.store import atomic_write
 
     contents = Contents.of(options.folder)
     place = options.page or options.folder / "report.html"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.report.markup import code, escaped, number, table
+from mirrorflow.runs.report.markup import code, escaped, number, table
 
 if TYPE_CHECKING:
     import pandas

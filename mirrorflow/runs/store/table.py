@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.results.run import Row
+from mirrorflow.runs.store.run import Row
 
 if TYPE_CHECKING:
     import pandas
@@ -113,14 +113,7 @@ def split(frame: pandas.DataFrame) -> tuple[pandas.DataFrame, pandas.DataFrame]:
         return frame, frame.iloc[:0]
     failed = frame["attempts"].notna()
     done = frame[~failed].drop(columns="attempts").reset_index(drop=True)
-    return done.astype(_settled(done, done.columns)), frame[failed].reset_index(drop=True)
-
-
-def _settled(frame: pandas.DataFrame, names: Iterable[str]) -> dict[str, str]:
-    """Plain dtypes for nullable columns without a gap."""
-    plain = {"Int64": "int64", "boolean": "bool"}
-    return {
-        name: plain[str(frame[name].dtype)]
-        for name in names
-        if str(frame[name].dtype) in plain and not frame[name].hasnans
-    }
+    plain = {"Int64": "int64", "boolean": "bool"}  # of nullable columns without a gap
+    kinds = {name: plain.get(str(done[name].dtype)) for name in done if not done[name].hasnans}
+    settled = done.astype({name: kind for name, kind in kinds.items() if kind})
+    return settled, frame[failed].reset_index(drop=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.report.markup import plain
-from mirrorflow.results import load, read_manifest, split
+from mirrorflow.runs.report.markup import plain
+from mirrorflow.runs.store import load, read_manifest, split
 
 if TYPE_CHECKING:
     import pandas

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mirrorflow.checks import Array
-from mirrorflow.results.run import Row
+from mirrorflow.runs.store.run import Row
 
 __all__ = ["LARGEST_ROW", "decode", "encode"]
 

@@ -17,13 +17,13 @@ Folders may come from strangers: nothing here unpickles, sizes are checked befor
 for, and what is damaged is refused by name.
 """
 
-from mirrorflow.results.atomic import atomic_write
-from mirrorflow.results.closure import code_digest
-from mirrorflow.results.environment import command_line, environment
-from mirrorflow.results.folder import Folder
-from mirrorflow.results.load import load, load_paths, read_manifest
-from mirrorflow.results.run import Row, Run
-from mirrorflow.results.table import split
+from mirrorflow.runs.store.atomic import atomic_write
+from mirrorflow.runs.store.closure import code_digest
+from mirrorflow.runs.store.environment import command_line, environment
+from mirrorflow.runs.store.folder import Folder
+from mirrorflow.runs.store.load import load, load_paths, read_manifest
+from mirrorflow.runs.store.run import Row, Run
+from mirrorflow.runs.store.table import split
 
 __all__ = [
     "Folder",

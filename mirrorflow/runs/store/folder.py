@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mirrorflow.archives import MAX_BYTES
 from mirrorflow.checks import Array, InputError
-from mirrorflow.results import shard
-from mirrorflow.results.atomic import atomic_write, write_together
-from mirrorflow.results.environment import environment
-from mirrorflow.results.load import read_manifest
-from mirrorflow.results.run import Row, Run
-from mirrorflow.results.table import as_frame, as_table
+from mirrorflow.runs.store import shard
+from mirrorflow.runs.store.atomic import atomic_write, write_together
+from mirrorflow.runs.store.environment import environment
+from mirrorflow.runs.store.load import read_manifest
+from mirrorflow.runs.store.run import Row, Run
+from mirrorflow.runs.store.table import as_frame, as_table
+from mirrorflow.runs.untrusted import MAX_BYTES
 
 if TYPE_CHECKING:
     import pandas

@@ -1,0 +1,1 @@
+"""Runs: studies, the command line, executors, results on disk, reports. No mathematics."""
