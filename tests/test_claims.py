@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -181,12 +182,14 @@ def test_bad_input(tmp_path, capsys, flags, message):
 
 def test_a_wrong_constant_flips_the_ledger(monkeypatch):
     """e^{−4A} taken for e^{−2A} in R_a: Theorems 2.1 and 2.3 come out refuted."""
-    import mirrorflow as mf
+    flow, limit = claim_trials.direct_flow, claim_trials.interpolator
 
-    right = mf.HyperbolicEntropy.of
-    monkeypatch.setattr(
-        mf.HyperbolicEntropy, "of", staticmethod(lambda f, total=0.0: right(f, 0.5 * total))
-    )
+    def wrong(*arguments, **options):
+        right = flow(*arguments, **options)
+        return dataclasses.replace(right, total=0.5 * right.total)
+
+    monkeypatch.setattr(claim_trials, "direct_flow", wrong)
+    monkeypatch.setattr(claim_trials, "interpolator", lambda P, f, total: limit(P, f, 0.5 * total))
     path, stop = (claim_trials.trial(group, "squared", 0) for group in ("path", "stop"))
     assert not path["mirror_equation"].holds
     assert not path["finite_time"].holds

@@ -11,7 +11,7 @@ import threadpoolctl
 from sklearn.linear_model import Lasso
 
 from mirrorflow import Constant, Factors, Harmonic, Piecewise, Regression, gaussian_recovery
-from mirrorflow.certificates.hessians import factors_at, hessian
+from mirrorflow.certificates.hessians import hessian
 from mirrorflow.checks import InputError
 from mirrorflow.descent import REGULARIZERS, descend, stable_step_size
 from mirrorflow.descent.minibatches import Minibatches
@@ -553,7 +553,7 @@ class TestStableStepSize:
         """Beside the limit the distance shrinks just below, and grows just above."""
         start = starts(20, 1)[0]
         limit = interpolator(problem, start, 0.0)
-        m, w = factors_at(start, limit)
+        m, w = limit.parameters
         scale = 2.0 if loss == "mse" else 1.0
         edge = 2.0 / (scale * np.linalg.eigvalsh(hessian(problem, m, w))[-1])
         assert stable_step_size(problem, start, loss=loss) == pytest.approx(edge, rel=1e-9)

@@ -43,7 +43,8 @@ def shown() -> dict[str, object]:
     flow = gradient_flow(PROBLEM, START, Constant(0.1), [0.0, 1.0, math.inf])
     limit = interpolator(PROBLEM, START, 1.0)
     reference = min_l1(PROBLEM)
-    empty = {name: getattr(flow, name)[:0] for name in ("times", "x", "m", "w", "loss", "total")}
+    names = ("times", "x", "parameters", "loss", "total")
+    empty = {name: getattr(flow, name)[:0] for name in names}
     statuses = {
         f"limit {status}": dataclasses.replace(limit, status=status, message=MESSAGES[status])
         for status in MESSAGES

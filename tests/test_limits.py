@@ -505,7 +505,7 @@ def test_what_the_solver_doubts_is_not_converged(small):
             np.ones(1, int),
             np.array([sure]),
         )
-        found = proven(problem, points, np.zeros(1), np.zeros(1))[0]
+        found = proven(problem, [factors], points, np.zeros(1), np.zeros(1))[0]
         assert found.success == sure
 
 

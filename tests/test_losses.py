@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ LOSSES = [
     mf.Exponential(),
     mf.Poisson(),
 ]
+FORMS = mf.gradient_flow, mf.direct_flow
 ids = repr
 
 
@@ -136,10 +138,29 @@ def test_both_forms_agree(loss):
     problem = mf.Regression(Z, targets(loss, 6, rng), loss=loss)
     start = mf.Factors.pilot(0.3 * rng.standard_normal(15))
     times = [0.1, 1.0, 10.0, 100.0]
-    runs = [
-        f(problem, start, mf.Constant(0.1, 2.0), times, 1e-9)
-        for f in (mf.gradient_flow, mf.direct_flow)
-    ]
+    runs = [f(problem, start, mf.Constant(0.1, 2.0), times, 1e-9) for f in FORMS]
     assert np.abs(runs[0].x - runs[1].x).max() < 1e-7 * np.abs(runs[0].x).max()
     assert runs[0].loss == pytest.approx([problem.value(x) for x in runs[0].x], rel=1e-14)
     assert (np.diff(runs[0].loss[1:]) <= 0).all()
+
+
+@pytest.mark.parametrize("shape", ["tall", "wide of rank 3", "sparse"])
+@pytest.mark.filterwarnings("ignore:Z has n =")
+def test_dependent_rows_leave_nothing_to_rounding(loss, shape):
+    """No x has φ′ = 0 in every row: to t = 1e12 both forms stay where Zᵀφ′ = 0, and agree there."""
+    rng = np.random.default_rng(3)
+    Z = rng.standard_normal((12, 5))
+    if shape == "wide of rank 3":
+        Z = rng.standard_normal((8, 3)) @ rng.standard_normal((3, 20))
+    n, d = Z.shape
+    y = targets(loss, n, rng)
+    y[:4], Z[2:4] = y[[0, 0, 0, 0]], -Z[:2]  # not separable; as many events on both sides
+    data = scipy.sparse.csr_array(Z) if shape == "sparse" else Z
+    problem, start = mf.Regression(data, y, loss=loss), mf.Factors.pilot(np.full(d, 0.1))
+    flows = [f(problem, start, mf.Constant(0.1, 1.0), [1.0, 1e4, 1e12], 1e-9) for f in FORMS]
+    for flow in flows:
+        assert flow.success
+        rounding = 1e3 * EPS * np.abs(Z.T) @ (1 + np.abs(loss.slope(Z @ flow.x[-1], y))) / n
+        assert (np.abs(problem.gradient(flow.x[-1])) < rounding).all()
+    assert np.abs(flows[0].x - flows[1].x).max() < 1e-7 * np.abs(flows[0].x).max()
+    assert flows[0].right_hand_sides < 5000

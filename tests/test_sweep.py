@@ -139,7 +139,8 @@ def test_verdicts_come_from_the_referee(finished, monkeypatch):
     def wrong(original):
         def flow(*arguments):
             (run,) = original(*arguments)
-            return [dataclasses.replace(run, m=1.05 * run.m, x=1.05 * run.x)]
+            layers = np.stack([1.05 * run.m, run.w], axis=1)
+            return [dataclasses.replace(run, parameters=layers, x=1.05 * run.x)]
 
         return flow
 
@@ -481,8 +482,8 @@ def test_a_flow_that_stops_early_is_judged_as_far_as_it_came(monkeypatch):
     def stopping(original):
         def flows(*arguments):
             (flow,) = original(*arguments)
-            kept = {name: getattr(flow, name)[:40] for name in ("times", "x", "m", "w", "loss")}
-            kept["total"] = flow.total[:40]
+            kept = {name: getattr(flow, name)[:40] for name in ("times", "x", "loss")}
+            kept |= {"total": flow.total[:40], "parameters": flow.parameters[:40]}
             return [dataclasses.replace(flow, **kept, status="failed", message="Too stiff.")]
 
         return flows

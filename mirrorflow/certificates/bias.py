@@ -39,7 +39,7 @@ def late_l1(
     _ascending(totals)
     first, second = (HyperbolicEntropy.of(factors, total) for total in totals)
     values = first.value(x), second.value(x)
-    span, norm1 = 4.0 * (totals[1] - totals[0]), float(np.abs(x).sum())
+    span, norm1 = factors.decay * (totals[1] - totals[0]), float(np.abs(x).sum())
     slope = (values[1] - values[0]) / (span * norm1)
     a = np.exp(first.log_a)
     excess = 0.5 * float(np.sum(a * a / (np.hypot(x, a) + np.abs(x)))) / norm1
@@ -119,10 +119,12 @@ def reachable_range(factors: Factors, totals: Sequence[float], budget: float) ->
         for theta in (-ends, ends):
             now, first = potential.inverse_gradient(theta), start.inverse_gradient(theta)
             sizes = np.add(*start.split(theta))
-            worst = max(worst, float((np.abs(now * np.exp(4.0 * total) - first) / sizes).max()))
+            worst = max(
+                worst, float((np.abs(now * np.exp(factors.decay * total) - first) / sizes).max())
+            )
     logs = np.array([start.log_p, start.log_q])
     largest = float(np.abs(logs[np.isfinite(logs)]).max(initial=0.0))
-    bound = 100.0 * EPS * (1.0 + 4.0 * max(totals) + 2.0 * abs(budget) + largest)
+    bound = 100.0 * EPS * (1.0 + factors.decay * max(totals) + 2.0 * abs(budget) + largest)
     return Certificate.of("reachable_range", worst, bound)
 
 

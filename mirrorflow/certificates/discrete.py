@@ -121,13 +121,13 @@ def noise_is_decay(problem: Regression, path: DescentPath, share: float = 1.0) -
     """With |z_ij| the same in each row, one-sample SGD ends where the penalised flow ends, exactly.
 
     All coordinates have the same gain then, and r lies in the row space: x_K is the argmin of R_A
-    over Zx = Zx_K with A = Λ/4. Value: ‖x_K − argmin‖_∞ relative to the largest ½(m² + w²), at a
-    total of `share`·A. Bound: as `discrete_argmin`.
+    over Zx = Zx_K with A = Λ/δ, δ = 4. Value: ‖x_K − argmin‖_∞ relative to the largest ½(m² + w²),
+    at a total of `share`·A. Bound: as `discrete_argmin`.
     """
     sizes = np.abs(problem.Z)
     if np.ptp(sizes, axis=1).max() > 4.0 * EPS * sizes.max():
         raise InputError("problem must have rows z_i with all |z_ij| equal, such as ±1 designs.")
-    total = share * float(path.gain[-1].mean()) / 4.0
+    total = share * float(path.gain[-1].mean()) / path.start.decay
     limit = interpolator(problem.with_targets(problem.Z @ path.x[-1]), path.start, total)
     value = float(np.abs(path.x[-1] - limit.x).max()) / _size(path)
     return Certificate.of("noise_is_decay", value, _bound(path))

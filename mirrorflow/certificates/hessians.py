@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from mirrorflow.certificates.base import EPS, Certificate, Trajectory, dense
+from mirrorflow.certificates.base import EPS, Certificate, dense
 from mirrorflow.checks import Array, InputError, number
+from mirrorflow.flows.trajectory import Flow
 from mirrorflow.limits import Interpolator
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
@@ -17,22 +18,23 @@ __all__ = ["hessian", "limit_sharpness", "sharpness", "stability", "stable_step"
 
 
 def hessian(problem: Regression, m: Array, w: Array, alpha: float = 0.0) -> Array:
-    """∇²F of F = 1/(2n)‖Z(m ⊙ w) − y‖² + α(‖m‖² + ‖w‖²), shape (2d, 2d), order (m, w)."""
+    """∇²F of F = f(m ⊙ w) + α(‖m‖² + ‖w‖²), shape (2d, 2d), order (m, w)."""
     Z = dense(problem)
-    G, slope = Z.T @ Z / problem.n, problem.gradient(m * w)
+    G = (Z.T * problem.loss.curvature(Z @ (m * w), problem.y)) @ Z / problem.n
+    slope = problem.gradient(m * w)
     cross = w[:, None] * G * m + np.diag(slope)
     H = np.block([[w[:, None] * G * w, cross], [cross.T, m[:, None] * G * m]])
     return H + 2.0 * alpha * np.eye(2 * m.size)
 
 
-def sharpness(problem: Regression, path: Trajectory, schedule: Schedule) -> tuple[Array, Array]:
+def sharpness(problem: Regression, path: Flow, schedule: Schedule) -> tuple[Array, Array]:
     """Trace and largest eigenvalue of ∇²F_t in (m, w) along a path, shape (T,) each.
 
-    Trace: Σ_i (m_i² + w_i²)‖z_i‖²/n + 4dα_t, z_i the columns of Z.
+    For the squared loss. Trace: Σ_i (m_i² + w_i²)‖z_i‖²/n + 2α_t·2d, z_i the columns of Z.
     """
     columns = np.sum(dense(problem) ** 2, axis=0) / problem.n
     alphas = np.array([float(schedule.alpha(float(t))) for t in path.times])
-    trace = (path.m**2 + path.w**2) @ columns + 4.0 * problem.d * alphas
+    trace = (path.m**2 + path.w**2) @ columns + 2.0 * alphas * path.parameters[0].size
     largest = [
         np.linalg.eigvalsh(hessian(problem, m, w, alpha))[-1]
         for m, w, alpha in zip(path.m, path.w, alphas, strict=True)
@@ -41,7 +43,7 @@ def sharpness(problem: Regression, path: Trajectory, schedule: Schedule) -> tupl
 
 
 def stable_step(
-    problem: Regression, path: Trajectory, schedule: Schedule, step_size: float
+    problem: Regression, path: Flow, schedule: Schedule, step_size: float
 ) -> Certificate:
     """Gradient descent with step η can follow this path: sharpness ≤ 2/η all along it.
 
@@ -59,7 +61,7 @@ def limit_sharpness(problem: Regression, factors: Factors, limit: Interpolator) 
     relative difference from the largest eigenvalue of the dense ∇²F in (m, w). Bound: 100 d eps,
     plus the misfit that ∇f leaves in ∇²F: 2 max|∇f|/λ_max.
     """
-    m, w = factors_at(factors, limit)
+    m, w = limit.parameters
     found = float(np.linalg.eigvalsh(hessian(problem, m, w))[-1])
     Z = dense(problem)
     weighted = (Z * (limit.p + limit.q)) @ Z.T * (2.0 / problem.n)
@@ -93,7 +95,7 @@ def stability(
     ratio = number("times_threshold", times_threshold, 0.0, open_low=True)
     if limit.status != "converged":
         raise InputError(f"limit must be converged, but its status is {limit.status!r}.")
-    m, w = factors_at(factors, limit)
+    m, w = limit.parameters
     d = problem.d
     values, vectors = np.linalg.eigh(hessian(problem, m, w))
     step, growth = 2.0 * ratio / values[-1], abs(1.0 - 2.0 * ratio)
@@ -110,10 +112,3 @@ def stability(
     bound += 100.0 * d * EPS * size * steps / near
     value = abs(measured / growth**steps - 1.0)
     return Certificate.of("stability", value, bound if bound < 1.0 else math.nan)
-
-
-def factors_at(factors: Factors, limit: Interpolator) -> tuple[Array, Array]:
-    """m and w at a limit: u and v keep their signs, p = ½u², q = ½v²."""
-    u = np.copysign(np.sqrt(2.0 * limit.p), factors.u)
-    v = np.copysign(np.sqrt(2.0 * limit.q), factors.v)
-    return (u + v) / np.sqrt(2.0), (u - v) / np.sqrt(2.0)

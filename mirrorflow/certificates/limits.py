@@ -12,12 +12,16 @@ from mirrorflow.certificates.base import (
     EPS,
     PATH_FACTOR,
     Certificate,
-    Trajectory,
+    growth,
+    metric,
     path_bounds,
+    sharpened,
     size_of,
+    sizes,
 )
 from mirrorflow.checks import Array, number
 from mirrorflow.extras import require
+from mirrorflow.flows.trajectory import Flow
 from mirrorflow.limits import Interpolator
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
@@ -42,90 +46,95 @@ TIED = 1e-6  # the same for the dual of an L1 face, which near ties leave less e
 
 
 def slowest_rate(problem: Regression, limit: Interpolator) -> float:
-    """λ_min((2/n) Z diag(√(x² + a²)) Zᵀ) on the range of Z, in 1/time.
+    """λ_min((1/n) C^½ Z diag(|∂g|²) Zᵀ C^½) on the range of Z, in 1/time; C = diag φ″ at the limit.
 
-    Once α = 0, x_t − x_∞ falls like e^{−rate·t} and the loss like e^{−2·rate·t}. Eigenvalues
-    below rounding of the largest come back as 0, and so does what float64 can't hold.
+    |∂g|² = 2√(x² + a²) for m ⊙ w. Once α = 0, x_t − x_∞ falls like e^{−rate·t} and the loss like
+    e^{−2·rate·t}. Eigenvalues below rounding of the largest come back as 0, and so does what
+    float64 can't hold.
     """
-    return _slowest(problem, limit.p + limit.q)
+    return _slowest(problem, limit.x, metric(limit.start, limit.parameters))
 
 
-def _slowest(problem: Regression, weights: Array) -> float:
-    space = problem.row_space
-    if space.rank == 0:
+def _slowest(problem: Regression, x: Array, weights: Array) -> float:
+    rank = problem.row_space.rank
+    with np.errstate(over="ignore", invalid="ignore"):
+        H = sharpened(problem, x, weights)
+    if rank == 0 or not np.isfinite(H).all():
         return 0.0
-    with np.errstate(over="ignore"):
-        H = _weighted(problem, weights) * np.outer(space.s, space.s) * (2.0 / problem.n)
-    if not np.isfinite(H).all():
-        return 0.0
-    values = np.linalg.eigvalsh(H)
-    return float(values[0]) if values[0] > 10 * space.rank * EPS * values[-1] else 0.0
-
-
-def _weighted(problem: Regression, weights: Array) -> Array:
-    V = problem.row_space.V
-    return (V * weights) @ V.T  # √(x² + a²) = p + q
+    values = np.linalg.eigvalsh(H)[-rank:]
+    return float(values[0]) if values[0] > 10 * rank * EPS * values[-1] else 0.0
 
 
 def _transient(
-    problem: Regression, limit: Interpolator, schedule: Schedule, flow: Trajectory, last: int
+    problem: Regression, limit: Interpolator, schedule: Schedule, flow: Flow, last: int
 ) -> float:
-    """What the start may still add at a flow's last time, relative to the flow's √(x² + a²).
+    """What the start may still add at a flow's last time, relative to the flow's |∂g||θ|/L.
 
     The misfit falls like exp(−∫rate dt) with the rate of where the flow is: on a plateau near 0,
     where a large A leads, it is below that of the limit by orders. Each interval counts with the
     smaller rate of its ends.
     """
-    times = flow.times[: last + 1]
+    times, at = flow.times[: last + 1], metric(flow.start, flow.parameters[: last + 1])
     stop = max((t for t in schedule.breakpoints if t <= times[-1]), default=0.0)
-    sizes = 0.5 * (flow.m[: last + 1] ** 2 + flow.w[: last + 1] ** 2)
-    rates = np.array([_slowest(problem, weights) for weights in sizes])
-    spans = np.diff(np.maximum(times, stop))
-    faded = float(np.minimum(rates[1:], rates[:-1]) @ spans)
-    size = max(1.0, float((limit.p + limit.q).max()) / size_of(flow))
-    return 10.0 * size * math.exp(-min(faded, 700.0))
+    rates = np.array([_slowest(problem, *here) for here in zip(flow.x, at, strict=False)])
+    faded = float(np.minimum(rates[1:], rates[:-1]) @ np.diff(np.maximum(times, stop)))
+    largest = sizes(limit.start, limit.parameters).max()
+    return 10.0 * max(1.0, float(largest) / size_of(flow)) * math.exp(-min(faded, 700.0))
 
 
 @dataclass(frozen=True, slots=True)
-class _Remainder:
-    """To first order, how far a flow at time T is from the limit: from what A still grows by,
-    from lagging behind a moving target, and from the transient after the start."""
+class Moving:
+    """How a limit moves with A, to first order, and by how much a flow lags behind it.
 
-    moving: float
-    lagging: float
-    misfit: float
-    fading: float  # e^{−rate·(T − stop)}
+    With weights |∂g|² and k = e^{κA}dκ/dA, where ∇R_A(x) = Vᵀκ: V diag(weights) Vᵀk = δVx and
+    dx/dA = −δx + weights ⊙ Vᵀk. A flow follows at κ̇ = ακ', so Uᵀφ′ = −nαk/s is its misfit per α.
+    """
+
+    drift: Array  # dx/dA, (d,)
+    misfit: Array  # Uᵀ(ŷ − Zx) per α, (r,)
+    lag: Array  # what that misfit is in x, (d,)
+    rates: Array  # H with ρ̇ = −Hρ for misfits ρ, (r, r)
+
+    @classmethod
+    def at(cls, problem: Regression, limit: Interpolator) -> Moving:
+        """At a limit; of a loss φ with φ″ at its fit."""
+        space, weights = problem.row_space, metric(limit.start, limit.parameters)
+        V, n = space.V, problem.n
+        H = (V * weights) @ V.T
+        curved = space.U.T * problem.loss.curvature(problem.Z @ limit.x, problem.y) @ space.U
+        rates = H * np.outer(space.s, space.s) @ curved / n
+        H.flat[:: H.shape[0] + 1] += EPS * max(float(H.trace()), 1e-300)
+        factor = scipy.linalg.cho_factor(H, lower=True)
+        k = scipy.linalg.cho_solve(factor, limit.start.decay * (V @ limit.x))
+        misfit = np.linalg.solve(curved, n * k / space.s)
+        lag = weights * (scipy.linalg.cho_solve(factor, misfit / space.s) @ V)
+        return cls(-limit.start.decay * limit.x + weights * (k @ V), misfit, lag, rates)
 
 
 def _remainder(
-    problem: Regression, limit: Interpolator, schedule: Schedule, end: float
-) -> _Remainder:
-    # Along A: dx/dA = −4x + (p + q) ⊙ Vᵀκ' with V diag(p + q) Vᵀ κ' = 4Vx. The flow follows at
-    # κ̇ = α_T κ', so (2/n)s²(b − Vx) = α_T κ' is its misfit; H⁻¹ turns a misfit into x.
-    space, weights = problem.row_space, limit.p + limit.q
-    H = _weighted(problem, weights)
-    H.flat[:: H.shape[0] + 1] += EPS * max(float(H.trace()), 1e-300)
-    factor = scipy.linalg.cho_factor(H, lower=True)
-    slope = scipy.linalg.cho_solve(factor, 4.0 * (space.V @ limit.x))
-    alpha, left = float(schedule.alpha(end)), schedule.remaining(end)
-    drift = -4.0 * limit.x + weights * (slope @ space.V)
-    misfit = alpha * slope * problem.n / (2.0 * space.s**2)
-    lag = weights * (scipy.linalg.cho_solve(factor, misfit) @ space.V)
+    problem: Regression, limit: Interpolator, schedule: Schedule, flow: Flow, last: int
+) -> tuple[float, float, float]:
+    """To first order, how far a flow is from its limit in x, as A still grows and the flow lags
+    behind; how far in Zx; and e^{−rate·(T − stop)}, what is left of its start."""
+    end = float(flow.times[last])
+    alpha, left, away, misfit = float(schedule.alpha(end)), schedule.remaining(end), 0.0, 0.0
+    if alpha > 0 or left > 0:
+        along = Moving.at(problem, limit)
+        moving = 0.0 if math.isinf(left) else float(np.abs(along.drift).max()) * left
+        away = moving + alpha * float(np.abs(along.lag).max())
+        misfit = alpha * float(np.linalg.norm(along.misfit))
     stop = max((t for t in schedule.breakpoints if t <= end), default=0.0)
-    moving = 0.0 if math.isinf(left) else float(np.abs(drift).max()) * left
-    fading = math.exp(-min(slowest_rate(problem, limit) * (end - stop), 700.0))
-    return _Remainder(
-        moving, float(np.abs(lag).max()), float(np.linalg.norm(space.s * misfit)), fading
-    )
+    rate = slowest_rate(problem, limit)
+    return away, misfit, math.exp(-min(rate * (end - stop), 700.0))
 
 
 def arrival(
-    problem: Regression, limit: Interpolator, schedule: Schedule, flow: Trajectory, rtol: float
+    problem: Regression, limit: Interpolator, schedule: Schedule, flow: Flow, rtol: float
 ) -> Certificate:
     """Zx_T → y (Theorem 2.3): relative misfit at the last finite time.
 
-    Value: ‖Zx_T − ŷ‖ / max_t ‖Zx_t‖, ŷ the attainable part of y. Bound: twice the misfit
-    (n/2)α_T‖dν/dA‖ of a flow that follows its moving target, plus 10 e^{−rate·(T − stop)} for
+    Value: ‖Zx_T − ŷ‖ / max_t ‖Zx_t‖, ŷ = Zx_∞ the attainable part of y. Bound: twice the
+    misfit α_T·`tracking_misfit` of a flow that follows its target, plus 10 e^{−rate·(T − stop)} for
     the transient, plus 100 rtol. Above it a flow that was on a plateau, and may be under way,
     judges nothing.
     """
@@ -136,8 +145,8 @@ def arrival(
     # the flow's own size: with y = 0 the fit alone is made of rounding
     scale = float(np.linalg.norm(problem.Z @ flow.x.T, axis=0).max()) or 1.0
     value = float(np.linalg.norm(problem.Z @ flow.x[last] - fit)) / scale
-    left = _remainder(problem, limit, schedule, float(flow.times[last]))
-    bound = 2.0 * left.misfit / scale + 10.0 * left.fading + PATH_FACTOR * rtol
+    _, misfit, fading = _remainder(problem, limit, schedule, flow, last)
+    bound = 2.0 * misfit / scale + 10.0 * fading + PATH_FACTOR * rtol
     if value <= bound:
         return Certificate.of("arrival", value, bound)
     size = max(1.0, float(np.linalg.norm(fit)) / scale)
@@ -146,11 +155,11 @@ def arrival(
 
 
 def convergence(
-    problem: Regression, limit: Interpolator, schedule: Schedule, flow: Trajectory, rtol: float
+    problem: Regression, limit: Interpolator, schedule: Schedule, flow: Flow, rtol: float
 ) -> Certificate:
-    """x_t → argmin {R_{a_∞}(x) : Zx = y} (Theorem 2.3): distance at the last finite time.
+    """x_t → argmin {R_{A_∞}(x) : Zx = y} (Theorem 2.3): distance at the last finite time.
 
-    Value: ‖x_T − x_∞‖_∞ relative to the flow's largest √(x² + a²). Bound: twice
+    Value: ‖x_T − x_∞‖_∞ relative to the flow's largest |∂g||θ|/L = √(x² + a²). Bound: twice
     ‖dx_∞/dA‖(A_∞ − A_T) and the lag behind the moving target, plus 10 e^{−rate·(T − stop)},
     plus rtol (100 + steps), the drift off the row space, which the limit keeps. With ∫α = ∞ hand
     over the limit after A_T: the flow must follow it.
@@ -159,26 +168,27 @@ def convergence(
         return Certificate.of("convergence", math.inf, math.nan)
     last = int(np.flatnonzero(np.isfinite(flow.times))[-1])
     scale = size_of(flow)
-    left = _remainder(problem, limit, schedule, float(flow.times[last]))
-    bound = (2.0 * (left.moving + left.lagging) + 10.0 * left.fading * scale) / scale
+    away, _, fading = _remainder(problem, limit, schedule, flow, last)
+    bound = 2.0 * away / scale + 10.0 * fading
     value = float(np.abs(flow.x[last] - limit.x).max()) / scale
-    tight, explained = path_bounds(flow, rtol, added=bound)
+    tight, explained = path_bounds(flow, rtol, growth(flow), bound)
     if value > tight:  # a plateau, as in `arrival`
         explained += _transient(problem, limit, schedule, flow, last)
     return Certificate.of("convergence", value, tight, explained)
 
 
 def optimality(problem: Regression, limit: Interpolator, total: float) -> Certificate:
-    """The KKT conditions of the limit: Zx = ŷ, ∇R_a(x) in the row space, no duality gap.
+    """The KKT conditions of the limit: Zx = ŷ, ∇R_A(x) in the row space, no duality gap.
 
-    Value: the largest of the constraint residual relative to max_i Σ_j|Z_ij|√(x_j² + a_j²), the
-    stationarity residual, and the gap relative to (1 + 4A)Σ√(x² + a²). Bound: 50 eps (1 + 4A), the
-    rounding of exponents of size 4A. From there to 1e-8, or 1e-6 at A = ∞, where solvers call a
-    point converged, nothing is judged.
+    With sizes |∂g||θ|/L, √(x² + a²) for m ⊙ w, and δ = 4 there. Value: the largest of the
+    constraint residual relative to max_i Σ_j|Z_ij|size_j, the stationarity residual, and the gap
+    relative to (1 + δA)Σ size. Bound: 50 eps (1 + δA), the rounding of exponents of size δA. From
+    there to 1e-8, or 1e-6 at A = ∞, where solvers call a point converged, nothing is judged.
     """
-    reach = 1.0 + 4.0 * (0.0 if math.isinf(total) else total)
-    scale = float(problem.magnitude(limit.p + limit.q).max()) or 1.0
-    mass = float(np.sum(limit.p + limit.q)) or 1.0
+    reach = 1.0 + (limit.start.decay * total if 0.0 < total < math.inf else 0.0)
+    units = sizes(limit.start, limit.parameters)
+    scale = float(problem.magnitude(units).max()) or 1.0
+    mass = float(np.sum(units)) or 1.0
     value = max(
         limit.constraint_residual / scale, limit.stationarity_residual, limit.gap / (reach * mass)
     )
@@ -192,7 +202,7 @@ def agreement(
 ) -> Certificate:
     """The limit against cvxpy's solution of the same program.
 
-    Value: ‖x − x_cvxpy‖₂. Bound: √(4·max√(x² + a²)·gap), the distance that strong convexity
+    Value: ‖x − x_cvxpy‖₂. Bound: √(2·max 2√(x² + a²)·gap), the distance that strong convexity
     of R allows a point whose value is within `gap` = 1e-9·(|R| + Σ√(x² + a²)) of the minimum
     (Clarabel's own accuracy on exponential cones), plus 1e-7·‖x‖ for its infeasibility. A
     reference without success gives inf and judges nothing, and so does one above the bound that
@@ -200,8 +210,8 @@ def agreement(
     """
     size = float(np.linalg.norm(limit.x))
     gap = 1e-9 * (abs(potential.value(limit.x)) + float(np.sum(limit.p + limit.q)))
-    curvature = float((limit.p + limit.q).max())
-    bound = math.sqrt(4.0 * curvature * gap) + 1e-7 * size
+    metric = 2.0 * float((limit.p + limit.q).max())
+    bound = math.sqrt(2.0 * metric * gap) + 1e-7 * size
     if not reference.success:
         return Certificate.of("agreement", math.inf, math.nan)
     explained = bound + LOOSEST * size if reference.status == "optimal" else math.inf
@@ -210,15 +220,12 @@ def agreement(
 
 
 def tracking_misfit(problem: Regression, limit: Interpolator) -> Array:
-    """The misfit Uᵀ(y − Zx) per unit of α at which a flow follows argmin R_{a_t}, shape (r,).
+    """The misfit Uᵀ(y − Zx) per unit of α at which a flow follows argmin R_{A_t}, shape (r,).
 
-    h = H⁻¹·4 diag(s)Vx with H = (2/n) diag(s)V diag(√(x² + a²)) Vᵀdiag(s): the misfit obeys
-    ρ̇ = −Hρ + 4α sVx, so ρ ≈ α h where α is small and slow, and f ≈ α²‖h‖²/(2n).
+    h = H⁻¹·δ diag(s)Vx with H = (1/n) diag(s)V diag(|∂g|²) Vᵀdiag(s) for the squared loss: the
+    misfit obeys ρ̇ = −Hρ + δα sVx, so ρ ≈ α h where α is small and slow, and f ≈ α²‖h‖²/(2n).
     """
-    space = problem.row_space
-    H = _weighted(problem, limit.p + limit.q) * np.outer(space.s, space.s) * (2.0 / problem.n)
-    solved: Array = scipy.linalg.solve(H, 4.0 * space.s * (space.V @ limit.x), assume_a="pos")
-    return solved
+    return Moving.at(problem, limit).misfit
 
 
 def lasso_kkt(problem: Regression, x: Array, alpha: float) -> Certificate:
@@ -266,21 +273,21 @@ def lasso_suboptimality(
     factors: Factors,
     limit: Interpolator,
     alpha: float,
-    path: Trajectory,
+    path: Flow,
     rtol: float,
 ) -> Certificate:
     """Under a constant α the flow descends to the LASSO: F_t − F* ≤ KL/(2t).
 
     F = f(x) + 2αΣ(p + q) with p + q = ½(m² + w²) ≥ |x|; (p, q) follow the mirror flow of the
-    entropy for F, so that KL = Σ KL(p*‖p₀) + KL(q*‖q₀) bounds ∫(F − F*), and F falls. Squared
-    loss. Value: largest 2t(F_t − F*)/KL. Bound: 1 + 200 rtol t F₀/KL.
+    entropy for F, so that KL = Σ KL(p*‖p₀) + KL(q*‖q₀) bounds ∫(F − F*), and F falls. Value:
+    largest 2t(F_t − F*)/KL. Bound: 1 + 200 rtol t F₀/KL.
 
     Parameters
     ----------
     limit : Interpolator
         `lasso_limit(problem, factors, alpha)`.
     """
-    objective = path.loss + 2.0 * alpha * np.sum(0.5 * (path.m**2 + path.w**2), axis=1)
+    objective = path.loss + alpha * np.sum(path.parameters**2, axis=(1, 2))
     least = problem.value(limit.x) + 2.0 * alpha * float(np.sum(limit.p + limit.q))
     away = 0.0
     for mass, root in ((limit.p, factors.u), (limit.q, factors.v)):
@@ -288,6 +295,6 @@ def lasso_suboptimality(
         on = mass > 0
         away += float(np.sum(mass[on] * np.log(mass[on] / start[on])) - mass.sum() + start.sum())
     value = float((2.0 * path.times * (objective - least)).max()) / away
-    first = problem.value(factors.x) + alpha * float(np.sum(factors.m**2 + factors.w**2))
+    first = problem.value(factors.x) + alpha * float(np.sum(factors.theta**2))
     bound = 1.0 + 2.0 * PATH_FACTOR * rtol * float(path.times[-1]) * first / away
     return Certificate.of("lasso_suboptimality", value, bound)

@@ -1,4 +1,9 @@
-r"""Theorem 2.1: along (m, w) the flow is the mirror flow of R_{a_t}, with which constants."""
+r"""Theorem 2.1: along θ the flow is the mirror flow of R_{A_t}, with which constants.
+
+    ∇R_{A_t}(x_t) = −∫₀ᵗ e^{−κA}∇f,   R_A(x) = e^{−δA}R(e^{δA}x)
+
+of any mirror map; m ⊙ w has κ = 0, δ = 4 and the hyperbolic entropy.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +16,26 @@ import scipy.linalg
 from mirrorflow.certificates.base import (
     SMALLEST,
     Certificate,
-    Trajectory,
     drift,
+    dual_units,
+    faded,
+    growth,
+    integral,
+    moved,
     path_bounds,
     size_of,
+    sizes,
 )
-from mirrorflow.certificates.losses import SQUARED, Loss
-from mirrorflow.certificates.referee import Path
 from mirrorflow.checks import Array, InputError
+from mirrorflow.flows.trajectory import Flow
 from mirrorflow.limits import interpolator
+from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
+from mirrorflow.schedules import Schedule
 
 __all__ = [
-    "DERIVED",
     "Constants",
     "closed_form",
     "finite_time",
@@ -37,6 +47,8 @@ __all__ = [
     "positional_bias",
     "signs_kept",
 ]
+
+X = 0  # row of x in `MirrorMap.at`
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,163 +65,161 @@ class Constants:
 
     def gradient(self, factors: Factors, total: float, x: Array) -> Array:
         """∇R_{a_t}(x) with these constants, for coordinates with |m₀| ≠ |w₀|."""
-        right = HyperbolicEntropy.of(factors, total * self.exponent / 4.0)
+        right = factors.potential(total * self.exponent / factors.decay)
         shift = math.log(self.scale)
         changed = HyperbolicEntropy(right.log_p + shift, right.log_q + shift, right.c)
         return 2.0 * self.factor * changed.gradient(x)
 
 
-DERIVED = Constants()
-
-
-def _path_bounds(path: Path, rtol: float) -> tuple[float, float]:
-    # g is integrated to rtol(1 + |g|), and exponents are 2g
-    return path_bounds(path, rtol, 1.0 + float(np.abs(path.accumulated).max(initial=0.0)))
-
-
 def mirror_equation(
-    factors: Factors, path: Path, rtol: float, constants: Constants = DERIVED
+    start: MirrorMap, path: Flow, rtol: float, constants: Constants | None = None
 ) -> Certificate:
-    """∇R_{a_t}(x_t) − ∇R_{a_0}(x_0) + ∫₀ᵗ∇f = 0 (Theorem 2.1; v1 3.1), for any loss.
+    """∇R_{A_t}(x_t) − ∇R_0(x_0) + ∫₀ᵗe^{−κA}∇f = 0 (Theorem 2.1; v1 3.1), for any loss.
 
-    Value: largest entry over times. Bound: rtol (100 + steps)(1 + max|∫∇f|), as
-    ∇²R · (error of x) is the relative error of m and w, and ∫∇f is integrated to rtol(1 + |∫∇f|).
+    Value: largest entry over times; of m ⊙ w with other `constants` where they are given. Bound:
+    rtol (100 + steps)(max e^{−κA}|θ|/|∂g| + max|∫|), as ∇²R · (error of x) is the relative error
+    of θ times the first, 1 for m ⊙ w, and the integral has errors of rtol(1 + |∫|).
     """
-    start = constants.gradient(factors, 0.0, factors.x)
-    worst = 0.0
-    for x, total, g in zip(path.x, path.total, path.accumulated, strict=True):
-        now = constants.gradient(factors, float(total), x)
-        worst = max(worst, float(np.abs(now - start + g).max()))
-    return Certificate.of("mirror_equation", worst, *_path_bounds(path, rtol))
+
+    def gradient(total: float, x: Array) -> Array:
+        if constants is None:
+            return np.asarray(start.potential(total).gradient(x))
+        assert isinstance(start, Factors)
+        return constants.gradient(start, total, x)
+
+    first, g, worst = gradient(0.0, start.x), integral(path), 0.0
+    for x, total, spent in zip(path.x, path.total, g, strict=True):
+        worst = max(worst, float(np.abs(gradient(float(total), x) - first + spent).max()))
+    unit = float(dual_units(path).max() + np.abs(g).max())
+    return Certificate.of("mirror_equation", worst, *path_bounds(path, rtol, unit))
 
 
-def closed_form(factors: Factors, path: Path, rtol: float, half: float = 0.5) -> Certificate:
-    """x_t = ½e^{−4A_t}(u₀²e^{−2g_t} − v₀²e^{2g_t}) with g_t = ∫∇f (v1 Lemma A.1 lacks the ½).
+def closed_form(start: MirrorMap, path: Flow, rtol: float, factor: float = 1.0) -> Certificate:
+    """x_t = e^{−δA_t}X(−g_t), g_t = ∫e^{−κA}∇f; of m ⊙ w ½e^{−4A_t}(u₀²e^{−2g_t} − v₀²e^{2g_t}).
 
-    Value: largest difference over times and coordinates, relative to ½(m_t² + w_t²). Bound:
-    rtol (100 + steps)(1 + max|g|). `half` is the factor to try.
+    v1 Lemma A.1 lacks the ½: a `factor` of 2. Value: largest difference over times and
+    coordinates, relative to what relative errors of θ up to then are worth, ½(m_t² + w_t²). Bound:
+    rtol (100 + steps)(1 + max|g|).
     """
-    g, decay = path.accumulated, np.exp(-4.0 * path.total)[:, None]
-    claimed = half * decay * (factors.u**2 * np.exp(-2 * g) - factors.v**2 * np.exp(2 * g))
-    sizes = np.maximum(0.5 * (path.m**2 + path.w**2), SMALLEST**2)
-    value = float((np.abs(path.x - claimed) / sizes).max())
-    return Certificate.of("closed_form", value, *_path_bounds(path, rtol))
+    g = integral(path)
+    claimed = [start.at(-now, float(A))[X] for now, A in zip(g, path.total, strict=True)]
+    units = np.maximum(moved(path), SMALLEST**2)
+    value = float((np.abs(path.x - factor * np.array(claimed)) / units).max())
+    return Certificate.of("closed_form", value, *path_bounds(path, rtol, 1.0 + np.abs(g).max()))
 
 
 def positional_bias(
-    factors: Factors, path: Path, rtol: float, exponent: float = 4.0
+    start: MirrorMap, path: Flow, rtol: float, exponent: float | None = None
 ) -> Certificate:
-    """argmin R_{a_t} = e^{−4A_t} m₀ ⊙ w₀, measured by undoing ∫∇f (v1 prints e^{−2A_t}).
+    """argmin R_{A_t} = e^{−δA_t}x₀, measured by undoing ∫∇f (of m ⊙ w, v1 prints e^{−2A_t}).
 
-    From (m_t, w_t) alone a_t = ½|m_t² − w_t²|, and a_t sinh(arcsinh(x_t/a_t) + 2g_t) is the point
-    that the mirror map puts at gradient 0. Value: its largest distance to
-    e^{−exponent·A_t} m₀ ⊙ w₀, relative to ½(m₀² + w₀²)e^{−4A_t}. Bound: rtol (100 + steps)
-    (1 + max|g|)·(largest ratio of ½(m² + w²) over times to a_t), as m_t² − w_t² loses that
-    many digits.
+    From θ_t alone: the map that starts there has its x at −g_t undone by X(g_t). Value: the largest
+    distance of that point to e^{−exponent·A_t}x₀, δ unless given, relative to e^{−δA_t}|∂g||θ|/L at
+    θ₀. Bound: rtol (100 + steps)(1 + max|g|) times the digits that invariants lose, the largest
+    (m_t² + w_t²)/|m_t² − w_t²|.
     """
-    a = 0.5 * np.abs((path.m - path.w) * (path.m + path.w))
-    sizes = 0.5 * (path.m**2 + path.w**2)
-    decay = np.exp(-4.0 * path.total)[:, None]
-    undone = a * np.sinh(np.arcsinh(path.x / a) + 2.0 * path.accumulated)
-    claimed = np.exp(-exponent * path.total)[:, None] * factors.x
-    unit = 0.5 * (factors.m**2 + factors.w**2) * decay
-    value = float((np.abs(undone - claimed) / unit).max())
-    lost = float((sizes / a).max())
-    return Certificate.of("positional_bias", value, _path_bounds(path, rtol)[0] * lost)
+    g, worst = integral(path), 0.0
+    moved = 0.0 if exponent is None else start.decay - exponent
+    grown = np.exp(2.0 * path.total)[:, None, None] * path.parameters  # without decay
+    for theta, total, spent in zip(grown, path.total, g, strict=True):
+        undone = start.through(theta).at(spent)[X] - np.exp(moved * total) * start.x
+        worst = max(worst, float((np.abs(undone) / sizes(start, start.theta)).max()))
+    invariants, terms = start.invariants(path.parameters)
+    lost = float((terms / np.abs(invariants)).max(initial=1.0))
+    bound = path_bounds(path, rtol, growth(path) + np.abs(g).max())[0] * lost
+    return Certificate.of("positional_bias", worst, bound)
 
 
 def loss_slope(
     problem: Regression,
-    factors: Factors,
-    alpha: Array,
-    path: Path,
+    schedule: Schedule,
+    path: Flow,
     rtol: float,
-    loss: Loss = SQUARED,
-    constants: tuple[float, float] = (2.0, 4.0),
+    factors: tuple[float, float] = (1.0, 1.0),
 ) -> Certificate:
-    """df/dt = −Σ 2√(x² + a_t²)(∂f)² − 4α_t⟨x, ∇f⟩ (v1 Appendix A prints 1 and 2 for 2 and 4).
+    """df/dt = −Σ e^{−κA}(∂f)²/R_A″(x) − δα_t⟨x, ∇f⟩; of m ⊙ w −Σ 2√(x² + a_t²)(∂f)² − 4α_t⟨x, ∇f⟩.
 
-    df/dt is ⟨w∂f, ṁ⟩ + ⟨m∂f, ẇ⟩ with ṁ, ẇ as the flow is written. Value: largest difference
-    over times, relative to the sum of the terms' sizes. Bound: rtol (100 + steps), the drift
-    of a_t.
-
-    Parameters
-    ----------
-    alpha : (T,) array
-        α at `path.times`.
-    constants : the pair to try.
+    v1 Appendix A prints half of both: `factors` to try. df/dt is ⟨∂f, ∂g θ̇⟩ with θ̇ as the flow is
+    written. Value: largest difference over times, relative to the sum of the terms' sizes. Bound:
+    rtol (100 + steps), the drift of a_t.
     """
-    a = 0.5 * np.abs(factors.imbalance) * np.exp(-4.0 * path.total)[:, None]
-    slope = loss.slope(path.x @ problem.Z.T - problem.y) @ problem.Z / problem.n
-    rate = alpha[:, None]
-    m_dot = -path.w * slope - 2 * rate * path.m
-    w_dot = -path.m * slope - 2 * rate * path.w
-    true = np.sum(slope * (path.w * m_dot + path.m * w_dot), axis=1)
-    by_loss = np.sum(np.hypot(path.x, a) * slope**2, axis=1)
-    by_penalty = np.sum(rate * path.x * slope, axis=1)
-    claimed = -constants[0] * by_loss - constants[1] * by_penalty
-    scale = 2.0 * by_loss + 4.0 * np.sum(np.abs(rate * path.x * slope), axis=1)
-    alive = scale > 0
-    value = float((np.abs(true - claimed)[alive] / scale[alive]).max(initial=0.0))
-    return Certificate.of("loss_slope", value, *path_bounds(path, rtol))
+    start, worst = path.start, 0.0
+    slopes, weights = start.slopes(path.parameters), faded(start.kappa, path.total)
+    for i, (x, total) in enumerate(zip(path.x, path.total.tolist(), strict=True)):
+        grad_f, alpha = problem.gradient(x), float(schedule.alpha(path.times[i]))
+        theta_dot = -slopes[i] * grad_f - 2.0 * alpha * path.parameters[i]
+        true = float(np.sum(grad_f * np.sum(slopes[i] * theta_dot, axis=0)))
+        by_loss = weights[i] * np.sum(grad_f**2 / start.potential(total).hessian_diagonal(x))
+        by_penalty = (start.decay if alpha > 0 else 0.0) * alpha * x * grad_f
+        scale = float(by_loss + np.sum(np.abs(by_penalty)))
+        claimed = -factors[0] * float(by_loss) - factors[1] * float(np.sum(by_penalty))
+        worst = max(worst, abs(true - claimed) / scale if scale > 0 else 0.0)
+    return Certificate.of("loss_slope", worst, *path_bounds(path, rtol, growth(path)))
 
 
-def signs_kept(factors: Factors, path: Trajectory, rtol: float) -> Certificate:
-    """Balanced coordinates, |m₀| = |w₀| ≠ 0, keep the sign of x₀.
+def _off(start: MirrorMap, flow: Flow) -> tuple[Array, Array, Array]:
+    """Errors of the invariants, (T, M, d); what relative errors of θ are worth in them, and what
+    they would be worth if there were decay alone."""
+    alone = np.exp(-2.0 * flow.total)[:, None, None] * start.theta  # θ̇ = −2αθ
+    (found, terms), (expected, still) = (start.invariants(at) for at in (flow.parameters, alone))
+    return np.abs(found - expected), terms, still
 
-    Value: largest −sign(x₀)x_t among them, relative to the path's largest ½(m² + w²); 0 where
-    no sign changes. Bound: rtol (100 + steps), none where the path itself shows that rounding has
-    let |m| and |w| part.
+
+def signs_kept(start: MirrorMap, path: Flow, rtol: float) -> Certificate:
+    """Coordinates on the edge of a map's domain, such as |m₀| = |w₀|, keep the sign of x₀.
+
+    Value: largest |x_t| where the map allows no such sign, relative to the path's largest
+    |∂g||θ|/L = ½(m² + w²); 0 where no sign changes. Bound: rtol (100 + steps), none where the path
+    itself shows that rounding has let |m| and |w| part.
     """
-    balanced = (np.abs(factors.m) == np.abs(factors.w)) & (factors.m != 0)
-    turned = -np.sign(factors.x[balanced]) * path.x[:, balanced]
+    positive, negative = start.signs
+    turned = np.where(positive, 0.0, path.x) - np.where(negative, 0.0, path.x)
     value = float(turned.max(initial=0.0)) / size_of(path)
-    m, w = path.m[:, balanced], path.w[:, balanced]
-    parted = (np.abs(m - w) * np.abs(m + w) > drift(path, rtol) * (m * m + w * w)).any()
+    off, terms, _ = _off(start, path)
+    parted = (off > drift(path, rtol) * terms)[..., ~(positive & negative)].any()
     return Certificate.of("signs_kept", value, drift(path, rtol), math.inf if parted else 0.0)
 
 
-def invariant(factors: Factors, flow: Trajectory, rtol: float) -> Certificate:
-    """(m² − w²) e^{4A_t} = m₀² − w₀² along a flow (Theorem 2.1's proof).
+def invariant(start: MirrorMap, flow: Flow, rtol: float) -> Certificate:
+    """What the flow of a map conserves but for decay; of m ⊙ w (m² − w²)e^{4A_t} = m₀² − w₀².
 
-    Value: largest |m_t² − w_t² − (m₀² − w₀²)e^{−4A_t}| / (m_t² + w_t²) over times and
-    coordinates, the drift in units that an integrator with relative error control can keep.
-    Bound: rtol (100 + steps). Where a drift beyond it is what a coordinate lost that was once much
-    larger, max_{s≤t} (m_s² + w_s²)e^{4A_s} of m_t² + w_t² times e^{4A_t}, nothing can be judged.
+    Value: largest |I(θ_t) − I(e^{−2A_t}θ₀)| over times, coordinates and the map's `invariants` I,
+    relative to the size of their terms, m_t² + w_t²: the drift in units that an integrator with
+    relative error control can keep. Bound: rtol (100 + steps). Where a drift beyond it is what a
+    coordinate lost whose terms were once much larger, beside what decay alone leaves of them,
+    nothing can be judged.
     """
-    expected = factors.imbalance * np.exp(-4.0 * flow.total)[:, None]
-    sizes = flow.m**2 + flow.w**2
-    alive = sizes > SMALLEST**2
-    off = np.abs((flow.m - flow.w) * (flow.m + flow.w) - expected)
-    off = np.divide(off, sizes, out=np.zeros_like(sizes), where=alive)
+    off, terms, still = _off(start, flow)
+    if off.shape[1] == 0:
+        raise InputError(f"start must have invariants, but {type(start).__name__} has none.")
+    alive = terms > SMALLEST**2
+    missing = ~alive & (still > 1e3 * SMALLEST**2)
+    off = np.divide(off, terms, out=np.zeros_like(terms), where=alive)
     bound = drift(flow, rtol)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(sizes) + 4.0 * flow.total[:, None]
+        logs = np.log(terms) - np.log(still)
         shrunk = np.maximum.accumulate(logs) - logs
         explained = np.log(off) <= math.log(2.0 * bound) + shrunk
     # a coordinate that ought to be there and is not has lost everything
-    off[~alive & (np.abs(expected) > 1e3 * SMALLEST**2)] = math.inf
+    off[missing] = math.inf
     known = math.inf if (explained & alive | (off <= bound)).all() else 0.0
     return Certificate.of("invariant", off.max(initial=0.0), bound, known)
 
 
-def mirror_flow(
-    problem: Regression, factors: Factors, flow: Trajectory, rtol: float
-) -> Certificate:
-    """∇R_{a_t}(x_t) = −∫₀ᵗ∇f stays in the row space of Z, from ∇R_{a_0}(x_0) = 0 (Theorem 2.1).
+def mirror_flow(problem: Regression, start: MirrorMap, flow: Flow, rtol: float) -> Certificate:
+    """∇R_{A_t}(x_t) = −∫₀ᵗe^{−κA}∇f stays in the row space of Z, from ∇R_0(x_0) = 0 (Theorem 2.1).
 
-    Value: largest max-norm over times of ∇R_{a_t}(x_t) minus its projection on the row space.
-    Bound: rtol (100 + steps), as ∇²R_a · (error of x) = (relative error of m, w). An x_t outside
-    the potential's domain (a balanced coordinate that changed sign, as rounding lets it) gives inf
+    Value: largest max-norm over times of ∇R_{A_t}(x_t) minus its projection on the row space.
+    Bound: rtol (100 + steps) max e^{−κA}|θ|/|∂g|, as in `mirror_equation`. An x_t outside the
+    potential's domain (a balanced coordinate that changed sign, as rounding lets it) gives inf
     and judges nothing: see `signs_kept`.
     """
-    alive = np.hypot(flow.m, flow.w) > SMALLEST
+    alive = np.sum(flow.parameters**2, axis=1) > SMALLEST**2
     worst = 0.0
     basis_of: dict[bytes, Array] = {}
     for x, total, seen in zip(flow.x, flow.total, alive, strict=True):
-        potential = HyperbolicEntropy.of(factors, float(total))
         try:
-            gradient = potential.gradient(x)[seen]
+            gradient = start.potential(float(total)).gradient(x)[seen]
         except InputError:
             return Certificate.of("mirror_flow", math.inf, math.nan)
         if seen.all():
@@ -220,44 +230,47 @@ def mirror_flow(
                 basis_of[key] = scipy.linalg.orth(problem.row_space.V[:, seen].T)
             off = gradient - basis_of[key] @ (basis_of[key].T @ gradient)
         worst = max(worst, float(np.abs(off).max(initial=0.0)))
-    return Certificate.of("mirror_flow", worst, *path_bounds(flow, rtol))
+    return Certificate.of(
+        "mirror_flow", worst, *path_bounds(flow, rtol, float(dual_units(flow).max(initial=0.0)))
+    )
 
 
-def path_difference(dual: Trajectory, direct: Trajectory, rtol: float) -> Certificate:
-    """x_t = ½e^{−4A}(u₀²e^{−2g} − v₀²e^{2g}), the dual form, against integrated (m, w).
+def path_difference(dual: Flow, direct: Flow, rtol: float) -> Certificate:
+    """x_t = e^{−δA_t}X(Zᵀν_t), the dual form, against integrated θ.
 
-    Value: largest ‖x_t − x'_t‖_∞ over the times both reached, relative to the largest
-    √(x² + a²) = ½(m² + w²), of which rtol is a fraction. Bound: rtol (100 + steps of both). The
-    dual form holds exponents to rtol of the largest: what that explains judges nothing.
+    Value: largest ‖x_t − x'_t‖_∞ over the times both reached, relative to the largest |∂g||θ|/L,
+    √(x² + a²) = ½(m² + w²) of m ⊙ w, of which rtol is a fraction. Bound: rtol (100 + steps of
+    both). The dual form holds exponents to rtol of the largest: what that explains judges nothing.
     """
     reached = min(dual.times.size, direct.times.size)
     difference = np.abs(dual.x[:reached] - direct.x[:reached]).max(initial=0.0) / size_of(direct)
     by_dual = drift(dual, rtol)
+    parts = np.abs(dual.start.separated(dual.parameters))
     with np.errstate(divide="ignore", invalid="ignore"):
-        exponents = np.log(np.abs([dual.m + dual.w, dual.m - dual.w])) + 2.0 * dual.total[:, None]
-        span = np.nan_to_num(np.ptp(exponents, axis=1), nan=0.0, posinf=np.inf)
-    bound, explained = path_bounds(direct, rtol, added=by_dual)
+        exponents = np.log(parts) + 2.0 * dual.total[:, None, None]  # of θ without decay
+        span = np.nan_to_num(np.ptp(exponents, axis=0), nan=0.0, posinf=np.inf)
+    bound, explained = path_bounds(direct, rtol, growth(direct), by_dual)
     explained += 2.0 * by_dual * float(span.max(initial=0.0))
     return Certificate.of("path_difference", difference, bound, explained)
 
 
 def finite_time(
-    problem: Regression, factors: Factors, flow: Trajectory, rtol: float, checks: int = 6
+    problem: Regression, start: MirrorMap, flow: Flow, rtol: float, checks: int = 6
 ) -> Certificate:
-    """x_t = argmin {R_{a_t}(x) : Zx = Zx_t} at every finite time.
+    """x_t = argmin {R_{A_t}(x) : Zx = Zx_t} at every finite time, for any loss.
 
     A flow that has not arrived gets its verdict here. Value: largest ‖x_t − argmin‖_∞ over
-    `checks` times spread over the flow, relative to its largest √(x² + a²); inf where an argmin
-    was not found, which judges nothing. Times at which all factors are below 1e-140 are left out:
-    there x is denormal. Bound: rtol (100 + steps).
+    `checks` times spread over the flow, relative to its largest |∂g||θ|/L = √(x² + a²); inf where
+    an argmin was not found, which judges nothing. Times at which all of θ is below 1e-140 are left
+    out: there x is denormal. Bound: rtol (100 + steps).
     """
     chosen = np.unique(np.linspace(0, flow.times.size - 1, checks).astype(int))
     worst = 0.0
-    alive = (np.hypot(flow.m, flow.w) > SMALLEST).any(axis=1) & np.isfinite(flow.times)
+    alive = (np.abs(flow.parameters) > SMALLEST).any(axis=(1, 2)) & np.isfinite(flow.times)
     for i in chosen[alive[chosen]]:
         at = problem.with_targets(problem.Z @ flow.x[i])
-        found = interpolator(at, factors, float(flow.total[i]))
+        found = interpolator(at, start, float(flow.total[i]))
         if not found.success:
             return Certificate.of("finite_time", math.inf, math.nan)
         worst = max(worst, float(np.abs(flow.x[i] - found.x).max()) / size_of(flow))
-    return Certificate.of("finite_time", worst, *path_bounds(flow, rtol))
+    return Certificate.of("finite_time", worst, *path_bounds(flow, rtol, growth(flow)))

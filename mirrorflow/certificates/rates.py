@@ -10,17 +10,16 @@ from mirrorflow.certificates.base import (
     PATH_FACTOR,
     SMALLEST,
     Certificate,
-    Trajectory,
     dense,
+    metric,
     misfit_unit,
 )
-from mirrorflow.certificates.limits import tracking_misfit
-from mirrorflow.certificates.losses import SQUARED, Loss
-from mirrorflow.certificates.lyapunov import pl_constant
+from mirrorflow.certificates.limits import Moving, tracking_misfit
+from mirrorflow.certificates.lyapunov import linear_constant
 from mirrorflow.checks import Array, InputError
+from mirrorflow.flows.trajectory import Flow
 from mirrorflow.limits import Interpolator, interpolator
-from mirrorflow.maps.entropy import HyperbolicEntropy
-from mirrorflow.maps.product import Factors
+from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 
@@ -28,30 +27,21 @@ __all__ = ["asymptotic_rate", "linear_rate", "lower_rate", "power_law"]
 
 
 def lower_rate(
-    problem: Regression,
-    factors: Factors,
-    total: float,
-    path: Trajectory,
-    stop: float,
-    rtol: float,
-    loss: Loss = SQUARED,
+    problem: Regression, start: MirrorMap, total: float, path: Flow, stop: float, rtol: float
 ) -> Certificate:
-    """Once α = 0 the loss falls at least like e^{−2λ min a_∞ t} (Theorem 2.2).
+    """Once α = 0 the loss falls at least like e^{−λ min|∂g|² t}, e^{−2λ min a_∞ t} for m ⊙ w.
 
-    λ from `pl_constant`, after `stop`. Value: Λ = 2λ min a_∞ over the smallest rate
+    λ from `pl_constant`, after `stop`. Value: Λ = λ min|∂g|² over the smallest rate
     −Δlog f/Δt between output times from `stop` on. Bound: 1 + the relative error of that rate,
     4·100 rtol·unit/(√f Δt·rate) with √f at the later time. Times with √f below 1e4 rtol·unit
-    are left out; unit is the √f of |Z|½(m² + w²).
+    are left out; unit is the √f of |Z||∂g||θ|/L = |Z|½(m² + w²).
     """
-    late = path.times >= stop
-    times, f = path.times[late], path.loss[late]
     unit = misfit_unit(problem, path)
-    alive = np.sqrt(f) > 1e4 * rtol * unit
-    times, f = times[alive], f[alive]
+    seen = (path.times >= stop) & (np.sqrt(path.loss) > 1e4 * rtol * unit)
+    times, f = path.times[seen], path.loss[seen]
     if times.size < 2:
         raise InputError(f"stop must leave two output times with a loss, but stop is {stop:g}.")
-    a = float(np.exp(HyperbolicEntropy.of(factors, total).log_a).min())
-    claimed = 2.0 * pl_constant(problem, path, loss) * a
+    claimed = linear_constant(problem, start, total, path)
     spans = np.diff(times)
     rates = -np.diff(np.log(f)) / spans
     slack = 4.0 * PATH_FACTOR * rtol * unit / (np.sqrt(f[1:]) * spans * np.maximum(rates, claimed))
@@ -61,31 +51,44 @@ def lower_rate(
 
 
 def asymptotic_rate(
-    problem: Regression, limit: Interpolator, path: Trajectory, rtol: float, loss: Loss = SQUARED
+    problem: Regression, limit: Interpolator, path: Flow, rtol: float
 ) -> Certificate:
-    r"""Late residuals obey r_t = e^{−H(t−t₁)} r_{t₁}, H = (2/n) Z diag(√(x_∞² + a_∞²)) Zᵀ.
+    r"""Late residuals obey r_t = e^{−H(t−t₁)} r_{t₁}, H = (1/n) C^½ Z diag(|∂g(θ_∞)|²) Zᵀ C^½.
 
-    So the loss falls exactly like e^{−2λ_min(H)t}, and before that like the mixture of H's modes
-    that r_{t₁} holds. Measured between two output times t₁ < t₂: t₂ is the last one whose misfit
-    is above 1e4 rtol of ‖y‖, t₁ among those with a misfit below 1e-3 the one with the least
-    bound. Value: |log(‖r_{t₂}‖²/‖r_{t₁}‖²) − log Σ c_j² e^{−2λ_j(t₂−t₁)}| relative to
-    |log(‖r_{t₂}‖²/‖r_{t₁}‖²)|, c the modes' shares of r_{t₁}. Bound, by Duhamel's formula:
-    −2 log(1 − B) in the same unit with B = εe^ε/|c₁|, ε = ∫‖H_t − H‖dt along the path, c₁ the
-    slowest mode's share, plus 2·100 rtol over the last misfit. nan, which never holds, where the
-    path ends too early for any B < 1.
+    For m ⊙ w |∂g|² = 2√(x_∞² + a_∞²); C = diag φ″ at the minimiser ẑ of the loss, and r = C^½(Zx −
+    ẑ): 1 and y for the squared loss. So the loss falls exactly like e^{−2λ_min(H)t}, and before
+    that like the mixture of H's modes that r_{t₁} holds. Measured between two output times t₁ < t₂:
+    t₂ is the last one whose misfit is above 1e4 rtol of ‖C^½ẑ‖, t₁ among those with a misfit below
+    1e-3 the one with the least bound. Value: the difference of ℓ = log(‖r_{t₂}‖²/‖r_{t₁}‖²) and
+    log Σ c_j² e^{−2λ_j(t₂−t₁)} relative to |ℓ|, c the modes' shares of r_{t₁}. Bound, by Duhamel's
+    formula: −2 log(1 − B) in the same unit with B = εe^ε/|c₁|, ε = ∫‖H_t − H‖dt along the path, c₁
+    the slowest mode's share, plus 2·100 rtol over the last misfit. nan, which never holds, where
+    the path ends too early for any B < 1.
     """
-    Z = dense(problem)
-    H = (Z * (limit.p + limit.q)) @ Z.T * (2.0 / problem.n)
+    Z, goal = dense(problem), problem.loss.minimiser(problem.y)
+    if not np.isfinite(goal).all():
+        raise InputError(f"loss must have a minimum for a rate, but it is {problem.loss!r}.")
+    roots = np.sqrt(problem.loss.curvature(goal, problem.y))
+
+    def rates_at(theta: Array, ratio: Array) -> Array:
+        # ṙ = −H_t r with φ′/(z − ẑ) in place of φ″
+        moved = (Z * metric(path.start, theta)) @ Z.T / problem.n
+        return moved * np.multiply.outer(roots, ratio / roots)
+
+    H = rates_at(limit.parameters, roots**2)
     rates, modes = np.linalg.eigh(H)
-    residuals = path.x @ Z.T - problem.y
-    sizes = np.linalg.norm(residuals, axis=1) / float(np.linalg.norm(problem.y))
-    window = np.flatnonzero((sizes < 1e-3) & (sizes > 1e4 * rtol))
-    off = np.array([_departure(problem, H, path, int(i), loss) for i in window])
+    apart = path.x @ Z.T - goal
+    residuals = apart * roots
+    lengths = np.linalg.norm(residuals, axis=1) / float(np.linalg.norm(goal * roots))
+    window = np.flatnonzero((lengths < 1e-3) & (lengths > 1e4 * rtol))
     best = Certificate.of("asymptotic_rate", math.nan, math.nan)
     if window.size < 2:
         return best
+    slopes = problem.loss.slope(apart + goal, problem.y)
+    ratios = np.divide(slopes, apart, out=np.ones_like(apart) * roots**2, where=apart != 0)
+    off = np.array([np.linalg.norm(rates_at(path.parameters[i], ratios[i]) - H, 2) for i in window])
     pieces = 0.5 * (off[1:] + off[:-1]) * np.diff(path.times[window])
-    noise = 2.0 * PATH_FACTOR * rtol / float(sizes[window[-1]])
+    noise = 2.0 * PATH_FACTOR * rtol / float(lengths[window[-1]])
     last = window[-1]
     for k, first in enumerate(window[:-1]):
         shares = modes.T @ residuals[first] / np.linalg.norm(residuals[first])
@@ -95,66 +98,46 @@ def asymptotic_rate(
             continue
         decays = np.exp(-2.0 * rates * (path.times[last] - path.times[first]))
         expected = math.log(float(np.sum(shares**2 * decays)))
-        seen = 2.0 * math.log(sizes[last] / sizes[first])
+        seen = 2.0 * math.log(lengths[last] / lengths[first])
         bound = (-2.0 * math.log1p(-B) + noise) / abs(seen)
         if not bound >= best.bound:
             best = Certificate.of("asymptotic_rate", abs(seen - expected) / abs(seen), bound)
     return best
 
 
-def _departure(problem: Regression, H: Array, path: Trajectory, i: int, loss: Loss) -> float:
-    """‖H_t − H‖ with ṙ = −H_t r: (1/n) Z diag(m² + w²) Zᵀ diag(φ'(r)/r)."""
-    Z = dense(problem)
-    r = Z @ path.x[i] - problem.y
-    ratio = np.divide(loss.slope(r), r, out=np.ones_like(r), where=r != 0)
-    now = (Z * (path.m[i] ** 2 + path.w[i] ** 2)) @ Z.T / problem.n * ratio
-    return float(np.linalg.norm(now - H, 2))
-
-
 def power_law(
-    problem: Regression,
-    factors: Factors,
-    schedule: Schedule,
-    path: Trajectory,
-    rtol: float,
-    loss: Loss = SQUARED,
+    problem: Regression, start: MirrorMap, schedule: Schedule, path: Flow, rtol: float
 ) -> Certificate:
     """While α_t decays like a power, f_t = α_t²‖h‖²/(2n)(1 + o(1)): no linear rate.
 
-    The flow follows argmin R_{a_t} at the misfit α h of `tracking_misfit`. Value:
-    |f_T/(α_T²‖h‖²/(2n)) − 1| at the last time. Bound: twice the next order,
-    2‖H⁻¹ d(αh)/dt‖/‖αh‖ (derivative by difference, through limits after A_T and A_{T−δ}), plus
-    what the loss is from quadratic, (max|αh|/δ)² for pseudo-Huber, measured by `steepness`, plus
-    2·100 rtol·(size of Zx)/‖αh‖.
+    The flow follows argmin R_{A_t} at the misfit α h of `tracking_misfit`; for losses that are
+    ½(z − y)² near y. Value: |f_T/(α_T²‖h‖²/(2n)) − 1| at the last time. Bound: twice the next
+    order, 2‖H⁻¹ d(αh)/dt‖/‖αh‖ (derivative by difference, through limits after A_T and A_{T−δ}),
+    plus what the loss is from quadratic, (max|αh|/δ)² for pseudo-Huber, measured by `steepness`,
+    plus 2·100 rtol·(size of Zx)/‖αh‖.
     """
     end = float(path.times[-1])
-    now, before = (end, 0.99 * end)
-    vectors, limit = [], None
-    for t in (before, now):
-        limit = interpolator(problem, factors, float(schedule.total(t)))
+    vectors = []
+    for t in (0.99 * end, end):
+        limit = interpolator(problem, start, float(schedule.total(t)))
         vectors.append(float(schedule.alpha(t)) * tracking_misfit(problem, limit))
-    assert limit is not None
-    space = problem.row_space
-    H = (space.V * (limit.p + limit.q)) @ space.V.T * np.outer(space.s, space.s) * 2 / problem.n
-    slope = (vectors[1] - vectors[0]) / (now - before)
+    H = Moving.at(problem, limit).rates
+    slope = (vectors[1] - vectors[0]) / (0.01 * end)
     size = float(np.linalg.norm(vectors[1]))
     lag = float(np.linalg.norm(np.linalg.solve(H, slope))) / size
     expected = size**2 / (2.0 * problem.n)
-    bent = 2.0 * (1.0 - loss.steepness(size))
+    bent = 2.0 * (1.0 - problem.loss.steepness(size))
     noise = 2.0 * PATH_FACTOR * rtol * float(np.linalg.norm(problem.Z @ limit.x)) / size
     value = abs(float(path.loss[-1]) / expected - 1.0)
     return Certificate.of("power_law", value, 4.0 * lag + bent + noise)
 
 
-def linear_rate(
-    problem: Regression, factors: Factors, total: float, path: Trajectory, loss: Loss = SQUARED
-) -> Certificate:
-    """The printed linear rate at the path's end: −d log f/dt ≥ Λ = 2λ min a_∞ (v1 3.2).
+def linear_rate(problem: Regression, start: MirrorMap, total: float, path: Flow) -> Certificate:
+    """The printed linear rate at the path's end: −d log f/dt ≥ Λ, 2λ min a_∞ of m ⊙ w (v1 3.2).
 
     True once α = 0; under a schedule that decays like a power it is refuted by −d log f/dt → 0.
     Value: Λ over the measured rate between the last two output times. Bound: 1.
     """
-    a = float(np.exp(HyperbolicEntropy.of(factors, total).log_a).min())
-    claimed = 2.0 * pl_constant(problem, path, loss) * a
+    claimed = linear_constant(problem, start, total, path)
     rate = -math.log(path.loss[-1] / path.loss[-2]) / (path.times[-1] - path.times[-2])
     return Certificate.of("linear_rate", claimed / rate if rate > 0 else math.inf, 1.0)

@@ -17,6 +17,8 @@ from mirrorflow.references import LOOSEST, Reference
 
 __all__ = ["entropic_choice", "l1_excess", "l1_exponent", "margin", "relative_scale"]
 
+FALL = 4.0  # rate at which the masses p̄ and q̄ of m ⊙ w fall with A
+
 
 def margin(problem: Regression, x: Array) -> float:
     """1 − min_ν max_{j∉S}|z_jᵀν| over ν with z_jᵀν = sign x_j on the support S of x.
@@ -126,7 +128,7 @@ def l1_exponent(
         logs.append(np.nan if lost else float(np.log(mass)))
         lowest = max(lowest, seminorm(np.where(sign > 0, limit.p[on], limit.q[on])) - off.min())
     highest = seminorm(np.abs(best[on])) + float(np.log(2.0 * off.size) + off.max())
-    span = 4.0 * (totals[1] - totals[0])
+    span = FALL * (totals[1] - totals[0])
     value = abs((logs[0] - logs[1]) / span - best_margin)
     return Certificate.of("l1_exponent", value, (lowest + highest) / span)
 

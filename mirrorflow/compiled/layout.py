@@ -1,10 +1,12 @@
 """Layout of a run's arrays, which both systems and the stepper share.
 
     Z                        the data, dense or sparse (see `vectors`)
-    small (SMALL, n)         y, Zx, φ′, φ″ of the samples, and scratch
+    small (SMALL, n)         y, Zx, φ′, φ″ of the samples, and scratch. Where Z has been replaced
+                             by BᵀZ of r < n rows, BᵀB = 1: scratch and Bᵀ below, 4 + r rows more
     wide (…, d)              where the columns of a sparse Z are, scratch, and last, as many rows
                              as it has, what the map knows of each coordinate
-    pairs (3, n, n)          G = ZZᵀ/d, the matrix to factorize, its factors
+    pairs (3, n, n)          G = ZZᵀ/d, the matrix to factorize, its factors; with Bᵀ (4, r, r),
+                             the last for a root of the curvature
     numbers (NUMBERS,)       scalars, below
     map_at, loss_at          the map and the loss, as compiled functions
 
@@ -21,10 +23,18 @@ import scipy.sparse
 
 from mirrorflow.checks import Array
 from mirrorflow.compiled.options import loop
-from mirrorflow.compiled.vectors import add_product, fill, transposed_product
+from mirrorflow.compiled.vectors import (
+    PANEL,
+    add_dense,
+    add_product,
+    copy,
+    fill,
+    transposed_dense,
+    transposed_product,
+)
 
 __all__ = ["CURVATURE", "FIT", "OWN", "ROOT", "SCRATCH", "SLOPE", "SMALL", "Y"]
-__all__ += ["FACTORS", "GRAM", "MATRIX"]
+__all__ += ["BASIS", "FACTORS", "GRAM", "MATRIX", "ROOTS"]
 __all__ += [
     "DEGREE",
     "KAPPA",
@@ -44,8 +54,9 @@ __all__ += ["loss_gradient", "readable", "slopes"]
 
 # rows of `small`
 Y, FIT, SLOPE, CURVATURE, ROOT, SCRATCH, SMALL = range(7)
+BASIS = SMALL + PANEL  # the first row of Bᵀ
 # of `pairs`
-GRAM, MATRIX, FACTORS = 0, 1, 2
+GRAM, MATRIX, FACTORS, ROOTS = 0, 1, 2, 3
 # of `numbers`: n; κ of the weight e^{−κA}; largest |x| so far; rate at which parts of x change
 # with μ where it is the same for all coordinates, else 0; trace of G; number of layers; shift of
 # the last linearisation; 1 where errors are measured by G; the system, DUAL or DIRECT; 1 where map
@@ -70,13 +81,21 @@ def readable(Z: Any) -> tuple[Array, Array]:
 
 @loop
 def slopes(small, numbers, loss_at):
-    """φ′ and φ″ at Zx."""
+    """φ′ and φ″ at Zx; with Bᵀ, which takes BᵀZx to Zx, Bᵀφ′."""
+    low, n, reduced = np.uintp(0), np.uintp(small.shape[1]), small.shape[0] > SMALL
+    if reduced:
+        transposed_dense(small[BASIS:], small[FIT], low, n, small[SCRATCH])
+        copy(small[SCRATCH], small[FIT])
     if numbers[USUAL] > 0.0:
         for i in range(small.shape[1]):
             small[SLOPE, i] = small[FIT, i] - small[Y, i]
             small[CURVATURE, i] = 1.0
     else:
         loss_at(small[FIT], small[Y], numbers[PARAMETER], small[SLOPE : CURVATURE + 1])
+    if reduced:
+        copy(small[SLOPE], small[SCRATCH])
+        fill(small[SLOPE], 0.0)
+        add_dense(small[BASIS:], small[SCRATCH], low, n, small[SLOPE])
 
 
 @loop

@@ -17,6 +17,7 @@ import math
 
 import numpy as np
 
+from mirrorflow.compiled.curvature import between_roots, by_root, by_root_transposed, take_root
 from mirrorflow.compiled.layout import (
     CURVATURE,
     DEGREE,
@@ -26,7 +27,6 @@ from mirrorflow.compiled.layout import (
     LAYERS,
     MATRIX,
     OWN,
-    ROOT,
     SAMPLES,
     SCRATCH,
     SHIFT,
@@ -170,12 +170,8 @@ def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, sta
         for j in range(d):
             slope[j] += part[j] * along[j]
     gram(Z, wide, slope, wide[PANELS:], pairs[MATRIX])
-    n = small.shape[1]
-    for i in range(n):
-        small[ROOT, i] = math.sqrt(small[CURVATURE, i] / numbers[SAMPLES])
-    for i in range(n):
-        for k in range(i + 1):
-            pairs[MATRIX, i, k] *= small[ROOT, i] * small[ROOT, k]
+    take_root(small, pairs, 1.0 / numbers[SAMPLES])
+    between_roots(small, pairs)
     return factorize(pairs[MATRIX], 1.0, pairs[FACTORS])
 
 
@@ -194,14 +190,13 @@ def solve(Z, small, wide, pairs, numbers, b):
         part, own = wide[solved + k], right[k]
         for j in range(d):
             inner[j] += part[j] * own[j]
-    vector = small[SCRATCH]
+    scratch = small[SCRATCH]
+    vector = scratch[: pairs.shape[1]]
     fill(vector, 0.0)
     add_product(Z, wide, inner, low, high, vector)
-    for i in range(vector.size):
-        vector[i] *= small[ROOT, i]
+    by_root_transposed(small, pairs, vector)
     solve_factors(pairs[FACTORS], vector)
-    for i in range(vector.size):
-        vector[i] *= small[ROOT, i]
+    by_root(small, pairs, vector)
     transposed_product(Z, wide, vector, low, high, inner)
     for k in range(layers):
         part, along = wide[solved + layers + k], wide[solved + k]

@@ -16,6 +16,7 @@ import math
 
 import numpy as np
 
+from mirrorflow.compiled.curvature import between_roots, by_inverse_root, by_root, take_root
 from mirrorflow.compiled.layout import (
     CURVATURE,
     FACTORS,
@@ -27,7 +28,6 @@ from mirrorflow.compiled.layout import (
     OWN,
     PLAIN,
     RATE,
-    ROOT,
     SAMPLES,
     SCRATCH,
     SLOPE,
@@ -91,26 +91,18 @@ def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, sta
     if new:
         _point(Z, small, wide, numbers, map_at, total, state)
         slopes(small, numbers, loss_at)
-        weight = math.exp(-numbers[KAPPA] * total) / numbers[SAMPLES]
-        # curvatures that vanish are kept apart from 0: `solve` divides by their roots
-        least = 1e-20 * largest(small[CURVATURE], np.uintp(0), np.uintp(state.size)) + 1e-280
-        for i in range(state.size):
-            small[ROOT, i] = math.sqrt(weight * max(small[CURVATURE, i], least))
+        take_root(small, pairs, math.exp(-numbers[KAPPA] * total) / numbers[SAMPLES])
         gram(Z, wide, wide[DX], wide[SCRATCHES:], pairs[MATRIX])
-        for i in range(state.size):
-            for k in range(i + 1):
-                pairs[MATRIX, i, k] *= small[ROOT, i] * small[ROOT, k]
+        between_roots(small, pairs)
     return factorize(pairs[MATRIX], shift, pairs[FACTORS])
 
 
 @loop
 def solve(small, pairs, b):
     """b ← C^½ (shift + C^½ H C^½/n)⁻¹ C^−½ b."""
-    for i in range(b.size):
-        b[i] /= small[ROOT, i]
+    by_inverse_root(small, pairs, b)
     solve_factors(pairs[FACTORS], b)
-    for i in range(b.size):
-        b[i] *= small[ROOT, i]
+    by_root(small, pairs, b)
 
 
 @loop

@@ -91,26 +91,28 @@ class Ready:
     def __init__(self, problem: Regression) -> None:
         Z: Any = problem.Z
         self.samples, self.loss, self.Z, self.y = problem.n, problem.loss, Z, problem.y
-        sparse = scipy.sparse.issparse(Z)
-        squared_loss = self.loss.rows is squared
-        if problem.n > problem.d and not sparse and squared_loss:
+        self.basis: Array | None = None
+        tall, squared_loss = problem.n > problem.d, self.loss.rows is squared
+        if tall and squared_loss and not scipy.sparse.issparse(Z):
             # Z = QR: ∇f = Rᵀ(Rx − Qᵀy)/n, with d rows in place of n
             Q, self.Z = scipy.linalg.qr(Z, mode="economic")
             self.y = Q.T @ self.y
-        self.n, self.d = self.Z.shape
-        self.matrix, self.columns = layout.readable(self.Z)
-        squares = self.Z @ self.Z.T
-        if sparse:
-            squares = squares.toarray()
-        elif self.Z.size <= COPIED:
-            self.matrix = _aligned(self.n, self.d)
-            self.matrix[:] = self.Z
-        self.G = squares / self.d
-        eigenvalues = np.linalg.eigvalsh(self.G)
-        if squared_loss and not eigenvalues[0] > FULL_RANK * eigenvalues[-1]:
+        if squared_loss or not tall:
+            self.G = _gram(self.Z)
+            eigenvalues = np.linalg.eigvalsh(self.G)
+        if (tall and not squared_loss) or not eigenvalues[0] > FULL_RANK * eigenvalues[-1]:
             space = RowSpace.of(self.Z, self.y)
             # outside the range of Z nothing holds ν back, and Zᵀν would drown in its rounding
-            self.y = self.y if space.consistent else space.fit(space.b)
+            if not squared_loss:
+                self.basis, self.Z = space.U.T, space.s[:, None] * space.V
+                self.G = _gram(self.Z)
+            elif not space.consistent:
+                self.y = space.fit(space.b)
+        self.n, self.d = self.Z.shape
+        self.matrix, self.columns = layout.readable(self.Z)
+        if not scipy.sparse.issparse(self.Z) and self.Z.size <= COPIED:
+            self.matrix = _aligned(self.n, self.d)
+            self.matrix[:] = self.Z
 
     def run(
         self, system: float, start: MirrorMap, table: Array, times: Array, asked: Runs
@@ -152,12 +154,21 @@ class Ready:
 
     def workspace(self, rows: int) -> tuple[Array, Array, Array, Array]:
         """small, wide, pairs and numbers of one run; see `layout`."""
-        small, wide = _aligned(layout.SMALL, self.n), _aligned(rows, self.d)
-        pairs, numbers = _aligned(3, self.n, self.n), np.zeros(layout.NUMBERS)
+        reduced = self.basis is not None
+        small = _aligned(layout.BASIS + self.n if reduced else layout.SMALL, self.y.size)
+        if reduced:
+            small[layout.BASIS :] = self.basis
+        wide, numbers = _aligned(rows, self.d), np.zeros(layout.NUMBERS)
+        pairs = _aligned(3 + reduced, self.n, self.n)
         small[layout.Y], wide[: layout.OWN], pairs[layout.GRAM] = self.y, self.columns, self.G
         numbers[layout.SAMPLES], numbers[layout.TRACE] = self.samples, np.trace(self.G)
         numbers[layout.PARAMETER] = self.loss.parameter
         return small, wide, pairs, numbers
+
+
+def _gram(Z: Any) -> Array:
+    squares = Z @ Z.T / Z.shape[1]
+    return squares.toarray() if scipy.sparse.issparse(squares) else squares
 
 
 def _aligned(*shape: int) -> Array:

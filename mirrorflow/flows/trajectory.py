@@ -29,6 +29,7 @@ class Flow(Displayed):
 
     Attributes
     ----------
+    start : MirrorMap, where it began
     times : (T,) array, flow time; shorter than asked for where the integration failed
     x : (T, d) array, x = g(θ)
     parameters : (T, K, d) array
@@ -44,6 +45,7 @@ class Flow(Displayed):
     steps, right_hand_sides, factorizations : int
     """
 
+    start: MirrorMap
     times: Array
     x: Array
     parameters: Array
@@ -157,10 +159,10 @@ def trajectory(
         status, message = "failed", f"{failure}; use a larger rtol or an earlier end."
     elif limit is not None and limit.status != "converged":
         status, message = limit.status, limit.message
-    schedule, finite = asked.schedules[i], times[np.isfinite(times)]
+    start, schedule, finite = asked.starts[i], asked.schedules[i], times[np.isfinite(times)]
     total = np.full(times.size, float(schedule.total_infinity))
     total[: finite.size] = schedule.total(finite)
     with np.errstate(over="ignore", invalid="ignore"):  # a run that failed may have begun too large
-        x = asked.starts[i].g(theta)
+        x = start.g(theta)
         loss = np.mean(problem.loss.value((problem.Z @ x.T).T, problem.y), axis=1)
-    return Flow(times, x, theta, loss, total, accumulated, status, message, *counts)
+    return Flow(start, times, x, theta, loss, total, accumulated, status, message, *counts)

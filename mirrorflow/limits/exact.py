@@ -232,4 +232,5 @@ def _smooth(
         each = zip(members, kappa[:, None], counts[:, None], strict=True)
         return [_smooth(problem, [one], total, *rest)[0] for one, *rest in each]
     proofs = smooth_proofs(problem, potential, reach.b, points, free)
-    return proven(problem, points, *proofs, reach.fit, reach.status)
+    starts = [run.start for run in members]
+    return proven(problem, starts, points, *proofs, reach.fit, reach.status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ class Interpolator(Displayed):
 
     Attributes
     ----------
+    start : MirrorMap, whose flow ends here
     x : (d,) array
     dual : (n,) array
         ν. For A < ∞: ∇R_A(x) = ½Zᵀν, whatever the map. For A = ∞: Zᵀν ∈ ∂‖x‖₁. For the LASSO
@@ -66,6 +68,7 @@ class Interpolator(Displayed):
         "converged", "inconsistent", "no_interpolator_in_sign_cone" or "not_converged".
     """
 
+    start: MirrorMap
     x: Array
     dual: Array
     p: Array
@@ -134,6 +137,7 @@ def smooth_proofs(
 
 def proven(
     problem: Regression,
+    starts: Sequence[MirrorMap],
     points: Points,
     stationarity: Array,
     gap: Array,
@@ -149,12 +153,12 @@ def proven(
     # where Z or the factors span too many decades, a face can be misjudged: that must be said
     sound = points.converged & (residual <= 1e-8 * size + TINY)
     statuses = [status if good else "not_converged" for good in sound.tolist()]
-    arrays = (points.x, dual, points.p, points.q, points.parameters, points.metric)
+    arrays = (starts, points.x, dual, points.p, points.q, points.parameters, points.metric)
     proofs = zip(residual.tolist(), stationarity.tolist(), gap.tolist(), strict=True)
     ends = zip(points.iterations.tolist(), statuses, strict=True)
     return [
-        Interpolator(x, nu, p, q, theta, metric, *proof, count, name, MESSAGES[name])
-        for (x, nu, p, q, theta, metric), proof, (count, name) in zip(
+        Interpolator(start, x, nu, p, q, theta, metric, *proof, count, name, MESSAGES[name])
+        for (start, x, nu, p, q, theta, metric), proof, (count, name) in zip(
             zip(*arrays, strict=True), proofs, ends, strict=True
         )
     ]
@@ -164,4 +168,4 @@ def failed(problem: Regression, start: MirrorMap, message: str) -> Interpolator:
     """No point at all; the message says why, and what to change."""
     x, residual = np.zeros(problem.d), float(np.abs(problem.y).max())
     vectors = x, np.zeros(problem.n), x, x, np.zeros_like(start.theta), x
-    return Interpolator(*vectors, residual, math.inf, math.inf, 0, "not_converged", message)
+    return Interpolator(start, *vectors, residual, math.inf, math.inf, 0, "not_converged", message)

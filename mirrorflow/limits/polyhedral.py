@@ -115,4 +115,4 @@ def _polyhedral(problem: Regression, reach: Reach, points: Points, gap: float) -
     # near ties that rounding decides can leave a dual that proves nothing
     sound = dataclasses.replace(points, converged=points.converged & (stationarity <= 1e-6))
     proofs = np.array([stationarity]), np.array([gap])
-    return proven(problem, sound, *proofs, reach.fit, reach.status)[0]
+    return proven(problem, [reach.start], sound, *proofs, reach.fit, reach.status)[0]

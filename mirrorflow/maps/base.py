@@ -12,8 +12,9 @@ A new parametrization is one file with a subclass of `MirrorMap`; see docs/exten
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ __all__ = ["MirrorMap", "Potential", "check_pair", "check_sizes"]
 X, DX, RATES, Q, POINT = range(5)  # rows that `point` fills
 Mask = NDArray[np.bool_]
 EPS = float(np.finfo(float).eps)
+GOLDEN = 0.381966011250105
 
 
 class MirrorMap(Displayed):
@@ -82,6 +84,32 @@ class MirrorMap(Displayed):
     def g(self, theta: Array) -> Array:
         """x of θ, (…, K, d) to (…, d)."""
         raise NotImplementedError
+
+    def slopes(self, theta: Array) -> Array:
+        """∂g/∂θ_k, (…, K, d) like θ."""
+        K, d = theta.shape[-2:]
+        flat = np.moveaxis(theta, -2, 0).reshape(K, -1)
+        out, unused = np.empty((K + 1, flat.shape[1])), np.empty(flat.shape[1])
+        self.written(np.array(flat), 0, flat.shape[1], float(self.degree), unused, out)
+        return np.moveaxis(out[1:].reshape(K, *theta.shape[:-2], d), 0, -2)
+
+    def separated(self, theta: Array) -> Array:
+        """Combinations of θ that a flow carries each by itself, (…, K, d); here θ itself."""
+        return theta
+
+    def invariants(self, theta: Array) -> tuple[Array, Array]:
+        """What only decay changes along a flow: M functions of θ, (…, M, d), homogeneous like g.
+
+        And by how much relative errors of the vectors (θ_1, …, θ_K)_j may change them, in the same
+        shape.
+        """
+        none = np.empty((*theta.shape[:-2], 0, theta.shape[-1]))
+        return none, none
+
+    def through(self, theta: Array) -> Self:
+        """The same map from another θ₀, (K, d)."""
+        names = (field.name for field in dataclasses.fields(self))  # type: ignore[arg-type]
+        return dataclasses.replace(self, **dict(zip(names, theta, strict=False)))  # type: ignore
 
     def parts(self) -> Array:
         """What `point` knows of the start, any number of rows, (…, d)."""
@@ -174,6 +202,25 @@ class Potential(Displayed):
     def metric(self, theta: Array) -> Array:
         """1/R_A″ at ∇R_A(x) = θ, shape (d,)."""
         return self.start.at(self._point("theta", theta), self.total)[DX]
+
+    @property
+    def floor(self) -> Array:
+        """Least 1/R_A″ over x, (d,); 1/R_A″ falls and then rises with μ (golden section)."""
+
+        def height(mu: Array) -> Array:
+            return self.start.at(mu, self.total)[DX]
+
+        low, high = self.start.domain
+        width, here = np.ones(self.start.d), height(np.zeros(self.start.d))
+        for _ in range(10):  # further out it falls without end: the floor is 0
+            sides = np.maximum(low, -width), np.minimum(high, width)
+            width = np.where(np.minimum(*map(height, sides)) < here, 2.0 * width, width)
+        left, right = np.maximum(low, -width), np.minimum(high, width)
+        for _ in range(80):
+            inner = left + GOLDEN * (right - left), right - GOLDEN * (right - left)
+            lower = height(inner[0]) < height(inner[1])
+            left, right = np.where(lower, left, inner[0]), np.where(lower, inner[1], right)
+        return height(0.5 * (left + right))
 
     def split(self, theta: Array) -> tuple[Array, Array]:
         """x = p − q with p, q ≥ 0 at ∇R_A(x) = θ."""

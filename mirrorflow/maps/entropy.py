@@ -129,6 +129,11 @@ class HyperbolicEntropy(Displayed):
         """1/R″ = 2(p + q) at ∇R(x) = θ, shape (d,)."""
         return 2.0 * np.add(*self.split(theta))
 
+    @property
+    def floor(self) -> Array:
+        """Least 1/R″ over x: 2a, (d,)."""
+        return 2.0 * np.exp(self.log_a)
+
     def value(self, x: Array) -> float:
         """R(x); +inf outside the domain."""
         x = self._point(x)

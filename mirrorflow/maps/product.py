@@ -164,6 +164,16 @@ class Factors(MirrorMap):
         """m ⊙ w of (…, 2, d)."""
         return theta[..., 0, :] * theta[..., 1, :]
 
+    def separated(self, theta: Array) -> Array:
+        """m + w and m − w, which carry positive and negative x."""
+        m, w = theta[..., 0, :], theta[..., 1, :]
+        return np.stack([m + w, m - w], axis=-2)
+
+    def invariants(self, theta: Array) -> tuple[Array, Array]:
+        """m² − w², to within m² + w²."""
+        m, w = theta[..., :1, :], theta[..., 1:, :]
+        return (m - w) * (m + w), m * m + w * w
+
     @property
     def signs(self) -> tuple[Mask, Mask]:
         """Balanced coordinates, |m| = |w|, keep their sign."""
