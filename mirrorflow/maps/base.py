@@ -12,9 +12,8 @@ A new parametrization is one file with a subclass of `MirrorMap`; see docs/exten
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,10 +86,11 @@ class MirrorMap(Displayed):
 
     def slopes(self, theta: Array) -> Array:
         """∂g/∂θ_k, (…, K, d) like θ."""
-        K, d = theta.shape[-2:]
+        (K, d), written = theta.shape[-2:], self.written
+        assert written is not None  # else the map gives its slopes itself
         flat = np.moveaxis(theta, -2, 0).reshape(K, -1)
         out, unused = np.empty((K + 1, flat.shape[1])), np.empty(flat.shape[1])
-        self.written(np.array(flat), 0, flat.shape[1], float(self.degree), unused, out)
+        written(np.array(flat), 0, flat.shape[1], float(self.degree), unused, out)
         return np.moveaxis(out[1:].reshape(K, *theta.shape[:-2], d), 0, -2)
 
     def separated(self, theta: Array) -> Array:
@@ -106,10 +106,12 @@ class MirrorMap(Displayed):
         none = np.empty((*theta.shape[:-2], 0, theta.shape[-1]))
         return none, none
 
-    def through(self, theta: Array) -> Self:
+    def through(self, theta: Array) -> MirrorMap:
         """The same map from another θ₀, (K, d)."""
-        names = (field.name for field in dataclasses.fields(self))  # type: ignore[arg-type]
-        return dataclasses.replace(self, **dict(zip(names, theta, strict=False)))  # type: ignore
+        raise InputError(
+            "start must be a map that begins anywhere on its path, such as Factors, but it is "
+            f"{type(self).__name__}."
+        )
 
     def parts(self) -> Array:
         """What `point` knows of the start, any number of rows, (…, d)."""

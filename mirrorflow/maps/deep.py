@@ -118,6 +118,16 @@ class DeepFactors(MirrorMap):
         """The product of the layers, of (…, L, d)."""
         return np.prod(theta, axis=-2)
 
+    def through(self, theta: Array) -> DeepFactors:
+        """From other layers."""
+        return DeepFactors(theta)
+
+    def invariants(self, theta: Array) -> tuple[Array, Array]:
+        """w_k² − w_{k+1}², to within Σw²."""
+        upper, lower = theta[..., :-1, :], theta[..., 1:, :]
+        values = (upper - lower) * (upper + lower)
+        return values, np.broadcast_to(np.sum(theta**2, axis=-2, keepdims=True), values.shape)
+
     def parts(self) -> Array:
         """Of `product` and L, of `elliptic` or of `quadrature`; (…, d)."""
         return self._parts

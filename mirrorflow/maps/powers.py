@@ -153,6 +153,19 @@ class Powers(MirrorMap):
         """u^L − v^L of (…, 2, d)."""
         return theta[..., 0, :] ** self.depth - theta[..., 1, :] ** self.depth
 
+    def through(self, theta: Array) -> Powers:
+        """From other u and v."""
+        return Powers(theta[0], theta[1], self.depth)
+
+    def invariants(self, theta: Array) -> tuple[Array, Array]:
+        """u^{2−L} + v^{2−L}, to within (L − 2)|θ|(u^{1−L} + v^{1−L}); for L = 2 uv, within |θ|²."""
+        size, n = np.sqrt(np.sum(theta**2, axis=-2, keepdims=True)), self.depth - 2
+        if n == 0:
+            return np.prod(theta, axis=-2, keepdims=True), size**2
+        powers = np.abs(theta) ** -n
+        changes = n * size * np.sum(powers / np.abs(theta), axis=-2, keepdims=True)
+        return np.sum(powers, axis=-2, keepdims=True), changes
+
     def parts(self) -> Array:
         """r, s, s − r and L for L ≥ 3; log p̄, log q̄, c and L for L = 2; (4, d)."""
         depth = np.full(self.d, float(self.depth))

@@ -164,6 +164,10 @@ class Factors(MirrorMap):
         """m ⊙ w of (…, 2, d)."""
         return theta[..., 0, :] * theta[..., 1, :]
 
+    def through(self, theta: Array) -> Factors:
+        """From other m and w."""
+        return Factors(*theta)
+
     def separated(self, theta: Array) -> Array:
         """m + w and m − w, which carry positive and negative x."""
         m, w = theta[..., 0, :], theta[..., 1, :]

@@ -133,6 +133,10 @@ class SignedPower(MirrorMap):
         """θ|θ|^{κ−1} of (…, 1, d)."""
         return theta[..., 0, :] * np.abs(theta[..., 0, :]) ** (self.power - 1.0)
 
+    def through(self, theta: Array) -> SignedPower:
+        """From another θ₀."""
+        return SignedPower(theta[0], self.power)
+
     def parts(self) -> Array:
         """θ₀, b and κ, (3, d)."""
         size = np.abs(self.values)
