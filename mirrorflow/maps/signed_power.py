@@ -23,7 +23,8 @@ from mirrorflow.maps.base import Mask, MirrorMap, check_sizes
 
 __all__ = ["SignedPower"]
 
-THETA, B, KAPPA = range(3)  # rows of `parts`
+# rows of `parts`: θ₀; b; κ; the largest rate, as for κ < 2 κ²|θ|^{κ−2} has no bound at θ = 0
+THETA, B, KAPPA, FASTEST = range(4)
 X, DX, RATES, Q = range(4)
 
 
@@ -38,22 +39,18 @@ def point(parts, low, high, total, mu, out):
         if gap < 0.0 and not bracket > 0.0:  # beyond the end of the domain
             out[X, j], out[DX, j], out[RATES, j] = math.copysign(np.inf, start), np.inf, np.inf
             continue
-        if start == 0.0:
-            size, sign = (kappa * gap * abs(mu[j])) ** (1.0 / gap), math.copysign(1.0, mu[j])
+        if gap == 0.0:
+            exponent = rise
         else:
-            if gap == 0.0:
-                exponent = rise
-            elif bracket > 0.0:
-                exponent = math.log1p(gap * rise) / gap
-            else:
-                exponent = math.log(max(-bracket, 1e-300)) / gap
-            size, sign = abs(start) * math.exp(exponent), math.copysign(bracket, start * bracket)
+            # a negative bracket, beyond a zero of θ, is far from −1
+            exponent = math.log1p(gap * rise) if bracket > 0.0 else math.log(max(-bracket, 1e-300))
+            exponent /= gap
+        size, sign = abs(start) * math.exp(exponent), math.copysign(bracket, start * bracket)
         power = size ** (kappa - 1.0)
         part = decay**kappa * power
         out[X, j] = math.copysign(part * size, sign)
         out[DX, j] = kappa * kappa * part * power
-        # below κ = 2 the relative rate is unbounded at x = 0: x is held against the largest then
-        out[RATES, j] = kappa * kappa * power / size if gap <= 0.0 else 0.0
+        out[RATES, j] = min(kappa * kappa * power / max(size, 1e-300), parts[FASTEST, j])
         if out.shape[0] > Q:
             out[Q, j] = decay**kappa * size * size / (2.0 * kappa)
 
@@ -77,11 +74,11 @@ class SignedPower(MirrorMap):
     Parameters
     ----------
     theta : (d,) array
-        Not 0 where κ ≥ 2: such a coordinate could not move.
+        Not 0, where g's gradient vanishes.
     kappa : float > 1
         κ, kept as `power`, since `kappa` of a map is the exponent 2(κ − 2) of its decay's weight.
-        For κ < 2 gradients vanish at θ = 0, and a solution that reaches it is not unique: the
-        mirror flow passes through, `direct_flow` may end there.
+        For κ < 2 a solution that reaches θ = 0 is not unique: the mirror flow passes through,
+        `direct_flow` may end there.
 
     Notes
     -----
@@ -91,7 +88,7 @@ class SignedPower(MirrorMap):
     Raises
     ------
     InputError
-        If θ is not a vector, is 0 where κ ≥ 2, or κ ≤ 1.
+        If θ is not a vector without zeros, or κ ≤ 1.
 
     Examples
     --------
@@ -106,11 +103,11 @@ class SignedPower(MirrorMap):
 
     def __init__(self, theta: ArrayLike, kappa: float) -> None:
         power, values = number("kappa", kappa, 1.0, open_low=True), real_array("theta", theta, 1)
-        if power >= 2.0 and not values.all():
+        if not values.all():
             i = int(np.argmin(np.abs(values)))
             raise InputError(
-                f"theta must not be 0 for kappa = {power:g}, where such a coordinate can't move, "
-                f"but theta[{i}] is."
+                f"theta must not be 0, where g's gradient vanishes and x could not move, but "
+                f"theta[{i}] is."
             )
         check_sizes("theta", values, power)
         object.__setattr__(self, "power", power)
@@ -138,10 +135,12 @@ class SignedPower(MirrorMap):
         return SignedPower(theta[0], self.power)
 
     def parts(self) -> Array:
-        """θ₀, b and κ, (3, d)."""
+        """θ₀, b, κ and the largest rate, (4, d)."""
         size = np.abs(self.values)
-        b = np.copysign(np.where(size > 0, size, 1.0) ** (self.power - 2.0), self.values)
-        return np.stack([self.values, b, np.full(self.d, self.power)])
+        b = np.copysign(size ** (self.power - 2.0), self.values)
+        # that of the largest θ₀
+        fastest = self.power**2 * size.max() ** (self.power - 2.0) if self.power < 2.0 else math.inf
+        return np.stack([self.values, b, *np.full((2, self.d), [[self.power], [fastest]])])
 
     def parameters(self, total: Array, mu: Array) -> Array:
         """θ, (T, 1, d), at μ (T, d) and A (T,): from Q = θ²/(2κ) and the sign of x."""
