@@ -148,7 +148,7 @@ def compare(start: MirrorMap, mu: float, exact, condition: float) -> None:
 
 
 @given(SIZES, SIZES, SCALES, st.integers(2, 9), WHERE)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_powers_at_50_digits(u, v, scale, depth, where):
     start = mf.Powers([u * scale], [v * scale], depth)
     mu = inside(start, where)
@@ -173,7 +173,7 @@ def test_powers_at_50_digits(u, v, scale, depth, where):
     st.sampled_from([1.2, 1.5, 1.999999, 2.0, 2.0000001, 2.5, 3.0, 5.0]),
     WHERE,
 )
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_signed_powers_at_50_digits(theta, scale, kappa, where):
     start = mf.SignedPower([theta * scale], kappa)
     mu = inside(start, where)
@@ -246,7 +246,7 @@ def test_deep_factors_at_50_digits(theta, where):
 
 
 @given(layers().filter(lambda theta: len(theta) == 3), WHERE)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_three_layers_agree_with_quadrature(theta, where):
     start = mf.DeepFactors(theta)
     mu = np.array([inside(start, where)])
