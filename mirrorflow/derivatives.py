@@ -31,9 +31,12 @@ class Function:
     ----------
     exact : bool
         Whether second derivatives are exact but for rounding.
+    stacked : bool
+        Whether it takes (K, P, d) as P points at once, as what is written entry by entry does.
     """
 
     exact = True
+    stacked = False
 
     def __init__(self, name: str, function: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
         self.name, self.function, self.shape = name, function, shape
@@ -42,17 +45,19 @@ class Function:
         """f(θ); (d,) or ()."""
         raise NotImplementedError
 
-    def gradients(self, theta: Array) -> Array:
-        """∇ of the sum of f's values at several points, (P, K, d) to (P, K, d)."""
+    def gradient(self, theta: Array) -> Array:
+        """∇ of the sum of f's values, (K, d); where it is `stacked`, (K, P, d) too."""
         raise NotImplementedError
 
     def along(self, theta: Array, v: Array) -> Array:
         """The derivative of `gradient` along v, (K, d)."""
         raise NotImplementedError
 
-    def gradient(self, theta: Array) -> Array:
-        """∇ of the sum of f's values at θ, (K, d)."""
-        return self.gradients(theta[None])[0]
+    def gradients(self, points: Array) -> Array:
+        """`gradient` at several points, (P, K, d)."""
+        if self.stacked:
+            return self.gradient(points.swapaxes(0, 1)).swapaxes(0, 1)
+        return np.stack([self.gradient(point) for point in points])
 
     def blocks(self, theta: Array) -> Array:
         """∂_k∂_l f of each coordinate, (K, K, d)."""
@@ -74,9 +79,17 @@ class Function:
             )
         if alone:
             _check_alone(self.name, self.value if self.shape else self.gradient, theta)
+            self.stacked = bool(self.shape) and self._stacks(np.stack([theta, theta + 0.01 * v]))
         change = (gradient * v).sum(0 if self.shape else None)
         check_smooth(self.name, [(self.value, change), (self.gradient, bend)], theta, v)
         return self
+
+    def _stacks(self, points: Array) -> bool:
+        try:
+            together, single = self.value(points.swapaxes(0, 1)), [self.value(p) for p in points]
+        except Exception:  # a user's function may raise anything
+            return False
+        return together.shape == np.shape(single) and np.allclose(together, single, 1e-13, 0.0)
 
 
 class ByTorch(Function):
@@ -97,8 +110,13 @@ class ByTorch(Function):
             raise InputError(f"{self.name} must return a float64 tensor, but it returns {kind}.")
         return value.detach().numpy()
 
-    def gradients(self, theta: Array) -> Array:
-        return self._by_torch(lambda f: f.vmap(self._gradient(f)), theta)
+    def gradient(self, theta: Array) -> Array:
+        return self._by_torch(self._gradient, theta)
+
+    def gradients(self, points: Array) -> Array:
+        if self.stacked:
+            return super().gradients(points)
+        return self._by_torch(lambda f: f.vmap(self._gradient(f)), points)
 
     def along(self, theta: Array, v: Array) -> Array:
         return self._by_torch(
@@ -128,16 +146,14 @@ class ByComplexSteps(Function):
     def value(self, theta: Array) -> Array:
         return np.asarray(self.function(theta), dtype=float)
 
-    def gradients(self, theta: Array) -> Array:
-        out = np.empty(theta.shape)
+    def gradient(self, theta: Array) -> Array:
         # where each coordinate has its own value, a layer's derivatives come at once
-        layers, d = theta.shape[1:]
-        places: Iterable[Any] = range(layers) if self.shape else np.ndindex(layers, d)
+        places: Iterable[Any] = range(len(theta)) if self.shape else np.ndindex(*theta.shape)
+        out = np.empty(theta.shape)
         for place in places:
-            for point, row in zip(theta, out, strict=True):
-                moved = point.astype(complex)
-                moved[place] += 1j * IMAGINARY
-                row[place] = np.imag(self.function(moved)) / IMAGINARY
+            moved = theta.astype(complex)
+            moved[place] += 1j * IMAGINARY
+            out[place] = np.imag(self.function(moved)) / IMAGINARY
         return out
 
     def along(self, theta: Array, v: Array) -> Array:
@@ -161,7 +177,7 @@ class Squares(Function):
     def value(self, theta: Array) -> Array:
         return self.function(theta)
 
-    def gradients(self, theta: Array) -> Array:
+    def gradient(self, theta: Array) -> Array:
         return 2.0 * theta
 
     def along(self, theta: Array, v: Array) -> Array:
