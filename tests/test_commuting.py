@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from mirrorflow import InputError
-from mirrorflow.commuting import brackets_in_kernel, commutes, regularizer_commutes
+from mirrorflow.commuting import (
+    brackets_in_kernel,
+    commutes,
+    regularizer_commutes,
+    regularizer_scale,
+)
 
 D = 4  # of x; θ = (m, w) or (u, v) has twice as many
 
@@ -98,6 +105,52 @@ def test_regularizers():
     assert not regularizer_commutes(powers(3), decay, 2 * D).holds
     # a penalty that is a function of x commutes wherever x's gradients do
     assert regularizer_commutes(product, lambda theta: product(theta).sum(), 2 * D).holds
+
+
+@pytest.mark.parametrize("exponent", [2, 3, 4, 5])
+def test_scale_of_weight_decay(exponent):
+    """κ = 2(L − 2) for L-homogeneous g, where the penalty commutes or not."""
+    check, kappa = regularizer_scale(powers(exponent), decay, 2 * D)
+    assert check.holds
+    assert kappa == pytest.approx(2.0 * (exponent - 2), rel=1e-12, abs=0.0)
+    assert regularizer_commutes(powers(exponent), decay, 2 * D).holds == (kappa == 0.0)
+
+
+def test_scale_of_commuting_quadratics():
+    """C09 of the reference cases: g_i = ½θᵀA_iθ, h = ½θᵀBθ, all of which commute."""
+    given = json.loads((Path(__file__).parent / "data" / "custom_cases.json").read_text())
+    A1, A2, B = (
+        torch.tensor(given["C09_commuting_quadratics"][key], dtype=torch.float64)
+        for key in ("A1", "A2", "B")
+    )
+
+    def g(theta):
+        return 0.5 * torch.stack([theta @ A1 @ theta, theta @ A2 @ theta])
+
+    assert commutes(g, 4).holds
+    check, kappa = regularizer_scale(g, lambda theta: 0.5 * theta @ B @ theta, 4)
+    assert check.holds
+    assert kappa == 0.0
+
+
+def test_one_scale_for_all():
+    """Coordinates of unlike degrees have a κ each, and none together; nor has a penalty of m."""
+
+    def unlike(theta):
+        return torch.stack([theta[0] ** 2, theta[1] ** 3])
+
+    check, kappa = regularizer_scale(unlike, decay, 2)
+    assert not check.holds
+    assert check.value > 0.1
+    assert 0.0 < kappa < 2.0
+    for i, own in enumerate((0.0, 2.0)):
+        alone, kappa = regularizer_scale(lambda theta, i=i: unlike(theta)[i : i + 1], decay, 2)
+        assert alone.holds
+        assert kappa == pytest.approx(own, rel=1e-12)
+    assert not regularizer_scale(product, lambda theta: (theta[:D] ** 2).sum(), 2 * D)[0].holds
+    # h = 3‖θ‖² has three times the κ
+    _, kappa = regularizer_scale(powers(3), lambda theta: 3 * (theta**2).sum(), 2 * D)
+    assert kappa == pytest.approx(6.0, rel=1e-12)
 
 
 def test_points():

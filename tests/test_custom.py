@@ -438,3 +438,42 @@ def test_decay_without_a_law_is_refused():
     ):
         refused(f"bracket with g is off −κ∇g by {size}; use direct_flow", make)
     assert mf.gradient_flow(problem, bent, mf.Constant(0.0), [1.0]).success
+
+
+def test_limits():
+    """`interpolator` of m ⊙ w is that of Factors, of others where the flow as written ends."""
+    rng = np.random.default_rng(2)
+    Z = rng.standard_normal((2, D))
+    problem = mf.Regression(Z, Z @ np.array([1.0, 0.0, -0.5, 0.0, 0.0]))
+    known = mf.Factors(U, 0.4 * SIGNED)
+    start = mf.Custom(lambda t: t[0] * t[1], known.theta)
+    totals = [0.0, 0.5, 2.0]
+    for limit, exact in zip(*mf.interpolators(problem, [start, known], totals), strict=True):
+        assert limit.status == "converged"
+        assert limit.x == pytest.approx(exact.x, abs=1e-11)
+        assert limit.parameters == pytest.approx(exact.parameters, abs=1e-11)
+    schedule = mf.Constant(0.3, 1.0)
+    for penalty in (None, lambda theta: (theta**3).sum()):
+        own = mf.Custom(cubes, [U, V], penalty)
+        total = float(schedule.total_infinity)
+        limit = mf.interpolators(problem, [own], [0.0, total])[0][1]
+        end = mf.direct_flow(problem, own, schedule, [400.0], 1e-10)
+        assert end.loss[-1] < 1e-20
+        assert limit.x == pytest.approx(end.x[-1], abs=1e-8)
+        assert limit.parameters == pytest.approx(end.parameters[-1], abs=1e-8)
+
+
+def test_x_beyond_the_range():
+    """tanh θ stays below 1; under decay the range shrinks with x."""
+    R = mf.Custom(lambda t: np.tanh(t[0]), [[0.5, -0.2]]).potential()
+    assert R.domain[1] == pytest.approx([1.0, 1.0], rel=1e-8)
+    assert R.value([1.5, 0.0]) == np.inf
+    refused(
+        r"x must lie in the domain of R, but x\[1\] = 1\.5 does not", lambda: R.gradient([0.0, 1.5])
+    )
+    squares = mf.Custom(lambda t: t[0] ** 2, [[0.5]])
+    assert (squares.signs[0].item(), squares.signs[1].item()) == (True, False)
+    low, high = squares.range
+    after = squares.potential(0.5)
+    assert after.domain[1] == pytest.approx(high * np.exp(-2.0))
+    assert 0 < low < 1e-8

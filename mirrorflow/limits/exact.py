@@ -151,6 +151,17 @@ def _interpolators(
 ) -> list[list[Interpolator]]:
     if not starts:
         return []
+    if totals[-1] > 0.0 and any(start.moves for start in starts):
+        # each total has a start of its own
+        return [
+            [
+                _interpolators(problem, [start.after(total)], np.zeros(1), what, changes)[0][0]
+                for total in totals.tolist()
+            ]
+            if start.moves
+            else _interpolators(problem, [start], totals, what, changes)[0]
+            for start in starts
+        ]
     for start in starts:
         check_pair(problem, start)
         if math.isinf(totals[-1]) and not isinstance(start, Factors):

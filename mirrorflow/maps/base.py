@@ -113,6 +113,15 @@ class MirrorMap(Displayed):
             f"{type(self).__name__}."
         )
 
+    @property
+    def moves(self) -> bool:
+        """Whether decay has no scale, but moves the start: R_A is that of `after(A)` at A = 0."""
+        return False
+
+    def after(self, total: float) -> MirrorMap:
+        """The start that decay A moves θ₀ to, where it `moves`."""
+        raise NotImplementedError
+
     def parts(self) -> Array:
         """What `point` knows of the start, any number of rows, (…, d)."""
         raise NotImplementedError
@@ -132,6 +141,12 @@ class MirrorMap(Displayed):
         """Whether each coordinate of x can be positive, and whether it can be negative; bool."""
         can = np.full(self.d, True)
         return can, can
+
+    @property
+    def range(self) -> tuple[Array, Array]:
+        """The least and largest X of each coordinate, (d,) each: here 0 or ∓inf."""
+        positive, negative = self.signs
+        return np.where(negative, -np.inf, 0.0), np.where(positive, np.inf, 0.0)
 
     @property
     def d(self) -> int:
@@ -180,6 +195,8 @@ class Potential(Displayed):
     """
 
     def __init__(self, start: MirrorMap, total: float) -> None:
+        if start.moves:
+            start, total = start.after(total), 0.0
         start.check_decay("total", total)
         self.start, self.total = start, total
 
@@ -188,9 +205,10 @@ class Potential(Displayed):
 
     @property
     def domain(self) -> tuple[Array, Array]:
-        """Lower and upper end of each coordinate's domain of x: 0 or ∓inf, (d,) each."""
-        positive, negative = self.start.signs
-        return np.where(negative, -np.inf, 0.0), np.where(positive, np.inf, 0.0)
+        """Lower and upper end of each coordinate's domain of x, (d,) each."""
+        scale = math.exp(-self.start.decay * self.total) if self.total > 0 else 1.0
+        lower, upper = self.start.range
+        return scale * lower, scale * upper
 
     @property
     def minimizer(self) -> Array:
@@ -235,8 +253,8 @@ class Potential(Displayed):
         ∓inf at x = 0 where the sign is locked, 0 where x ≡ 0.
         """
         x = self._point("x", x)
-        positive, negative = self.start.signs
-        outside = ((x > 0) & ~positive) | ((x < 0) & ~negative)
+        lower, upper = self.domain
+        outside = (x < lower) | (x > upper)
         if outside.any():
             i = int(np.argmax(outside))
             raise InputError(f"x must lie in the domain of R, but x[{i}] = {x[i]:g} does not.")

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from mirrorflow.checks import Array, InputError, number, real_array
+from mirrorflow.checks import Array, InputError, real_array
 from mirrorflow.compiled.options import Kernel
 from mirrorflow.derivatives import Function, Squares, differentiable
 from mirrorflow.maps import tabulated
-from mirrorflow.maps.base import Mask, MirrorMap, Potential
+from mirrorflow.maps.base import Mask, MirrorMap
 
 __all__ = ["Custom"]
 
@@ -174,29 +174,33 @@ class Custom(MirrorMap):
         return self._map.edges[0], self._map.edges[-1]
 
     @property
+    def range(self) -> tuple[Array, Array]:
+        """X at the ends of the table."""
+        low, high = self.domain
+        return self.at(low)[0], self.at(high)[0]
+
+    @property
     def signs(self) -> tuple[Mask, Mask]:
         """Whether X is positive, and negative, at the ends of the table."""
-        low, high = (self.at(end)[0] for end in self.domain)
+        low, high = self.range
         return high > 0, low < 0
 
-    def after(self, total: float) -> Custom:
-        """The start exp(−A∇h)θ₀, whose potential without decay is R_A where h commutes."""
-        moved = Custom.__new__(Custom)
-        moved.function, moved.penalty = self.function, self.penalty
-        moved._theta = self._decayed(self._theta, total)
-        moved._law = self._law
-        return moved
+    @property
+    def moves(self) -> bool:
+        """Whether the penalty commutes with g and does not scale it."""
+        return self.kappa == 0.0 and math.isnan(self.decay)
 
-    def potential(self, total: float = 0.0) -> Potential:
-        """R_A; where decay enters inside, that of the moved start."""
-        total = number("total", total, 0.0)
-        inside = total > 0 and self.kappa == 0.0 and math.isnan(self.decay)
-        return Potential(self.after(total), 0.0) if inside else Potential(self, total)
+    def after(self, total: float) -> Custom:
+        """The start exp(−A∇h)θ₀."""
+        moved = Custom.__new__(Custom)
+        moved.function, moved.penalty, moved._law = self.function, self.penalty, self._law
+        moved._theta = self._decayed(self._theta, total)
+        return moved
 
     def check_decay(self, what: str, total: float) -> None:
         """Refuse decay that neither scales nor, where A enters inside, has a table."""
         if total > 0 and not math.isfinite(self.decay):
-            if self.kappa == 0.0:
+            if self.moves:
                 why = (
                     "penalty commutes with g but does not scale it; use direct_flow, or for one A "
                     "interpolator and potential"
