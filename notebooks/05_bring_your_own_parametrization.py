@@ -40,8 +40,8 @@ pd.options.display.width = 180
 # Every $g$ that acts on each coordinate alone commutes. What a penalty $\alpha_t h(\theta)$ does is
 # read from $[\nabla g_i, \nabla h] = -\kappa\nabla g_i$. With a $\kappa$ and a scale,
 # $\langle\nabla g, \nabla h\rangle = \delta g$, every schedule has a dual form: it sums
-# $e^{-\kappa A}\nabla f$ and scales $x$ by $e^{-\delta A}$. With $\kappa = 0$ and no scale the penalty
-# moves the start. By default $h = \|\theta\|^2$.
+# $e^{-\kappa A}\nabla f$ and scales $x$ by $e^{-\delta A}$. With $\kappa = 0$ and no scale the
+# penalty moves the start. By default $h = \|\theta\|^2$.
 #
 # Replace `mine` by your own map.
 

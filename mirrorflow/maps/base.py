@@ -258,6 +258,7 @@ class Potential(Displayed):
         if outside.any():
             i = int(np.argmax(outside))
             raise InputError(f"x must lie in the domain of R, but x[{i}] = {x[i]:g} does not.")
+        positive, negative = self.start.signs
         edge = (x == 0) & ~(positive & negative)
         mu = _invert(self.start, np.where(edge, self.minimizer, x), self.total)
         return np.where(edge, np.where(positive, -np.inf, np.where(negative, np.inf, 0.0)), mu)
