@@ -192,9 +192,13 @@ class Custom(MirrorMap):
 
     def after(self, total: float) -> Custom:
         """The start exp(−A∇h)θ₀."""
+        return self.through(self._decayed(self._theta, total))
+
+    def through(self, theta: Array) -> Custom:
+        """The same g and h from another θ₀."""
         moved = Custom.__new__(Custom)
         moved.function, moved.penalty, moved._law = self.function, self.penalty, self._law
-        moved._theta = self._decayed(self._theta, total)
+        moved._theta = theta
         return moved
 
     def check_decay(self, what: str, total: float) -> None:
