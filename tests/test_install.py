@@ -223,7 +223,9 @@ def test_citation_names_this_version():
 
 
 @pytest.mark.parametrize(
-    "block", blocks("docs/extending.md"), ids=["claim", "schedule", "study", "method", "data"]
+    "block",
+    blocks("docs/extending.md"),
+    ids=["claim", "schedule", "map", "loss", "study", "method", "data"],
 )
 def test_examples_of_extending_run(block):
     if "import torch" in block:  # which `make test-matrix` leaves out
