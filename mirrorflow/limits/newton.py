@@ -4,9 +4,9 @@ The limit of a run after total A is x = e^{−δA}X(Vᵀκ) where κ ∈ Rʳ max
 
     bᵀκ − Σ_j e^{−δA}Q_j((Vᵀκ)_j),    so that Vx = b,    with Hessian −H, H = V diag(e^{−δA}X′) Vᵀ.
 
-A run starts where x at μ = 0 is as large as the solution, which makes the problem nearly quadratic,
-and follows κ(A) by tangents, H κ′ = δVx, to each total in turn. What becomes of it depends on no
-other run.
+Where the relative rates of x are constant, as for m ⊙ w, a run starts where x at μ = 0 is as large
+as the solution, which makes the problem nearly quadratic, and follows κ(A) by tangents, H κ′ = δVx,
+to each total in turn. Other maps need no path. What becomes of a run depends on no other.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ EPS = float(np.finfo(float).eps)
 ROUGH, FINE = 1e-2, 1e-17  # error of the exponents: on the way, and at a total
 SURE = 0.1  # Newton steps up to this, in exponents, need no shortening
 CHORD = 3e-3  # after a step up to this the same factors serve again
+STALLED = 1e-5  # so small a Newton step falls by squares, up to rounding
 MOST_STEPS = 60  # to one point of the path
 MOST_AT_START = 400  # to its first point
 SHORTEST = 1e-3  # stride in A
@@ -157,7 +158,8 @@ def _length(parts, wide, numbers, map_at, at, climb, slope, reached, noise):
 
 @loop
 def _noise(wide, numbers, at):
-    """Relative rounding of x, which is as exact as what its exponent is summed from; its size."""
+    """Relative rounding of the parts of x, as exact as what their exponents are summed from; and
+    that of Vx."""
     most, worst, squares = 0.0, 0.0, 0.0
     for j in range(wide.shape[1]):
         most = max(most, wide[DX, j])
@@ -165,7 +167,8 @@ def _noise(wide, numbers, at):
         if wide[DX, j] > EPS * most:
             summed = wide[SIZES, j] + wide[RATES, j] * abs(wide[MU, j])
             worst = max(worst, summed)
-            part = wide[DX, j] / most / max(wide[RATES, j], 1e-300)
+            part = wide[DX, j] / max(wide[RATES, j], 1e-300)
+            part = min(part, abs(wide[X, j]) + wide[DX, j] * abs(wide[MU, j])) / most
             squares += part * part
     noise = EPS * (1.0 + numbers[DELTA] * abs(at) + worst)
     return noise, noise * most * math.sqrt(squares)
@@ -200,14 +203,16 @@ def follow(
     gradient, fit, H, F = short[GRADIENT], short[FIT], pairs[0], pairs[1]
     fill(kappa, 0.0)
     fill(tangent, 0.0)
+    # maps whose rates grow with x end near an end of their domain, where tangents leave it
+    follows = numbers[RATE] > 0.0
     goal, at = 0, totals[0]
     if numbers[WARM] > 0.0:
         copy(found[0], kappa)
     elif numbers[TYPICAL] == 0.0:  # a common factor of x leaves κ as it is
         at = typical / numbers[DELTA]
-    else:
+    elif follows:
         at -= max(0.0, (math.log(numbers[TYPICAL]) - typical) / numbers[DELTA] + totals[0])
-    taken, stride, origin = 0.0, 1.0, at
+    taken, stride, origin = 0.0, 1.0 if follows else np.inf, at
     tries, most, before, fresh = 0, MOST_AT_START, np.inf, True
     while True:
         there = at == totals[goal] or numbers[TYPICAL] == 0.0
@@ -232,24 +237,27 @@ def follow(
             copy(gradient, step)
             solve_factors(F, step)
             _across(Z, columns, factor, inside, step, wide[MOVED])
-            reached, slope, climb, size = 0.0, 0.0, 0.0, 0.0
+            top = max(numbers[TYPICAL], largest(wide[X], zero, d), 1e-300)
+            reached, change, slope, climb = 0.0, 0.0, 0.0, 0.0
             for j in range(d):
-                reached = max(reached, wide[RATES, j] * abs(wide[MOVED, j]))
-                size = max(size, wide[RATES, j] * abs(wide[MU, j]))
+                relative = wide[DX, j] / top * abs(wide[MOVED, j])
+                exponent = wide[RATES, j] * abs(wide[MOVED, j])
+                reached = max(reached, exponent if wide[RATES, j] > 0.0 else relative)
+                change = max(change, relative)
             for i in range(r):
                 slope += gradient[i] * step[i]
                 climb += b[i] * step[i]
             # what is left after a step falls by its square, or by as much as the steps fall
-            error = reached * (min(reached, 1.0) if fresh else reached / before)
-            # x is linear in small μ, whose own digits then count
-            enough = FINE * min(size, 1.0) if there else ROUGH
-            done = error <= enough or largest(gradient, zero, r) <= floor
+            left = max(reached, change) * (min(reached, 1.0) if fresh else reached / before)
+            done = left <= (FINE if there else ROUGH) or largest(gradient, zero, r) <= floor
+            # small steps that fall no more are made of rounding
+            done |= fresh and 0.5 * before <= reached <= STALLED
             lost = not (np.isfinite(reached) and np.isfinite(slope) and slope >= 0.0)
             if lost and not fresh:
                 fresh, lost, done = True, False, False
                 continue
         if not lost:
-            if fresh or done:
+            if follows and (fresh or done):
                 # corrected rather than computed anew, so that directions that vanished weights
                 # alone see keep the slope they had when they were seen
                 _across(Z, columns, factor, inside, tangent, wide[SPARE])
@@ -293,7 +301,7 @@ def follow(
         for i in range(r):
             tangent[i] = short[LAST_TANGENT, i]
             kappa[i] = short[LAST, i] + taken * tangent[i]
-        tries, fresh = 0, True
+        tries, before, fresh = 0, np.inf, True
 
 
 class Path(NamedTuple):
