@@ -27,6 +27,7 @@ from mirrorflow.limits.polyhedral import endless
 from mirrorflow.limits.reach import Reach, factors_of
 from mirrorflow.limits.targets import targets
 from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.threads import on_one_thread, spread
@@ -168,7 +169,8 @@ def _interpolators(
             raise InputError(
                 f"{what} may be inf for Factors alone, but the start is {type(start).__name__}."
             )
-        start.check_decay(what, float(totals[-1]))
+        if not math.isfinite(start.decay):
+            start.potential(float(totals[-1]))  # refuses decay that has no law
     space, fit = targets(problem)
     runs: list[Reach] = []
     paths: list[list[Interpolator]] = [[] for _ in starts]
@@ -231,10 +233,10 @@ def _smooth(
                 np.where(free, part, 0.0).reshape(mu.shape)
                 for part in (*parts, potential.metric(theta))
             )
-            if isinstance(reach.start, Factors):
+            if isinstance(potential, HyperbolicEntropy):
                 parameters = factors_of(members, p, q)
-            else:
-                parameters = reach.start.parameters(np.array([total]), mu) * free
+            else:  # decay may have moved the start
+                parameters = potential.start.parameters(np.array([potential.total]), mu) * free
         sure = np.full(len(members), True)
         points = Points(p, q, x, parameters, metric, 2.0 * kappa, counts, sure)
     if points is None or not np.isfinite(points.x).all():

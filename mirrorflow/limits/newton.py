@@ -53,9 +53,9 @@ SHORTEST = 1e-3  # stride in A
 # may move; sizes of the start's exponents; scratch
 MU, X, DX, RATES, MOVED, FREE, SIZES, SPARE, PANELS = range(9)
 KAPPA, TANGENT, LAST, LAST_TANGENT, FIT, GRADIENT, STEP, LAG, SHORT = range(9)  # rows of `short`
-# of `numbers`: the rate where it is one for all; δ; whether the map itself decays; typical size of
-# the solution; whether found[0] holds a start close to it
-RATE, DELTA, DECAYS, TYPICAL, WARM, NUMBERS = range(6)
+# of `numbers`: the rate where it is one for all and decay has a law; δ; typical size of the
+# solution; whether found[0] holds a start close to it
+RATE, DELTA, TYPICAL, WARM, NUMBERS = range(5)
 
 
 @loop
@@ -114,18 +114,13 @@ def _hessian(Z, columns, factor, wide, square, H):
 
 
 @loop
-def _evaluate(parts, wide, numbers, map_at, at, mu):
+def _evaluate(parts, wide, map_at, at, mu):
     """x, X′ and the rates at μ after total `at`; False where they are not finite."""
-    total, scale = at, 1.0
-    if numbers[DECAYS] == 0.0:  # a common factor of x, which is 1 at the end of the path
-        total, scale = 0.0, math.exp(-numbers[DELTA] * at)
-    map_at(parts, np.uintp(0), np.uintp(mu.size), total, mu, wide[X:MOVED])
+    map_at(parts, np.uintp(0), np.uintp(mu.size), at, mu, wide[X:MOVED])
     finite = True
     for j in range(mu.size):
         if wide[FREE, j] == 0.0:
             wide[X, j], wide[DX, j], wide[RATES, j] = 0.0, 0.0, 0.0
-        wide[X, j] *= scale
-        wide[DX, j] *= scale
         finite &= abs(wide[X, j]) < np.inf and wide[DX, j] < np.inf
     return finite
 
@@ -142,7 +137,7 @@ def _length(parts, wide, numbers, map_at, at, climb, slope, reached, noise):
     for _ in range(60):
         for j in range(wide.shape[1]):
             wide[SPARE, j] = wide[MU, j] + length * wide[MOVED, j]
-        if _evaluate(parts, wide, numbers, map_at, at, wide[SPARE]):
+        if _evaluate(parts, wide, map_at, at, wide[SPARE]):
             ascent, size = climb, abs(climb)
             for j in range(wide.shape[1]):
                 a = wide[MOVED, j] * wide[X, j]
@@ -178,7 +173,7 @@ def _noise(wide, numbers, at):
 def _sizes(parts, wide, numbers, map_at):
     """Fill SIZES from X′ at μ = 0; the mean logarithm of the parts of x there."""
     fill(wide[MU], 0.0)
-    _evaluate(parts, wide, numbers, map_at, 0.0, wide[MU])
+    _evaluate(parts, wide, map_at, 0.0, wide[MU])
     total, count = 0.0, 0
     for j in range(wide.shape[1]):
         size = math.log(max(wide[DX, j], 1e-300) / max(numbers[RATE], 1.0))
@@ -208,7 +203,7 @@ def follow(
     goal, at = 0, totals[0]
     if numbers[WARM] > 0.0:
         copy(found[0], kappa)
-    elif numbers[TYPICAL] == 0.0:  # a common factor of x leaves κ as it is
+    elif follows and numbers[TYPICAL] == 0.0:  # a common factor of x leaves κ as it is
         at = typical / numbers[DELTA]
     elif follows:
         at -= max(0.0, (math.log(numbers[TYPICAL]) - typical) / numbers[DELTA] + totals[0])
@@ -218,7 +213,7 @@ def follow(
         there = at == totals[goal] or numbers[TYPICAL] == 0.0
         done, tries = False, tries + 1
         _across(Z, columns, factor, inside, kappa, wide[MU])
-        lost = not _evaluate(parts, wide, numbers, map_at, at, wide[MU])
+        lost = not _evaluate(parts, wide, map_at, at, wide[MU])
         if not lost:
             _down(Z, columns, factor, inside, wide[X], fit)
             for i in range(r):
@@ -352,9 +347,8 @@ class Solver:
             return Path(found, counts)
         wide, numbers = np.empty((PANELS + PANEL, self.d)), np.zeros(NUMBERS)
         wide[RATES], wide[FREE] = start.rate, free
-        decays = math.isfinite(start.decay)
-        numbers[RATE], numbers[DECAYS] = start.rate, decays
-        numbers[DELTA] = start.decay if decays else 1.0
+        if math.isfinite(start.decay):
+            numbers[RATE], numbers[DELTA] = start.rate, start.decay
         numbers[TYPICAL] = math.hypot(*b.tolist()) / math.sqrt(self.d)
         if kappa is not None:
             numbers[WARM], found[0] = 1.0, kappa
