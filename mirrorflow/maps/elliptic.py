@@ -60,7 +60,7 @@ def point_loop(parts, low, high, total, mu, out):
         others, metric = math.sqrt(one * two), one * two + y * (one + two)
         x[j] = math.copysign(decay * z * others, length)
         dx[j] = decay * metric
-        rates[j] = metric / max(two * math.sqrt(one), 1e-300)
+        rates[j] = metric / max(two * math.sqrt(one), 1e-300) if slack > 0.0 else np.inf
         if out.shape[0] > Q:
             out[Q, j] = 0.5 * decay * y
 
