@@ -152,6 +152,14 @@ def _interpolators(
 ) -> list[list[Interpolator]]:
     if not starts:
         return []
+    for start in starts:
+        check_pair(problem, start)
+        if math.isinf(totals[-1]) and not isinstance(start, Factors):
+            raise InputError(
+                f"{what} may be inf for Factors alone, but the start is {type(start).__name__}."
+            )
+        if not start.moves:
+            start.check_decay(what, float(totals[-1]))
     if totals[-1] > 0.0 and any(start.moves for start in starts):
         # each total has a start of its own
         return [
@@ -163,14 +171,6 @@ def _interpolators(
             else _interpolators(problem, [start], totals, what, changes)[0]
             for start in starts
         ]
-    for start in starts:
-        check_pair(problem, start)
-        if math.isinf(totals[-1]) and not isinstance(start, Factors):
-            raise InputError(
-                f"{what} may be inf for Factors alone, but the start is {type(start).__name__}."
-            )
-        if not math.isfinite(start.decay):
-            start.potential(float(totals[-1]))  # refuses decay that has no law
     space, fit = targets(problem)
     runs: list[Reach] = []
     paths: list[list[Interpolator]] = [[] for _ in starts]
@@ -235,8 +235,8 @@ def _smooth(
             )
             if isinstance(potential, HyperbolicEntropy):
                 parameters = factors_of(members, p, q)
-            else:  # decay may have moved the start
-                parameters = potential.start.parameters(np.array([potential.total]), mu) * free
+            else:
+                parameters = reach.start.parameters(np.array([total]), mu) * free
         sure = np.full(len(members), True)
         points = Points(p, q, x, parameters, metric, 2.0 * kappa, counts, sure)
     if points is None or not np.isfinite(points.x).all():

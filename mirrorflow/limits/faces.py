@@ -26,6 +26,7 @@ TIGHT = 1e-9  # relative: which constraints of a polished solution count as acti
 REACHED = 1e-13  # relative residual that counts as rounding
 OUTSIDE = 1e-10  # relative distance at which a point is outside a cone
 LP_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+LP_OPTIONS["presolve"] = False  # a dense G has nothing to remove, and looking takes a third
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,15 +105,10 @@ class Reach:
             U = self.space.basis.left_factor(free)
             solver, b = Solver(self.space.basis.rotated(U.T)), U.T @ b
             kappa = None if kappa is None else U.T @ kappa
-        path = Path(np.empty((0, b.size)), np.zeros(totals.size, np.int64))
-        start, parts, decays = self.start, self.parts, math.isfinite(self.start.decay)
-        if decays:
-            path = solver(start, parts, b, free, totals, kappa)
+        run = self.start, self.parts, b, free
+        path = solver(*run, totals, kappa)
         for t in range(len(path.kappa), totals.size):  # lost on the way: from the start again
-            if not decays:  # A enters inside, if at all, and moves the start
-                start = self.start.potential(float(totals[t])).start
-                parts = start.parts()
-            alone = solver(start, parts, b, free, totals[t : t + 1] if decays else np.zeros(1))
+            alone = solver(*run, totals[t : t + 1])
             found = alone.kappa if len(alone.kappa) else np.full((1, b.size), np.nan)
             path = Path(np.append(path.kappa, found, 0), path.counts)
             path.counts[t] += alone.counts[0]
