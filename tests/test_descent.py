@@ -269,7 +269,8 @@ class TestBatches:
         np.testing.assert_allclose(few.total, many.total[:, [0, -1]], rtol=1e-13)
 
     def test_one_row_more_than_is_asked_for_is_kept_the_start(self, problem):
-        for record, steps in ((1, [0, 40]), (2, [0, 20, 40]), (100, list(range(41)))):
+        cases = {1: [0, 40], 2: [0, 20, 40], 100: list(range(41)), (0, 7): [0, 7, 40]}
+        for record, steps in cases.items():
             run = descend(problem, starts(20, 1), NONE, 0.01, 40, record=record)
             np.testing.assert_array_equal(run.steps, steps)
 
