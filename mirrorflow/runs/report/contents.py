@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.runs.report.markup import plain
+from mirrorflow.runs.report.text import plain
 from mirrorflow.runs.store import load, read_manifest, split
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Figure:
     content: bytes
     width: int
     height: int
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.content).decode()
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,43 @@ class Contents:
     @property
     def remarks(self) -> list[str]:
         return [plain(entry) for entry in listing(self.manifest.get("remarks"))]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Title, headings and rows of a table of numbers; empty where there is none."""
+        summary = mapping(self.manifest.get("summary"))
+        headings = listing(summary.get("headings"))
+        width = len(headings)
+        rows = [listing(row)[:width] for row in listing(summary.get("rows"))]
+        filled = [row + [""] * (width - len(row)) for row in rows]
+        return {**summary, "headings": headings, "rows": filled} if headings else {}
+
+    @property
+    def facts(self) -> list[str]:
+        """How many rows, when written, from which commit."""
+        environment = mapping(self.manifest.get("environment"))
+        facts = [f"{len(self.rows)} rows"]
+        if len(self.failed):
+            facts.append(f"{len(self.failed)} failed runs")
+        if self.text("written"):
+            facts.append(f"written {self.text('written')[:40]}")
+        commit = environment.get("git_commit")
+        if isinstance(commit, str) and commit:
+            changed = " with uncommitted changes" if environment.get("git_dirty") is True else ""
+            facts.append(f"commit {commit[:12]}{changed}")
+        return facts
+
+    @property
+    def environment(self) -> list[tuple[str, Any]]:
+        """Facts on machine and code, then the packages' versions."""
+        environment = dict(mapping(self.manifest.get("environment")))
+        packages = mapping(environment.pop("packages", None))
+        return [*list(environment.items())[:100], *list(packages.items())[:100]]
+
+    @property
+    def digests(self) -> list[tuple[str, Any]]:
+        """Files and their SHA-256."""
+        return [*self.pairs("sha256"), *self.pairs("figures")]
 
     def pairs(self, name: str) -> list[tuple[str, Any]]:
         """A mapping of the manifest as pairs."""
