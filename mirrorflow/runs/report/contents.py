@@ -122,7 +122,8 @@ class Contents:
         width = len(headings)
         rows = [listing(row)[:width] for row in listing(summary.get("rows"))]
         filled = [row + [""] * (width - len(row)) for row in rows]
-        return {**summary, "headings": headings, "rows": filled} if headings else {}
+        found = {"title": summary.get("title"), "headings": headings, "rows": filled}
+        return found if headings else {}
 
     @property
     def facts(self) -> list[str]:
