@@ -164,9 +164,10 @@ class Program:
 
     def configure(self, name: str, words: Sequence[str]) -> Study:
         """A study from its flags; `--help` and unknown flags exit here."""
+        kind = self.study(name)
+
         import tyro
 
-        kind = self.study(name)
         lines = "\n".join(f"  {name}: {about}" for name, about in self.listed.items())
         description = f"{kind.__doc__}\n\n{lines}\n\n{EXIT_CODES}"
         prog = f"{self.prog} {name}"
