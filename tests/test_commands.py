@@ -20,10 +20,9 @@ from gpu_bench import run as vision_cli
 from mirrorflow import results
 from mirrorflow.results import Folder, Run
 from mirrorflow.runs import progress
-from mirrorflow.runs.cli import typed
 from mirrorflow.runs.progress import Board, note
 from mirrorflow.runs.study import Study, Summary, Verdict
-from mirrorflow.runs.tables import print_summary, print_verdicts
+from mirrorflow.runs.verdicts import print_summary, print_verdicts
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import descents, theorem23
 from mirrorflow.sweep.claim_list import CLAIMS
@@ -210,14 +209,14 @@ def test_any_run_of_any_study_is_among_those_of_its_command():
         runs = study.runs()
         for run in (runs[0], runs[len(runs) // 2], runs[-1]):
             narrow = study.narrowed(run)
-            words = shlex.split(typed("", narrow))
+            words = shlex.split(narrow.typed(""))
             again = cli.PROGRAM.configure(name, words).runs()
             assert run.key in {other.key for other in again}
             assert len(again) < len(runs) or len(runs) == 1
     for name in vision_cli.PROGRAM.studies:
         setting = vision_cli.PROGRAM.configure(name, ["--methods", "all", "--no-capture"])
         run = setting.runs()[-1]
-        words = shlex.split(typed("", setting.narrowed(run)))
+        words = shlex.split(setting.narrowed(run).typed(""))
         narrow = vision_cli.PROGRAM.configure(name, words)
         assert run.key in {other.key for other in narrow.runs()}
         assert len(narrow.methods) == 1

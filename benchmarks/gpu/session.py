@@ -20,7 +20,6 @@ import torch
 from gpu_bench.data.sources import OFFICIAL
 from gpu_bench.run import PROGRAM
 from mirrorflow.checks import InputError
-from mirrorflow.runs.cli import plain
 from mirrorflow.runs.store import Row, atomic_write, command_line, environment, load, load_paths
 from mirrorflow.runs.study import Study
 
@@ -261,7 +260,7 @@ def _run(words: list[str], out: Path, jobs: int, session: Session) -> bool:
         folder = made.store()
         with folder.lock():
             runs = {run.key: run for run in made.runs()}
-            folder.consolidate(runs.values(), command_line("benchmarks.gpu"), plain(made))
+            folder.consolidate(runs.values(), command_line("benchmarks.gpu"), made.plain())
     elif code:
         raise InputError(f"python -m gpu_bench.run ended with exit code {code}.")
     return code == 0

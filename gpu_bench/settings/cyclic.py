@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from gpu_bench.settings.base import Setting
-from gpu_bench.settings.flags import Methods, check_sparsities
+from gpu_bench.settings.flags import Methods
+from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError, whole
 from mirrorflow.runs.store import Row
 from mirrorflow.runs.study import described

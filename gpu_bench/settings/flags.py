@@ -14,7 +14,7 @@ from mirrorflow.checks import InputError, number, shown
 if TYPE_CHECKING:
     from gpu_bench.settings.base import Setting
 
-__all__ = ["EITHER", "Methods", "check", "check_effect", "check_sparsities", "flag_of"]
+__all__ = ["EITHER", "Methods", "check", "check_effect", "flag_of"]
 __all__ += ["owners", "worded"]
 
 # options that say the same in two ways
@@ -86,12 +86,3 @@ def check(setting: Setting) -> None:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             low, high = LOWEST.get(flag, 0.0), HIGHEST.get(flag, math.inf)
             number(worded(flag), value, low, high, infinite=flag == "threshold")
-
-
-def check_sparsities(flag: str, sparsities: tuple[float, ...]) -> None:
-    """Raise InputError unless there are sparsities and each lies in [0, 1)."""
-    if not sparsities:
-        raise InputError(f"{flag} must hold at least one entry.")
-    for sparsity in sparsities:
-        if not 0.0 <= sparsity < 1.0:
-            raise InputError(f"{flag} must lie in [0, 1), but one is {sparsity}.")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 from gpu_bench.settings.base import Setting
-from gpu_bench.settings.flags import EITHER, check_sparsities, flag_of, worded
+from gpu_bench.settings.flags import EITHER, flag_of, worded
+from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError
 from mirrorflow.runs.store import Row
 from mirrorflow.runs.study import described

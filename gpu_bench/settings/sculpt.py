@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from gpu_bench.settings.cyclic import Masked
-from gpu_bench.settings.flags import check_sparsities
+from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError, whole
 from mirrorflow.runs.store import Row
 from mirrorflow.runs.study import described

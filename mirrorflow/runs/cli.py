@@ -8,30 +8,26 @@ SIGTERM ended it.
 from __future__ import annotations
 
 import ast
-import dataclasses
 import functools
 import importlib
 import importlib.util
 import io
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 
 from mirrorflow.checks import InputError, meant, refused_file
 from mirrorflow.extras import require
 from mirrorflow.runs.stopping import Stopped
 
 if TYPE_CHECKING:
-    from mirrorflow.runs.executors import Failure
-    from mirrorflow.runs.store import Run
     from mirrorflow.runs.study import Study
 
-__all__ = ["Program", "command", "failed", "plain", "typed"]
+__all__ = ["Program", "command"]
 
 EXIT_CODES = (
     "Exit code: 0 done, 1 runs failed, 2 bad input, 3 a claim is refuted, 128 + signal after "
@@ -212,43 +208,3 @@ def _studies(path: Path, module: str) -> list[_Listed]:
                 name, about = (ast.literal_eval(given.get(k, "''")) for k in ("name", "about"))
                 found.append(_Listed(name, about, module, node.name))
     return found
-
-
-def plain(settings: Any) -> dict[str, Any]:
-    """Settings for a manifest: numbers, lists and None as they are, the rest as text."""
-    values = dataclasses.asdict(settings)
-    kept = (int, float, list, tuple, type(None))
-    return {name: v if isinstance(v, kept) else str(v) for name, v in values.items()}
-
-
-def typed(prog: str, settings: Any) -> str:
-    """The command with these settings."""
-    words = []
-    for field in dataclasses.fields(settings):
-        value, flag = getattr(settings, field.name), field.name.replace("_", "-")
-        if isinstance(value, bool) and value != field.default:
-            words += [f"--{flag}" if value else f"--no-{flag}"]
-        elif value != field.default:
-            words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
-    return f"{prog} {shlex.join(words)}"
-
-
-def failed(
-    failures: Sequence[tuple[Run, Failure]], total: int, repeat: Callable[[Run], str]
-) -> int:
-    """Name what failed, with the commands that repeat it; returns the exit code.
-
-    Raises
-    ------
-    InputError
-        If a worker refused its run.
-    """
-    for run, failure in [pair for pair in failures if not pair[1].refused][:3]:
-        print(f"error: a run failed: {run.spec}\n{failure.message}", file=sys.stderr)
-        print(f"To repeat it: {repeat(run)}", file=sys.stderr)
-    for _, failure in failures:
-        if failure.refused:
-            raise InputError(failure.message)
-    if failures:
-        print(f"error: {len(failures)} of {total} runs failed.", file=sys.stderr)
-    return 1 if failures else 0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mirrorflow.checks import InputError
-from mirrorflow.runs.cli import failed, plain, typed
 from mirrorflow.runs.executors import Failure, executor, map_unordered
 from mirrorflow.runs.progress import Board
 from mirrorflow.runs.stopping import stoppable
@@ -39,12 +38,12 @@ def run(study: Study, module: str, name: str) -> int:
     farewell = f"\nInterrupted; {study.kept}. To go on: {line.replace(' --force', '')}"
 
     def repeat(run: Run, claim: str | None = None) -> str:
-        return typed(f"python -m {module} {name}", study.narrowed(run, claim))
+        return study.narrowed(run, claim).typed(f"python -m {module} {name}")
 
     with stoppable(farewell), folder.lock() if work.first else contextlib.nullcontext():
         failures = execute(study, todo, folder, work)
         if work.first:
-            frame, _ = split(folder.consolidate(todo, line, plain(study)))
+            frame, _ = split(folder.consolidate(todo, line, study.plain()))
             verdicts = _conclude(study, folder, frame) if len(frame) else []
     work.close()
     if not work.first:
@@ -55,7 +54,7 @@ def run(study: Study, module: str, name: str) -> int:
         print(f"{verdict.verdict}: {verdict.claim} ({numbers})", file=sys.stderr)
         for key in study.against(frame, verdict)[:1]:
             print(f"To repeat one: {repeat(runs[key], verdict.claim)}", file=sys.stderr)
-    return failed(failures, len(runs), repeat) or 3 * bool(refuted)
+    return _failed(failures, len(runs), repeat) or 3 * bool(refuted)
 
 
 def _conclude(study: Study, folder: Folder, frame: Any) -> list[Verdict]:
@@ -125,3 +124,24 @@ def _in_step(work: Work, batches: Sequence[list[Run]]) -> Iterator[Any]:
             yield batch, work(batch)
         except InputError as error:
             yield batch, Failure(str(error), 1, True)
+
+
+def _failed(
+    failures: Sequence[tuple[Run, Failure]], total: int, repeat: Callable[[Run], str]
+) -> int:
+    """Name what failed, with the commands that repeat it; returns the exit code.
+
+    Raises
+    ------
+    InputError
+        If a worker refused its run.
+    """
+    for run, failure in [pair for pair in failures if not pair[1].refused][:3]:
+        print(f"error: a run failed: {run.spec}\n{failure.message}", file=sys.stderr)
+        print(f"To repeat it: {repeat(run)}", file=sys.stderr)
+    for _, failure in failures:
+        if failure.refused:
+            raise InputError(failure.message)
+    if failures:
+        print(f"error: {len(failures)} of {total} runs failed.", file=sys.stderr)
+    return 1 if failures else 0

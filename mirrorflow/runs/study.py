@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import tyro
 
 from mirrorflow.checks import Array, InputError, whole
 from mirrorflow.runs.store import Folder, Row, Run, code_digest
+from mirrorflow.runs.verdicts import Summary, Verdict
 from mirrorflow.threads import controller
 
 if TYPE_CHECKING:
@@ -24,40 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Result", "Study", "Summary", "Verdict", "Work", "described"]
 
 Result = tuple[Row, dict[str, Array]]
-# also what is meant to be shown wrong, or to fall outside a theorem
-EXPECTED = ("confirmed", "reproduced", "refuted (v1)", "outside")
-
-
-class Verdict(NamedTuple):
-    """A claim, how often it was tried, its worst value against its bound, and the verdict."""
-
-    claim: str
-    trials: int
-    value: float
-    bound: float
-    verdict: str
-
-    @property
-    def refuted(self) -> bool:
-        """Whether a trial contradicts the theory.
-
-        A formula that is refuted as printed, an experiment of the paper that is not reproduced
-        and a claim that can't be judged contradict nothing.
-        """
-        return "refuted in " in self.verdict
-
-    @property
-    def expected(self) -> bool:
-        """Whether it is what the theory says."""
-        return self.verdict in EXPECTED
-
-
-class Summary(NamedTuple):
-    """A table to print: title, column headings, rows of cells."""
-
-    title: str
-    headings: list[str]
-    rows: list[list[str]]
 
 
 def described(default: str, *aliases: str) -> Any:
@@ -190,7 +158,7 @@ class Study(ABC):
         self, console: Console, frame: pandas.DataFrame, verdicts: Sequence[Verdict]
     ) -> dict[str, Any]:
         """Print what the rows say; returns it as plain JSON, for the manifest."""
-        from mirrorflow.runs.tables import print_summary, print_verdicts
+        from mirrorflow.runs.verdicts import print_summary, print_verdicts
 
         remarks, summary = self.remarks(frame), self.summary(frame)
         if summary is not None:
@@ -236,6 +204,23 @@ class Study(ABC):
             elif one in spec and one != field.name:  # seeds, totals, methods, …
                 changes[field.name] = (spec[one],) if isinstance(value, tuple) else spec[one] + 1
         return dataclasses.replace(self, **changes)
+
+    def plain(self) -> dict[str, Any]:
+        """The flags for a manifest: numbers, lists and None as they are, the rest as text."""
+        kept = (int, float, list, tuple, type(None))
+        values = dataclasses.asdict(self)
+        return {name: v if isinstance(v, kept) else str(v) for name, v in values.items()}
+
+    def typed(self, command: str) -> str:
+        """The command with these flags."""
+        words = []
+        for field in dataclasses.fields(self):
+            value, flag = getattr(self, field.name), field.name.replace("_", "-")
+            if isinstance(value, bool) and value != field.default:
+                words += [f"--{flag}" if value else f"--no-{flag}"]
+            elif value != field.default:
+                words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
+        return f"{command} {shlex.join(words)}"
 
     def column(self, claim: str) -> str:
         """The column of the rows that has a claim's values."""

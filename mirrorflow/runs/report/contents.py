@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirrorflow.runs.report.text import plain
 from mirrorflow.runs.store import load, read_manifest, split
+from mirrorflow.runs.untrusted import read_png
 
 if TYPE_CHECKING:
     import pandas
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Contents", "Figure"]
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\.png")
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_FIGURES = 3 * 2**20  # bytes of all figures; a page stays below 5 MB with them
-LARGEST_SIDE = 20_000  # pixels
 ENTRIES = 500  # of any list
 
 
@@ -41,7 +39,6 @@ class Figure:
     """A PNG file that is the one which the manifest names; sides in pixels."""
 
     name: str
-    sha256: str
     content: bytes
     width: int
     height: int
@@ -187,30 +184,12 @@ def _figures(folder: Path, named: dict[str, Any]) -> tuple[list[Figure], list[st
         if not NAME.fullmatch(name):
             left_out.append(f"{shown} is no plain name of a PNG file.")
             continue
-        figure = _figure(folder / name, digest)
-        if figure is None:
+        found = read_png(folder / name, digest, 16 * LARGEST_FIGURES)
+        if found is None:
             left_out.append(f"{shown} is not the PNG file that the manifest describes.")
-        elif len(figure.content) > left:
-            left_out.append(f"{shown} has {len(figure.content)} bytes, too many for this page.")
+        elif len(found[0]) > left:
+            left_out.append(f"{shown} has {len(found[0])} bytes, too many for this page.")
         else:
-            figures.append(figure)
-            left -= len(figure.content)
+            figures.append(Figure(name, *found))
+            left -= len(found[0])
     return figures, left_out
-
-
-def _figure(path: Path, digest: Any) -> Figure | None:
-    try:
-        # a link may lead out of the folder; a larger file would be left out all the same
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > 16 * LARGEST_FIGURES:
-            return None
-        content = path.read_bytes()
-    except OSError:
-        return None
-    if hashlib.sha256(content).hexdigest() != digest:
-        return None
-    if content[:8] != SIGNATURE or content[12:16] != b"IHDR" or len(content) < 24:
-        return None
-    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
-        return None
-    return Figure(path.name, digest, content, width, height)

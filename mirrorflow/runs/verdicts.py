@@ -1,15 +1,49 @@
-"""Tables of verdicts and numbers, for a terminal."""
+"""Verdicts on claims and tables of numbers, printed in a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from mirrorflow.runs.study import Summary, Verdict
+__all__ = ["Summary", "Verdict", "print_summary", "print_verdicts"]
 
-__all__ = ["print_summary", "print_verdicts"]
+# also what is meant to be shown wrong, or to fall outside a theorem
+EXPECTED = ("confirmed", "reproduced", "refuted (v1)", "outside")
+
+
+class Verdict(NamedTuple):
+    """A claim, how often it was tried, its worst value against its bound, and the verdict."""
+
+    claim: str
+    trials: int
+    value: float
+    bound: float
+    verdict: str
+
+    @property
+    def refuted(self) -> bool:
+        """Whether a trial contradicts the theory.
+
+        A formula that is refuted as printed, an experiment of the paper that is not reproduced
+        and a claim that can't be judged contradict nothing.
+        """
+        return "refuted in " in self.verdict
+
+    @property
+    def expected(self) -> bool:
+        """Whether it is what the theory says."""
+        return self.verdict in EXPECTED
+
+
+class Summary(NamedTuple):
+    """A table to print: title, column headings, rows of cells."""
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
 
 
 def print_summary(console: Console, summary: Summary) -> None:
