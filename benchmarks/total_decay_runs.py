@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,7 @@ from gpu_bench.train import Trainer
 
 if TYPE_CHECKING:
     from mirrorflow.runs.store import Row
+    from mirrorflow.runs.study import Result
 
 __all__ = ["compute"]
 
@@ -23,7 +25,12 @@ CUT = 0.95  # the sparsity whose accuracy is shown
 LOSS = 0.01  # accuracy that a cut may cost and still be free
 
 
-def compute(spec: Row) -> Row:
+def compute(specs: Sequence[Row]) -> list[Result]:
+    """The row of each specification; there are no arrays."""
+    return [(_row(spec), {}) for spec in specs]
+
+
+def _row(spec: Row) -> Row:
     """Train one network and cut it; accuracies are shares of the 360 test images.
 
     Returns

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-__all__ = ["SHOWN", "near", "nearest", "shown"]
+from mirrorflow.checks import InputError
+
+__all__ = ["SHOWN", "check_sparsities", "near", "nearest", "shown"]
 
 SHOWN = (0.8, 0.9, 0.95, 0.98)
 # Half a step of iterative pruning, in the logarithm of the share that is kept; the last digit is
@@ -31,3 +33,12 @@ def near(sparsity: float, wanted: float) -> bool:
 
 def _distance(one: float, other: float) -> float:
     return abs(math.log((1.0 - one) / (1.0 - other)))
+
+
+def check_sparsities(flag: str, sparsities: tuple[float, ...]) -> None:
+    """Raise InputError unless there are sparsities and each lies in [0, 1)."""
+    if not sparsities:
+        raise InputError(f"{flag} must hold at least one entry.")
+    for sparsity in sparsities:
+        if not 0.0 <= sparsity < 1.0:
+            raise InputError(f"{flag} must lie in [0, 1), but one is {sparsity}.")

@@ -7,11 +7,11 @@ import importlib
 import sys
 import textwrap
 
-from gpu_bench.run import PROTOCOLS
+from gpu_bench import run as vision
 from mirrorflow import __version__
 from mirrorflow.checks import InputError
 from mirrorflow.runs.cli import command
-from mirrorflow.sweep.__main__ import STUDIES
+from mirrorflow.sweep import __main__ as sweep
 
 # command: the module whose main takes the words after it, words to put before these, and about it
 COMMANDS = {
@@ -43,8 +43,8 @@ def screen() -> str:
     """Return the first screen: every command, with the studies and protocols it knows."""
     tables = {
         "Commands": {name: about for name, (_, _, about) in COMMANDS.items()},
-        "Studies: mirrorflow sweep STUDY": STUDIES,
-        "Protocols: mirrorflow vision PROTOCOL": PROTOCOLS,
+        "Studies: mirrorflow sweep STUDY": sweep.PROGRAM.studies,
+        "Protocols: mirrorflow vision PROTOCOL": vision.PROGRAM.studies,
     }
     lines = ["usage: mirrorflow COMMAND [...]"]
     for title, table in tables.items():
@@ -57,8 +57,8 @@ def screen() -> str:
 
 def _unknown(name: str) -> InputError:
     known = {name: name for name in COMMANDS}
-    known |= {study: f"sweep {study}" for study in STUDIES}
-    known |= {protocol: f"vision {protocol}" for protocol in PROTOCOLS}
+    known |= {study: f"sweep {study}" for study in sweep.PROGRAM.studies}
+    known |= {protocol: f"vision {protocol}" for protocol in vision.PROGRAM.studies}
     near = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean mirrorflow {known[near[0]]}?" if near else ""
     return InputError(f"COMMAND must be one of {', '.join(COMMANDS)}, but it is {name!r}.{hint}")

@@ -8,7 +8,17 @@ from mirrorflow.checks import InputError
 
 __all__ = ["EXTRAS", "TABLES", "MissingPackage", "require"]
 
-TABLES = ("tyro", "rich", "pandas", "pyarrow", "loky", "filelock", "matplotlib", "sklearn")
+TABLES = (
+    "tyro",
+    "rich",
+    "pandas",
+    "pyarrow",
+    "loky",
+    "filelock",
+    "jinja2",
+    "matplotlib",
+    "sklearn",
+)
 # what the extras of pyproject.toml bring, by the names that are imported; the smallest first
 EXTRAS = {
     "references": ("cvxpy", "clarabel"),

@@ -17,8 +17,6 @@ from typing import ParamSpec, TypeVar
 
 from threadpoolctl import LibController, ThreadpoolController
 
-from mirrorflow.problems import Regression
-
 __all__ = ["controller", "on_one_thread", "one_blas_thread", "spread"]
 
 LARGE = 2e10  # floating-point operations of one product, above a second: threads help there
@@ -92,9 +90,9 @@ def on_one_thread(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def limited(*args: P.args, **options: P.kwargs) -> R:
-        problem, work = args[0] if args else options.get("problem"), 0.0
-        if isinstance(problem, Regression):
-            work = 2.0 * problem.n * problem.d * min(problem.n, problem.d)
+        problem = args[0] if args else options.get("problem")
+        n, d = (getattr(problem, name, 0) for name in ("n", "d"))
+        work = 2.0 * n * d * min(n, d)
         with one_blas_thread(work):
             return function(*args, **options)
 

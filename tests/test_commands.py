@@ -17,17 +17,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from gpu_bench import run as vision_cli
-from gpu_bench.settings import SETTINGS
 from mirrorflow import results
 from mirrorflow.results import Folder, Run
 from mirrorflow.runs import progress
-from mirrorflow.runs.cli import configured, narrowed, typed
 from mirrorflow.runs.progress import Board, note
 from mirrorflow.runs.study import Study, Summary, Verdict
+from mirrorflow.runs.verdicts import print_summary, print_verdicts
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import descents, theorem23
 from mirrorflow.sweep.claim_list import CLAIMS
-from mirrorflow.sweep.table import print_summary, print_verdicts
 from mirrorflow.sweep.theorem23 import CLAIMS as CLAIMS_23
 
 TINY = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--seeds", "2", "--totals"]
@@ -144,7 +142,7 @@ def repeated(errors: str) -> Study:
     """The study of the command that repeats a run."""
     (line,) = re.findall(r"^To repeat.*: python -m mirrorflow\.sweep (.*)$", errors, re.MULTILINE)
     name, *words = shlex.split(line)
-    return cli.configure(name, words)
+    return cli.PROGRAM.configure(name, words)
 
 
 def test_a_refuted_claim_is_exit_code_3_with_its_run(tmp_path, monkeypatch, capsys):
@@ -206,25 +204,26 @@ def test_a_failed_run_is_named_with_its_command(tmp_path, monkeypatch, capsys):
 
 
 def test_any_run_of_any_study_is_among_those_of_its_command():
-    for name in cli.STUDIES:
-        study = cli.configure(name, ["--out", "results/x y"])
+    for name in cli.PROGRAM.studies:
+        study = cli.PROGRAM.configure(name, ["--out", "results/x y"])
         runs = study.runs()
         for run in (runs[0], runs[len(runs) // 2], runs[-1]):
             narrow = study.narrowed(run)
-            words = shlex.split(typed("", narrow))
-            again = cli.configure(name, words).runs()
+            words = shlex.split(narrow.typed(""))
+            again = cli.PROGRAM.configure(name, words).runs()
             assert run.key in {other.key for other in again}
             assert len(again) < len(runs) or len(runs) == 1
-    for kind in SETTINGS.values():
-        setting = configured(kind, ["--methods", "all", "--no-capture"], "", {})
+    for name in vision_cli.PROGRAM.studies:
+        setting = vision_cli.PROGRAM.configure(name, ["--methods", "all", "--no-capture"])
         run = setting.runs()[-1]
-        narrow = configured(kind, shlex.split(typed("", narrowed(setting, run.spec))), "", {})
+        words = shlex.split(setting.narrowed(run).typed(""))
+        narrow = vision_cli.PROGRAM.configure(name, words)
         assert run.key in {other.key for other in narrow.runs()}
         assert len(narrow.methods) == 1
 
 
 def test_a_claim_is_repeated_alone_and_leaves_the_page_alone(tmp_path):
-    study = cli.configure("claims", ["--page", str(tmp_path / "claims.md")])
+    study = cli.PROGRAM.configure("claims", ["--page", str(tmp_path / "claims.md")])
     claim = next(some for some in CLAIMS if some.group == "path")
     run = next(run for run in study.runs() if run.spec["group"] == "path")
     narrow = study.narrowed(run, claim.statement)

@@ -82,8 +82,10 @@ class TestStepwise:
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_from_total(self, shape):
-        schedule = Stepwise.from_total(shape, 3.0, 1234, 1e-3, per=50)
-        assert 1e-3 * schedule.alpha(np.arange(1, 1235)).sum() == pytest.approx(3.0, rel=1e-11)
+        for options, per in (({"per": 50}, 50), ({}, 1)):
+            schedule = Stepwise.from_total(shape, 3.0, 1234, 1e-3, **options)
+            assert schedule.per == per
+            assert 1e-3 * schedule.alpha(np.arange(1, 1235)).sum() == pytest.approx(3.0, rel=1e-11)
 
     @pytest.mark.parametrize(
         ("arguments", "says"),
@@ -94,6 +96,7 @@ class TestStepwise:
             (("harmonic", 1.0, 0), "per .* at least 1.*0"),
             (("harmonic", 1.0, 2.5), "per .* whole"),
             (("geometric", 1.0, 1, 1.0), "decay .* below 1"),
+            (("geometric", 1.0, 1, 0.0), "decay .* above 0"),
         ],
     )
     def test_bad_input(self, arguments, says):
@@ -266,7 +269,8 @@ class TestBatches:
         np.testing.assert_allclose(few.total, many.total[:, [0, -1]], rtol=1e-13)
 
     def test_one_row_more_than_is_asked_for_is_kept_the_start(self, problem):
-        for record, steps in ((1, [0, 40]), (2, [0, 20, 40]), (100, list(range(41)))):
+        cases = {1: [0, 40], 2: [0, 20, 40], 100: list(range(41)), (0, 7): [0, 7, 40]}
+        for record, steps in cases.items():
             run = descend(problem, starts(20, 1), NONE, 0.01, 40, record=record)
             np.testing.assert_array_equal(run.steps, steps)
 

@@ -21,20 +21,12 @@ from hypothesis import strategies as st
 from test_fuzz import LONGEST, fuzzed
 
 from gpu_bench import run as vision_cli
-from gpu_bench.settings import SETTINGS
 from mirrorflow import InputError
 from mirrorflow.results import load
 from mirrorflow.sweep import __main__ as cli
-from mirrorflow.sweep import claims, descents, theorem23
 
-STUDIES = {
-    "theorem23": theorem23.Theorem23,
-    "initialization": descents.Initialization,
-    "regularization": descents.Regularization,
-    "schedules": descents.Schedules,
-    "sgd": descents.Sgd,
-    "claims": claims.Claims,
-}
+STUDIES = {name: cli.PROGRAM.study(name) for name in cli.PROGRAM.studies}
+PROTOCOLS = {name: vision_cli.PROGRAM.study(name) for name in vision_cli.PROGRAM.studies}
 NUMBERS = "0", "1", "-1", "2", "3", "0.5", "-0.5", "nan", "inf", "-inf", "1e999", "1e-320", "1e300"
 NUMBERS += "9" * 30, "9" * 5000, "0x10", "1_0", "１", "1e3", "", "None", "True"
 WORDS = (
@@ -164,10 +156,10 @@ def test_studies_are_configured_or_refused(words: list[str], folder: Path) -> st
         return outcome(cli.main, words, folder)
 
 
-@fuzzed(lines(SETTINGS, FILES), quick=60, long=600, kinds=("refused", "usage", "configured"))
+@fuzzed(lines(PROTOCOLS, FILES), quick=60, long=600, kinds=("refused", "usage", "configured"))
 def test_protocols_are_configured_or_refused(words: list[str], folder: Path) -> str:
     ranks = types.SimpleNamespace(join=stop)
-    with mock.patch("gpu_bench.ranks.Ranks", ranks):
+    with mock.patch("gpu_bench.job.Ranks", ranks):
         return outcome(vision_cli.main, words, folder)
 
 

@@ -82,7 +82,7 @@ def trained(kind, tmp_path, checkpoints=None, stop_after=None, **changes):
         if epoch.number == stop_after:
             raise Stop(numbers)
 
-    course = COURSES[kind.protocol](experiment)
+    course = COURSES[kind.name](experiment)
     return cycles.run(experiment, course, checkpoints, tell), numbers
 
 

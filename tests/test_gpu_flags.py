@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 import pytest
 
-from gpu_bench import methods, run
+from gpu_bench import methods, run, sparsities
 from gpu_bench.settings import OneShot, flags
 from mirrorflow.checks import InputError
 
@@ -108,4 +108,4 @@ def test_only_a_threshold_is_infinite(flag):
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, math.nan])
 def test_a_sparsity_of_1_leaves_nothing(sparsity):
     with pytest.raises(InputError, match=r"--sparsities must lie in \[0, 1\), but one is"):
-        flags.check_sparsities("--sparsities", (0.5, sparsity))
+        sparsities.check_sparsities("--sparsities", (0.5, sparsity))

@@ -212,6 +212,14 @@ def test_weights_that_are_zero_give_str_no_undefined_gradient():
     assert found[1].isfinite().all()
 
 
+def test_weights_at_their_threshold_are_cut_and_do_not_move():
+    method, (theta, s) = begun("str", str_start=-2.0)
+    theta[::3] = torch.sigmoid(s[0])
+    at = theta == torch.sigmoid(s[0])
+    assert not method.weight(theta, s)[at].any()
+    assert not method.gradients((theta, s), torch.ones_like(theta))[0][at].any()
+
+
 def test_continuous_hardens_geometrically_and_ends_hard():
     method, (theta, _) = begun("continuous", epochs=5, mask_start=-0.2)
     taus = [method.readings()["tau"]]

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gpu_bench import grid, report, run
+from gpu_bench import job, report, run
 from gpu_bench.experiment import Place
-from gpu_bench.grid import Readings
 from gpu_bench.protocols import one_shot, per_cycle
 from gpu_bench.ranks import Ranks
 from gpu_bench.report import comparison, cycle_figures, drawing, gathered, lines, published, tables
@@ -49,7 +48,7 @@ def write(folder, setting, diverged=lambda spec: False, accuracy=accuracy_of):
     """Put runs that were never computed into a result folder; returns its rows."""
     runs = setting.runs()
     protocol = one_shot if "tuned" in vars(setting) else per_cycle
-    readings = Readings(folder, protocol.COLUMNS)
+    readings = results.Folder(folder, lists=protocol.COLUMNS)
     for one in runs:
         spec, bad = one.spec, diverged(one.spec)
         penalized = spec["method"] != "dense"
@@ -384,7 +383,7 @@ def test_a_folder_that_no_target_is_near_is_named(tmp_path, capsys, saved):
 @pytest.mark.parametrize("name", ["pilot", "continuous"])
 def test_the_live_line_shows_method_seed_and_rate(name, tmp_path):
     epoch = {"loss": 1.955, "accuracy": 0.972, "test_accuracy": 0.981, "alpha": 1.2e-3}
-    words = grid._words({**epoch, "total": 3.12, "norm": 15427.0, "images_per_second": 12653.0})
+    words = job._words({**epoch, "total": 3.12, "norm": 15427.0, "images_per_second": 12653.0})
     board = Board(3, 0, tmp_path)
     progress.note(tmp_path, "key", f"{name} seed 12", 7, 150, words)
     board._read("key")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from gpu_bench import cycles, data, grid, masks, methods, models, report, run
+from gpu_bench import cycles, data, job, masks, methods, models, report, run
 from gpu_bench.protocols import one_shot
 from gpu_bench.settings import OneShot
 from mirrorflow import results
@@ -398,7 +398,7 @@ def test_runs_are_told_apart_by_what_changes_their_numbers():
 
 def test_a_run_leaves_a_note_of_every_epoch(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(grid, "note", lambda *words: seen.append(words))
+    monkeypatch.setattr(job, "note", lambda *words: seen.append(words))
     assert main(tmp_path, "--methods", "spred", "--seeds", "1") == 0
     assert [words[2:5] for words in seen] == [("spred seed 0", 1, 2), ("spred seed 0", 2, 2)]
     for name in ("loss", "accuracy", "α", "A", "‖x‖₁", "images/s"):
@@ -413,7 +413,7 @@ def test_help_explains_and_imports_little():
         "try: run.main(['--help'])\n"
         "except SystemExit as end: assert end.code in (0, None)\n"
         "assert 'torch' not in sys.modules\n"
-        "from gpu_bench import data, grid, models, report\n"
+        "from gpu_bench import data, job, models, report\n"
         "from gpu_bench.protocols import one_shot\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -11,7 +11,7 @@ import torch
 
 from gpu_bench import data, methods, report, run, tuning
 from gpu_bench.protocols import one_shot
-from gpu_bench.settings import SETTINGS
+from gpu_bench.run import PROGRAM
 from mirrorflow import results
 from mirrorflow.checks import InputError
 
@@ -27,7 +27,7 @@ def _one_thread():
 
 
 def setting(name, **flags):
-    return SETTINGS[name](**flags)
+    return PROGRAM.study(name)(**flags)
 
 
 # --- what is tried ---

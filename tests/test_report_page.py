@@ -214,7 +214,7 @@ def test_a_study_with_failed_runs_is_judged_by_the_others(tmp_path, monkeypatch,
         Theorem23.compute.__module__
     )  # a run's digest is of the module that computes it
     monkeypatch.setattr(Theorem23, "compute", staticmethod(broken))
-    for run in cli.configure("theorem23", [*flags, "--seeds", "2"]).runs():
+    for run in cli.PROGRAM.configure("theorem23", [*flags, "--seeds", "2"]).runs():
         if run.spec["seed"] == 1:
             Folder(tmp_path).fail(run, "ZeroDivisionError: of this test", 3)
     capsys.readouterr()
@@ -405,7 +405,7 @@ def test_chromium_opens_a_study_of_2000_runs(tmp_path, browser):
     flags += ["--totals", "0", "1", "--transition-betas", "50", "--jobs", "1"]
     assert cli.main([*flags, "--out", str(tmp_path)]) == 0
     folder = Folder(tmp_path)
-    small = [folder.read(run) for run in cli.configure("theorem23", flags).runs()]
+    small = [folder.read(run) for run in cli.PROGRAM.configure("theorem23", flags).runs()]
     runs = []
     for seed in range(2000):
         row, arrays = small[seed % len(small)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_bench.settings import SETTINGS
+from gpu_bench.run import PROGRAM
 from mirrorflow.results import code_digest
 from mirrorflow.runs.store.closure import closure
 from mirrorflow.sweep import claims, descents, theorem23
@@ -20,10 +20,11 @@ ROOT = Path(__file__).parents[1]
 KINDS = {"theorem23": theorem23.Theorem23, "claims": claims.Claims, "sgd": descents.Sgd}
 DIGESTS = """
 import json
-from gpu_bench.settings import SETTINGS
+from gpu_bench.run import PROGRAM
 from mirrorflow.sweep import claims, descents, theorem23
 studies = theorem23.Theorem23, claims.Claims, descents.Sgd
-found = [kind.digest() for kind in studies] + [SETTINGS[name]().digest() for name in SETTINGS]
+studies += tuple(PROGRAM.study(name) for name in PROGRAM.studies)
+found = [kind.digest() for kind in studies]
 print(json.dumps(found))
 """
 STUDIES = {"theorem23", "claims", "sgd"}
@@ -47,14 +48,14 @@ SHOWING = (
     "mirrorflow/plots/theorem23.py",
     "mirrorflow/runs/report/page.py",
     "mirrorflow/runs/store/folder.py",
-    "mirrorflow/runs/executors/processes.py",
+    "mirrorflow/runs/executors.py",
     "mirrorflow/sweep/__main__.py",
     "mirrorflow/runs/runner.py",
     "mirrorflow/runs/study.py",
     "mirrorflow/sweep/table.py",
     "mirrorflow/sweep/claim_list.py",
     "mirrorflow/sweep/theorem23.py",
-    "gpu_bench/grid.py",
+    "gpu_bench/job.py",
     "gpu_bench/run.py",
     "gpu_bench/report/lines.py",
     "gpu_bench/settings/base.py",
@@ -68,7 +69,7 @@ SHOWING = (
 def closures() -> dict[str, set[str]]:
     """The modules that compute the rows of each study, protocol and benchmark."""
     starts = {name: kind.compute.__module__ for name, kind in KINDS.items()}
-    starts |= {name: kind().module().__name__ for name, kind in SETTINGS.items()}
+    starts |= {name: PROGRAM.study(name).module().__name__ for name in PROGRAM.studies}
     starts |= {"total_decay": "benchmarks.total_decay_runs", "run": "benchmarks.plan"}
     return {name: set(closure(start)) for name, start in starts.items()}
 

@@ -207,27 +207,18 @@ class Idle(Study):
         paths = {name: np.random.default_rng(0).random(100) for name in "abcdefg"}
         return [(row, paths) for _ in specs]
 
-    def verdicts(self, frame):
-        return []
-
-    def remarks(self, frame):
-        return []
-
-    def figures(self, frame, paths):
-        return []
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_overhead_is_at_most_a_twentieth(tmp_path, jobs):
     """Everything but the computing, the rows on disk included, against a plain loop."""
-    study = Idle(out=tmp_path)
+    study = Idle(out=tmp_path, jobs=jobs)
     runs = study.runs()
     started = time.perf_counter()
     for run in runs:
         study.compute([run.spec])
     plain = time.perf_counter() - started
-    assert execute(study, runs, results.Folder(tmp_path), jobs) == []
+    assert execute(study, runs, study.store(), study.work(runs)) == []
     # from the first row on disk to the last: the start of the processes is no matter of a run
     written = sorted(path.stat().st_mtime for path in (tmp_path / "shards").glob("*.run"))
     carried = (written[-1] - written[0]) * jobs / (len(written) - 1)

@@ -306,7 +306,7 @@ BAD = [
     (["--data", "absent.txt"], "a data file must end in .npz or .csv"),
     (
         ["nonsense"],
-        "STUDY must be one of theorem23, initialization, regularization, schedules, sgd, claims",
+        "STUDY must be one of theorem23, claims, initialization, regularization, schedules, sgd",
     ),
 ]
 

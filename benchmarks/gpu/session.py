@@ -18,13 +18,10 @@ import numpy as np
 import torch
 
 from gpu_bench.data.sources import OFFICIAL
-from gpu_bench.grid import Readings
-from gpu_bench.report.units import UNITS
-from gpu_bench.run import configure
-from gpu_bench.settings import Setting
+from gpu_bench.run import PROGRAM
 from mirrorflow.checks import InputError
-from mirrorflow.runs.cli import plain
 from mirrorflow.runs.store import Row, atomic_write, command_line, environment, load, load_paths
+from mirrorflow.runs.study import Study
 
 __all__ = ["Session", "compute", "parts", "read", "setting"]
 
@@ -164,9 +161,9 @@ def parts(given: argparse.Namespace) -> dict[str, list[str]]:
     }
 
 
-def setting(words: list[str]) -> Setting:
+def setting(words: list[str]) -> Study:
     """Return the settings of a part."""
-    return configure(words[0], ["--dataset", *words[1:]])
+    return PROGRAM.configure(words[0], ["--dataset", *words[1:]])
 
 
 def compute(name: str, words: list[str], session: Session, data_root: Path | None) -> None:
@@ -260,11 +257,10 @@ def _run(words: list[str], out: Path, jobs: int, session: Session) -> bool:
             child.kill()
     if code in STOPPED:  # it had no time to put its rows together
         made = setting(words)
-        folder = Readings(out, made.module().COLUMNS)
-        folder.units = UNITS
+        folder = made.store()
         with folder.lock():
             runs = {run.key: run for run in made.runs()}
-            folder.consolidate(runs.values(), command_line("benchmarks.gpu"), plain(made))
+            folder.consolidate(runs.values(), command_line("benchmarks.gpu"), made.plain())
     elif code:
         raise InputError(f"python -m gpu_bench.run ended with exit code {code}.")
     return code == 0

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from gpu_bench.settings.flags import check_sparsities, described
+from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError
+from mirrorflow.runs.study import described
 
 __all__ = ["Report", "main"]
 

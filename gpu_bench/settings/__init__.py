@@ -7,8 +7,4 @@ from gpu_bench.settings.one_shot import OneShot
 from gpu_bench.settings.sculpt import Sculpt
 from gpu_bench.settings.tune import Tune
 
-__all__ = ["SETTINGS", "Cyclic", "Iterative", "OneShot", "Sculpt", "Setting", "Tune"]
-
-SETTINGS: dict[str, type[Setting]] = {
-    kind.protocol: kind for kind in (OneShot, Iterative, Cyclic, Sculpt, Tune)
-}
+__all__ = ["Cyclic", "Iterative", "OneShot", "Sculpt", "Setting", "Tune"]

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from gpu_bench.settings import flags
-from gpu_bench.settings.flags import EITHER, Methods, described, flag_of, owners, worded
-from mirrorflow.checks import InputError, meant, number, whole
-from mirrorflow.runs.store import Row, Run, code_digest
+from gpu_bench.settings.flags import EITHER, Methods, flag_of, owners, worded
+from gpu_bench.units import UNITS
+from mirrorflow.checks import Array, InputError, meant, number, whole
+from mirrorflow.runs.store import Folder, Row, Run, code_digest
+from mirrorflow.runs.study import Study, Verdict, described
 
 if TYPE_CHECKING:
     import pandas
+    from rich.console import Console
+
+    from gpu_bench.experiment import Place
+    from gpu_bench.job import Job
 
 __all__ = ["Setting"]
+
+WIDTH = 120  # characters of the table that the manifest keeps
 
 # What is usual for a data set: PAPER's settings for CIFAR and ImageNet (Jacobs & Burkholz 2025),
 # trials on a validation split for the small ones.
@@ -33,10 +42,12 @@ USUAL: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Study):
     """What one command asks for."""
 
-    protocol: ClassVar[str]
+    kept: ClassVar[str] = "finished runs and the epochs of the others are kept"
+    files: ClassVar[tuple[str, ...]] = (*Study.files, "weights/")
+    units: ClassVar[Mapping[str, str]] = UNITS
     schedules: ClassVar[dict[str, str]] = {}  # where a protocol's differ from the usual
 
     dataset: str = "digits"
@@ -149,14 +160,14 @@ class Setting:
     threads: int = 1
     """CPU threads per process; part of what a seed's numbers depend on."""
 
-    out: Annotated[Path | None, described("results/PROTOCOL")] = None
+    out: Path = Path("results/gpu_bench")
     """Folder for rows.parquet, paths.npz, weights/, figures and manifest.json; finished runs
     found there are not repeated, and broken off ones go on from their last epoch."""
     jobs: Annotated[int, described("cores / threads; on CUDA and under torchrun 1")] = 0
     """Runs at a time, each in a process of its own."""
     scheduler: str | None = None
-    """A running cluster instead: tcp://HOST:PORT of a Dask scheduler. It must see --out and
-    the data where this machine does."""
+    """A running cluster instead: tcp://HOST:PORT of a Dask scheduler; or slurm?OPTION=VALUE&… with
+    options of submitit. It must see --out and the data where this machine does."""
     workers: Annotated[int | None, described("cores − 1, shared by runs and ranks")] = None
     """Processes that decode the images of imagenet, for each run and rank."""
     force: bool = False
@@ -190,10 +201,6 @@ class Setting:
         """Yield what a method's runs have instead of the flags; one set of runs for each."""
         return ({},)
 
-    def conclude(self, frame: pandas.DataFrame) -> list[Path]:
-        """Write what follows from all rows together; returns the files."""
-        return []
-
     def variants(self) -> Iterator[Row]:
         """Yield what the protocol adds to a run's configuration, once for each of its variants."""
         raise NotImplementedError
@@ -204,9 +211,10 @@ class Setting:
         half = "bfloat16" if cuda else "float32"
         epochs = self.usual("epochs")
         warmup = epochs / (9 if self.dataset == "imagenet" else 30)
-        plain = ["protocol", "dataset", "momentum", "label_smoothing", "validation"]
+        plain = ["dataset", "momentum", "label_smoothing", "validation"]
         plain += ["batch_norm", "deterministic", "threads"]
         return {
+            "protocol": self.name,
             **{name: self.usual(name) for name in ("model", "epochs", "batch_size", "schedule")},
             **{name: getattr(self, name) for name in plain},
             "image_size": self._image_size if self.dataset == "imagenet" else None,
@@ -236,11 +244,6 @@ class Setting:
         from gpu_bench import methods
 
         return tuple(methods.METHODS) if self.methods == ("all",) else self.methods
-
-    @property
-    def folder(self) -> Path:
-        """Where the results go."""
-        return Path("results") / self.protocol if self.out is None else self.out
 
     def _device(self) -> str:
         import torch
@@ -313,13 +316,64 @@ class Setting:
         for flag in ("data_root", "download"):
             yield flag, self.dataset != "digits", "--dataset is not digits, which is bundled"
 
-    def digest(self) -> str:
+    @classmethod
+    def digest(cls) -> str:
         """Hash of the code that computes numbers: the protocol's module and its imports."""
-        return code_digest(self.module().__name__)
+        return code_digest(cls.module().__name__)
 
-    def module(self) -> ModuleType:
+    @classmethod
+    def module(cls) -> ModuleType:
         """Return the protocol's module, with `compute` and the COLUMNS of its lists."""
-        return importlib.import_module(f"gpu_bench.protocols.{self.protocol.replace('-', '_')}")
+        return importlib.import_module(f"gpu_bench.protocols.{cls.name.replace('-', '_')}")
+
+    def check_given(self, words: Sequence[str]) -> None:
+        flags.check_effect(self, words)
+
+    def work(self, runs: Sequence[Run]) -> Job:
+        from gpu_bench.job import Job
+
+        return Job.of(self, runs)
+
+    def store(self) -> Folder:
+        return Folder(self.out, self.units, self.module().COLUMNS)
+
+    def place(self) -> Place:
+        """Return where the runs find and leave things."""
+        from gpu_bench.experiment import Place
+
+        mask_file: Path | None = getattr(self, "mask_file", None)
+        return Place(
+            self.out if self.scheduler is None else self.out.resolve(),
+            None if self.data_root is None else str(self.data_root),
+            self.broken_images or "refuse",
+            self.decoders(),
+            None if mask_file is None else str(mask_file),
+            self.out / "tensorboard" if self.tensorboard else None,
+        )
+
+    def narrowed(self, run: Run, claim: str | None = None) -> Self:
+        spec = {**run.spec, "alpha": run.spec["alpha_initial"]}
+        return super().narrowed(Run(spec, run.digest))
+
+    def show(
+        self, console: Console, frame: pandas.DataFrame, verdicts: Sequence[Verdict]
+    ) -> dict[str, Any]:
+        """Print the table of accuracies; returns it as text."""
+        from rich.console import Console
+
+        from gpu_bench import report
+
+        report.print_table(report.screen(), frame)
+        printed = io.StringIO()
+        report.print_table(Console(width=WIDTH, file=printed), frame)
+        first = frame.iloc[0]
+        title = f"{self.name}: {first['dataset']}, {first['model']}"
+        return {"title": title, "printed": printed.getvalue()}
+
+    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
+        from gpu_bench import report
+
+        return report.figures(self.out, frame, paths)
 
 
 def _own(used: Row, optional: Iterable[str], values: Row) -> Row:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from gpu_bench.settings.base import Setting
-from gpu_bench.settings.flags import Methods, check_sparsities, described
+from gpu_bench.settings.flags import Methods
+from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError, whole
 from mirrorflow.runs.store import Row
+from mirrorflow.runs.study import described
 
 __all__ = ["Cyclic", "Masked"]
 
@@ -59,20 +61,20 @@ class Masked(Setting):
 
 
 @dataclass(frozen=True)
-class Cyclic(Masked):
+class Cyclic(Masked, name="cyclic", about="train a mask found at initialisation several times"):
     """Cyclic training (Gadhikar et al. 2024): a mask at initialisation, trained several times.
 
     Each cycle has a fresh optimizer and a full learning-rate schedule. Without flags:
     scikit-learn's digits, ResNet-20, dense + pilot, an ERK mask with 90 % zeros, 3 cycles.
     """
 
-    protocol: ClassVar[str] = "cyclic"
     of_masks: ClassVar[tuple[str, ...]] = ("mask", "sparsities")
 
     sparsities: Annotated[
         tuple[float, ...] | None, described("0.9; of --mask-file, its own", "--sparsity")
     ] = None
     """Fractions of zeros in the masks at initialisation, each in [0, 1); one run for each."""
+    out: Path = Path("results/cyclic")
     cycles: int = 3
     """Number of trainings."""
 

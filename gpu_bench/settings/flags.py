@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -14,7 +14,7 @@ from mirrorflow.checks import InputError, number, shown
 if TYPE_CHECKING:
     from gpu_bench.settings.base import Setting
 
-__all__ = ["EITHER", "Methods", "check", "check_effect", "check_sparsities", "described", "flag_of"]
+__all__ = ["EITHER", "Methods", "check", "check_effect", "flag_of"]
 __all__ += ["owners", "worded"]
 
 # options that say the same in two ways
@@ -30,11 +30,6 @@ LOWEST = {"beta": 1e-30, "delta": 1.0, "swing": 1.0, "kappa": 1.0, "temperature"
 LOWEST |= {"str_start": -1e4, "mask_start": -50.0}
 HIGHEST = {"beta": 1e30, "str_start": 0.0, "mask_start": 50.0}
 Methods = Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--method"])]
-
-
-def described(words: str, *names: str) -> Any:
-    """Say in --help what a flag without a default does; `names` are further names of it."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {words})", aliases=names)
 
 
 def worded(flag: str) -> str:
@@ -91,12 +86,3 @@ def check(setting: Setting) -> None:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             low, high = LOWEST.get(flag, 0.0), HIGHEST.get(flag, math.inf)
             number(worded(flag), value, low, high, infinite=flag == "threshold")
-
-
-def check_sparsities(flag: str, sparsities: tuple[float, ...]) -> None:
-    """Raise InputError unless there are sparsities and each lies in [0, 1)."""
-    if not sparsities:
-        raise InputError(f"{flag} must hold at least one entry.")
-    for sparsity in sparsities:
-        if not 0.0 <= sparsity < 1.0:
-            raise InputError(f"{flag} must lie in [0, 1), but one is {sparsity}.")

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from gpu_bench.settings.base import Setting
-from gpu_bench.settings.flags import Methods, described
+from gpu_bench.settings.flags import Methods
 from mirrorflow.checks import InputError, whole
 from mirrorflow.runs.store import Row
+from mirrorflow.runs.study import described
 
 __all__ = ["Iterative"]
 
 
 @dataclass(frozen=True)
-class Iterative(Setting):
+class Iterative(
+    Setting,
+    name="iterative",
+    about="train, cut a fifth of the weights, train again, … (IMP, WR, LRR)",
+):
     """Iterative magnitude pruning: train, keep the largest weights, train again.
 
     Cycle c = 1, 2, … trains with a share keep^(c−1) of the prunable weights. Without flags:
     scikit-learn's digits, ResNet-20, dense + pilot, 5 cycles with learning-rate rewinding.
     """
 
-    protocol: ClassVar[str] = "iterative"
     schedules: ClassVar[dict[str, str]] = {"cifar10": "step", "cifar100": "step"}
 
     methods: Methods = ("dense", "pilot")
@@ -32,6 +37,7 @@ class Iterative(Setting):
     )
     """What a cycle starts from: the initial weights (imp), those after --rewind-epoch epochs of
     the first cycle (wr), or the last ones (lrr). The learning-rate schedule starts anew."""
+    out: Path = Path("results/iterative")
     cycles: Annotated[int | None, described("25; 5 of digits")] = None
     """Number of trainings, the first of them dense."""
     keep: float = 0.8

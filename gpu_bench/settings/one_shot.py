@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from gpu_bench.settings.base import Setting
-from gpu_bench.settings.flags import EITHER, check_sparsities, described, flag_of, worded
+from gpu_bench.settings.flags import EITHER, flag_of, worded
+from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError
 from mirrorflow.runs.store import Row
+from mirrorflow.runs.study import described
 
 __all__ = ["OneShot"]
 
 
 @dataclass(frozen=True)
-class OneShot(Setting):
+class OneShot(
+    Setting,
+    name="one-shot",
+    about="train, cut the smallest weights, read the accuracy (the default)",
+):
     """One-shot sparsification: train with each method, cut the smallest weights, read accuracy.
 
     Without flags: scikit-learn's digits, ResNet-20, dense + spred + pilot, 3 seeds.
     """
 
-    protocol: ClassVar[str] = "one-shot"
-
+    out: Path = Path("results/one-shot")
     sparsities: Annotated[tuple[float, ...] | None, described("1 − 0.8^k, k = 1…25")] = None
     """Fractions of the prunable weights to set to zero, each in [0, 1)."""
     tuned: Annotated[Path | None, described("the flags decide")] = None

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from gpu_bench.settings.cyclic import Masked
-from gpu_bench.settings.flags import check_sparsities, described
+from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError, whole
 from mirrorflow.runs.store import Row
+from mirrorflow.runs.study import described
 
 __all__ = ["Sculpt"]
 
 
 @dataclass(frozen=True)
-class Sculpt(Masked):
+class Sculpt(
+    Masked, name="sculpt", about="cyclic training, one cut to the target, one more training"
+):
     """SCULPT-ing (Gadhikar et al. 2024): cyclic training, one cut to the target, one more cycle.
 
     Without flags: scikit-learn's digits, ResNet-20, dense + pilot, an ERK mask with 50 % zeros,
     3 cycles, a cut to 90 % zeros and a last cycle.
     """
 
-    protocol: ClassVar[str] = "sculpt"
     of_masks: ClassVar[tuple[str, ...]] = ("mask", "start_sparsity")
 
     start_sparsity: Annotated[float | None, described("0.5; of --mask-file, its own")] = None
     """Fraction of zeros in the mask at initialisation, in [0, 1)."""
     sparsities: Annotated[tuple[float, ...], described("0.9", "--sparsity", "--target")] = (0.9,)
     """Fractions of zeros after the cut, at least the start's; one run for each."""
+    out: Path = Path("results/sculpt")
     cycles: int = 3
     """Number of trainings before the cut; one more follows it."""
 

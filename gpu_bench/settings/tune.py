@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
-from gpu_bench.settings.flags import described
 from gpu_bench.settings.one_shot import OneShot
 from gpu_bench.sparsities import SHOWN
-from mirrorflow.checks import InputError, whole
+from mirrorflow.checks import Array, InputError, whole
+from mirrorflow.runs.study import described
 
 if TYPE_CHECKING:
     import pandas
@@ -19,15 +19,17 @@ __all__ = ["Tune"]
 
 
 @dataclass(frozen=True)
-class Tune(OneShot):
+class Tune(
+    OneShot,
+    name="tune",
+    about="choose each method's learning rate and strength on held-out training images",
+):
     """Tune each method with the same budget, on images held out of the training images.
 
     Every method is trained with as many settings of learning rate and strength as every other,
     from its own list, and cut at each sparsity. The setting with the best mean accuracy over
     sparsities and seeds goes to OUT/tuned.json, for `one-shot --tuned`. Test images are not read.
     """
-
-    protocol: ClassVar[str] = "tune"
 
     seeds: int = 1
     """Number of seeds (0, 1, …) of every setting."""
@@ -36,6 +38,7 @@ class Tune(OneShot):
     validation: float = 0.1
     """Fraction of the training images held out, above 0: classes in proportion, drawn by the data
     set's name, the same for every seed and method."""
+    out: Path = Path("results/tune")
     budget: int = 6
     """Settings of each method, the likeliest of its list first."""
 
@@ -44,12 +47,12 @@ class Tune(OneShot):
 
         return methods.METHODS[name].grid[: self.budget]
 
-    def conclude(self, frame: pandas.DataFrame) -> list[Path]:
+    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
         from gpu_bench import tuning
 
-        path = self.folder / "tuned.json"
+        path = self.out / "tuned.json"
         tuning.write(path, tuning.choose(frame))
-        return [path]
+        return [path, *super().figures(frame, paths)]
 
     def check(self) -> None:
         super().check()

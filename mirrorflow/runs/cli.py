@@ -7,30 +7,32 @@ SIGTERM ended it.
 
 from __future__ import annotations
 
-import dataclasses
+import ast
 import functools
+import importlib
+import importlib.util
 import io
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 
 from mirrorflow.checks import InputError, meant, refused_file
+from mirrorflow.extras import require
 from mirrorflow.runs.stopping import Stopped
 
 if TYPE_CHECKING:
-    from mirrorflow.runs.executors import Failure
-    from mirrorflow.runs.store import Row, Run
+    from mirrorflow.runs.study import Study
 
-__all__ = ["chosen", "command", "configured", "failed", "narrowed", "plain", "typed"]
+__all__ = ["Program", "command"]
 
 EXIT_CODES = (
     "Exit code: 0 done, 1 runs failed, 2 bad input, 3 a claim is refuted, 128 + signal after "
     "Ctrl-C or SIGTERM."
 )
-Settings = TypeVar("Settings")
 Arguments = ParamSpec("Arguments")
 
 
@@ -70,96 +72,139 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
-def chosen(
-    words: list[str] | None, kind: str, names: Sequence[str], default: str
-) -> tuple[str, list[str]]:
-    """The first word, which is one of `names`, and the words after it.
+@dataclass(frozen=True)
+class Program:
+    """A command whose first argument is the name of a study, or a file of one's own with one.
 
-    Parameters
+    Attributes
     ----------
-    words : list of str or None
-        None stands for those of this process.
+    module : str
+        What one types: python -m MODULE.
     kind : str
-        What `names` are, for the message.
+        What a study is called: STUDY.
+    package : str
+        Its folder's files hold the studies; one that is not chosen is not imported.
     default : str
-        The name where the first word is a flag or there is none.
-
-    Raises
-    ------
-    InputError
-        If the first word is no flag and none of `names`.
+        The study where none is named.
+    needs : tuple of str
+        Packages without which nothing goes.
+    others : mapping
+        Further commands: what each is about, and the module whose `main` takes its words.
     """
-    words = list(sys.argv[1:] if words is None else words)
-    name = words.pop(0) if words and not words[0].startswith("-") else default
-    if name not in names:
-        rule = f"{kind} must be one of {', '.join(names)}, but it is {name!r}."
-        raise InputError(rule + meant(name, names))
-    return name, words
+
+    module: str
+    kind: str
+    package: str
+    default: str
+    needs: tuple[str, ...]
+    others: Mapping[str, tuple[str, str]]
+
+    @property
+    def prog(self) -> str:
+        """The command as one types it."""
+        return f"python -m {self.module}"
+
+    @functools.cached_property
+    def listed(self) -> dict[str, str]:
+        """Every study and further command, and what it is about."""
+        return self.studies | {name: words for name, (words, _) in self.others.items()}
+
+    @property
+    def studies(self) -> dict[str, str]:
+        """Every study and what it is about, the default first."""
+        names = sorted(self._found, key=lambda name: name != self.default)
+        return {name: self._found[name].about for name in names}
+
+    @functools.cached_property
+    def _found(self) -> dict[str, _Listed]:
+        spec = importlib.util.find_spec(self.package)
+        assert spec is not None
+        found: dict[str, _Listed] = {}
+        for folder in spec.submodule_search_locations or ():
+            for path in sorted(Path(folder).glob("*.py")):
+                for one in _studies(path, f"{self.package}.{path.stem}"):
+                    if one.name in found:
+                        there = f"{found[one.name].module} and {one.module}"
+                        rule = f"{one.name} must be the name of one study, but it is that of"
+                        raise InputError(f"{rule} {there}.")
+                    found[one.name] = one
+        return found
+
+    def study(self, name: str) -> type[Study]:
+        """The class of a study.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name, or its file can't be imported.
+        """
+        listed = self._found.get(name)
+        if name.endswith(".py"):
+            own = _studies(Path(name), Path(name).stem)
+            if len(own) != 1:
+                raise InputError(f"{name} must hold one study, but it holds {len(own)}.")
+            sys.path.insert(0, str(Path(name).parent.resolve()))  # of the workers too
+            (listed,) = own
+        if listed is None:
+            rule = f"{self.kind} must be one of {', '.join(self.listed)}, but it is {name!r}."
+            raise InputError(rule + meant(name, self.listed))
+        require(self.prog, *self.needs)
+        try:
+            kind: type[Study] = getattr(importlib.import_module(listed.module), listed.kind)
+        except InputError:
+            raise
+        except Exception as error:  # of one study's file; the others still work
+            said = f"{type(error).__name__}: {error}"
+            raise InputError(f"{listed.module} can't be imported ({said}).") from error
+        return kind
+
+    def configure(self, name: str, words: Sequence[str]) -> Study:
+        """A study from its flags; `--help` and unknown flags exit here."""
+        kind = self.study(name)
+
+        import tyro
+
+        lines = "\n".join(f"  {name}: {about}" for name, about in self.listed.items())
+        description = f"{kind.__doc__}\n\n{lines}\n\n{EXIT_CODES}"
+        prog = f"{self.prog} {name}"
+        study = tyro.cli(kind, args=words, prog=prog, description=description)
+        study.check_given(words)
+        return study
+
+    def main(self, arguments: list[str] | None = None) -> int:
+        """Run a study, or one of the other commands; returns the exit code."""
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        name = words.pop(0) if words and not words[0].startswith("-") else self.default
+        if name in self.others:
+            require(self.prog, *self.needs)
+            return int(importlib.import_module(self.others[name][1]).main(words))
+        study = self.configure(name, words)
+
+        from mirrorflow.runs.runner import run
+
+        return run(study, self.module, name)
 
 
-def configured(
-    kind: Callable[..., Settings], words: list[str], prog: str, listed: Mapping[str, str]
-) -> Settings:
-    """Settings from flags; `--help`, which lists the commands, and unknown flags exit here."""
-    import tyro
-
-    lines = "\n".join(f"  {name}: {text}" for name, text in listed.items())
-    description = f"{kind.__doc__}\n\n{lines}\n\n{EXIT_CODES}"
-    return tyro.cli(kind, args=words, prog=prog, description=description)
+class _Listed(NamedTuple):
+    name: str
+    about: str
+    module: str
+    kind: str
 
 
-def plain(settings: Any) -> dict[str, Any]:
-    """Settings for a manifest: numbers, lists and None as they are, the rest as text."""
-    values = dataclasses.asdict(settings)
-    kept = (int, float, list, tuple, type(None))
-    return {name: v if isinstance(v, kept) else str(v) for name, v in values.items()}
-
-
-def narrowed(settings: Settings, spec: Row) -> Settings:
-    """Settings whose runs are the one of `spec`, or as few more as flags can say.
-
-    They compute it anew, in a folder `repeat` below that of `settings`.
-    """
-    changes: dict[str, Any] = {"force": False}
-    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
-        value, one = getattr(settings, field.name), field.name.removesuffix("s")
-        if field.name in spec and spec[field.name] is None:  # not an option of this run
-            changes[field.name] = field.default
-        elif value == "all":
-            changes[field.name] = spec[field.name]
-        elif one in spec and one != field.name:  # seeds, totals, methods, …
-            changes[field.name] = (spec[one],) if isinstance(value, tuple) else spec[one] + 1
-    return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
-
-
-def typed(prog: str, settings: Any) -> str:
-    """The command with these settings."""
-    words = []
-    for field in dataclasses.fields(settings):
-        value, flag = getattr(settings, field.name), field.name.replace("_", "-")
-        if isinstance(value, bool) and value != field.default:
-            words += [f"--{flag}" if value else f"--no-{flag}"]
-        elif value != field.default:
-            words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
-    return f"{prog} {shlex.join(words)}"
-
-
-def failed(
-    failures: Sequence[tuple[Run, Failure]], total: int, repeat: Callable[[Run], str]
-) -> int:
-    """Name what failed, with the commands that repeat it; returns the exit code.
-
-    Raises
-    ------
-    InputError
-        If a worker refused its run.
-    """
-    for run, failure in [pair for pair in failures if not pair[1].refused][:3]:
-        print(f"error: a run failed: {run.spec}\n{failure.message}", file=sys.stderr)
-        print(f"To repeat it: {repeat(run)}", file=sys.stderr)
-    for _, failure in failures:
-        if failure.refused:
-            raise InputError(failure.message)
-    if failures:
-        print(f"error: {len(failures)} of {total} runs failed.", file=sys.stderr)
-    return 1 if failures else 0
+def _studies(path: Path, module: str) -> list[_Listed]:
+    """The studies that a file registers, read without importing it."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except OSError as error:
+        raise InputError(refused_file(error)) from None
+    except (SyntaxError, ValueError) as error:
+        return [_Listed(path.stem, f"can't be read: {error}", module, "")]
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if "name" in given:
+                name, about = (ast.literal_eval(given.get(k, "''")) for k in ("name", "about"))
+                found.append(_Listed(name, about, module, node.name))
+    return found

@@ -1,58 +1,147 @@
-"""Runs a study's work: what is finished is skipped, what finishes is on disk at once."""
+"""Runner of a study: computes what is missing, keeps it at once, then shows all of it."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from mirrorflow.checks import Array, InputError
+from mirrorflow.checks import InputError
 from mirrorflow.runs.executors import Failure, executor, map_unordered
 from mirrorflow.runs.progress import Board
-from mirrorflow.runs.store import Folder, Row, Run
-from mirrorflow.runs.study import Study
-from mirrorflow.threads import controller
+from mirrorflow.runs.stopping import stoppable
+from mirrorflow.runs.store import Folder, Run, command_line, load_paths, split
+from mirrorflow.runs.study import Study, Verdict, Work
 
-__all__ = ["execute"]
+__all__ = ["execute", "run"]
+
+
+def run(study: Study, module: str, name: str) -> int:
+    """Compute what is missing, write the results, print and draw what they say.
+
+    Parameters
+    ----------
+    study : Study
+    module, name : str
+        It is the study of the command python -m MODULE NAME.
+
+    Returns
+    -------
+    int
+        The exit code, see `mirrorflow.runs.cli`.
+    """
+    runs = {run.key: run for run in study.runs()}  # a value given twice is one
+    todo = list(runs.values())
+    work, folder = study.work(todo), study.store()
+    line = command_line(module)
+    farewell = f"\nInterrupted; {study.kept}. To go on: {line.replace(' --force', '')}"
+
+    def repeat(run: Run, claim: str | None = None) -> str:
+        return study.narrowed(run, claim).typed(f"python -m {module} {name}")
+
+    with stoppable(farewell), folder.lock() if work.first else contextlib.nullcontext():
+        failures = execute(study, todo, folder, work)
+        if work.first:
+            frame, _ = split(folder.consolidate(todo, line, study.plain()))
+            verdicts = _conclude(study, folder, frame) if len(frame) else []
+    work.close()
+    if not work.first:
+        return int(bool(failures))
+    refuted = [verdict for verdict in verdicts if verdict.refuted]
+    for verdict in refuted:
+        numbers = f"value {verdict.value:.1e}, bound {verdict.bound:.1e}"
+        print(f"{verdict.verdict}: {verdict.claim} ({numbers})", file=sys.stderr)
+        for key in study.against(frame, verdict)[:1]:
+            print(f"To repeat one: {repeat(runs[key], verdict.claim)}", file=sys.stderr)
+    return _failed(failures, len(runs), repeat) or 3 * bool(refuted)
+
+
+def _conclude(study: Study, folder: Folder, frame: Any) -> list[Verdict]:
+    """Print and draw what the rows say, and keep it for the report; returns the verdicts."""
+    from rich.console import Console
+
+    console = Console()
+    verdicts = study.verdicts(frame)
+    about = {"study": study.name, "title": study.title, **study.show(console, frame, verdicts)}
+    drawn = study.figures(frame, load_paths(study.out / "paths.npz"))
+    folder.conclude(about, drawn)
+    names = [*study.files, *(file.name for file in drawn)]
+    said = f"{frame['key'].nunique()} runs in {study.out}/: {', '.join(names)}"
+    console.print(f"\n{said}", highlight=False, soft_wrap=True)
+    return verdicts
 
 
 def execute(
-    study: Study, runs: Sequence[Run], folder: Folder, jobs: int
+    study: Study, runs: Sequence[Run], folder: Folder, work: Work
 ) -> list[tuple[Run, Failure]]:
     """Compute every run that is not on disk yet; return those that failed.
 
-    Each worker has one BLAS thread, so that the numbers depend neither on `jobs` nor on the
-    study's scheduler. Ctrl-C leaves what is finished on disk and raises KeyboardInterrupt.
+    Numbers depend neither on `jobs` nor on the study's scheduler. Ctrl-C leaves what is finished
+    on disk and raises KeyboardInterrupt.
     """
     todo = [run for run in runs if study.force or folder.read(run) is None]
+    work.agree(" ".join([str(study.force), *(run.key for run in todo)]))
     failures: list[tuple[Run, Failure]] = []
-    pieces = study.batches(todo)
-    if study.scheduler is None:  # no more processes than there is work
-        jobs = max(min(jobs, len(pieces)), 1)
-    with Board(len(runs), len(runs) - len(todo)) as board, executor(jobs, study.scheduler) as pool:
-        if study.force:  # all at once, so that who breaks it off goes on without the flag
+    batches = study.batches(todo)
+    with (
+        Board(len(runs), len(runs) - len(todo), work.notes, work.first) as board,
+        _outcomes(study, work, batches) as outcomes,
+    ):
+        if study.force and work.first:  # at once: who breaks it off goes on without the flag
             for run in runs:
                 folder.forget(run)
-        for batch, outcome in map_unordered(functools.partial(_compute, type(study)), pieces, pool):
+                work.clear(run)
+        work.agree("ready")  # none begins before all is forgotten
+        for batch, outcome in outcomes:
             if isinstance(outcome, Failure):
-                for run in batch:
+                failures += [(run, outcome) for run in batch]
+                for run in batch if work.first and not outcome.refused else ():
                     folder.fail(run, outcome.message, outcome.attempts)
-                    failures.append((run, outcome))
-            else:
+            elif work.first:
                 for run, (row, arrays) in zip(batch, outcome, strict=True):
                     folder.write(run, row, arrays)
+                    work.clear(run)
             board.finish(batch[0].key, len(batch))
     return failures
 
 
-def _compute(kind: type[Study], runs: Sequence[Run]) -> list[tuple[Row, dict[str, Array]]]:
-    if runs[0].digest != _digest_here(kind):
-        raise InputError(
-            "A worker's mirrorflow is not the one of this command; install the same on both."
-        )
-    with controller().limit(limits=1):
-        return kind.compute([run.spec for run in runs])
+@contextlib.contextmanager
+def _outcomes(study: Study, work: Work, batches: Sequence[list[Run]]) -> Iterator[Any]:
+    if work.together:  # no process can repeat anything by itself
+        yield _in_step(work, batches)
+        return
+    jobs = study.processes()
+    if study.scheduler is None:  # no more processes than there is work
+        jobs = max(min(jobs, len(batches)), 1)
+    with executor(jobs, study.scheduler, study.out.resolve() / "submitit") as pool:
+        yield map_unordered(work, batches, pool)
 
 
-@functools.cache
-def _digest_here(kind: type[Study]) -> str:
-    return kind.digest()
+def _in_step(work: Work, batches: Sequence[list[Run]]) -> Iterator[Any]:
+    for batch in batches:
+        try:
+            yield batch, work(batch)
+        except InputError as error:
+            yield batch, Failure(str(error), 1, True)
+
+
+def _failed(
+    failures: Sequence[tuple[Run, Failure]], total: int, repeat: Callable[[Run], str]
+) -> int:
+    """Name what failed, with the commands that repeat it; returns the exit code.
+
+    Raises
+    ------
+    InputError
+        If a worker refused its run.
+    """
+    for run, failure in [pair for pair in failures if not pair[1].refused][:3]:
+        print(f"error: a run failed: {run.spec}\n{failure.message}", file=sys.stderr)
+        print(f"To repeat it: {repeat(run)}", file=sys.stderr)
+    for _, failure in failures:
+        if failure.refused:
+            raise InputError(failure.message)
+    if failures:
+        print(f"error: {len(failures)} of {total} runs failed.", file=sys.stderr)
+    return 1 if failures else 0

@@ -1,9 +1,14 @@
-"""Arrays from files of strangers: NPZ and CSV, no pickle, sizes checked before allocation."""
+"""Files of strangers: NPZ, CSV, Parquet and PNG; no pickle, sizes checked before allocation.
+
+Whoever reads a file that others may have written comes through here; behind it data are as honest
+as our own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import math
 import stat
 import struct
@@ -13,16 +18,24 @@ import zlib
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy
 
 from mirrorflow.checks import InputError, column_names
 
-__all__ = ["MAX_BYTES", "file_size", "naming", "read_arrays", "read_table"]
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["LARGEST_FILE", "MAX_BYTES", "file_size", "naming", "read_arrays", "read_bytes"]
+__all__ += ["read_parquet", "read_png", "read_table"]
 
 DESCRIPTOR = 24  # bytes behind a member that was written as a stream, at the most
+LARGEST_FILE = 2**30  # bytes of a Parquet file, and of its pages
+LARGEST_TEXT = 2**30  # bytes of text once it is read; short files can repeat a long one
+UNIT = 80  # characters
+LARGEST_SIDE = 20_000  # pixels of an image
 MAX_BYTES = 8 * 2**30  # of all arrays; a larger claim is refused before memory is asked for
 
 
@@ -235,3 +248,111 @@ def read_table(
                 )
     at = names.index(target)
     return np.delete(table, at, axis=1), table[:, at], names[:at] + names[at + 1 :]
+
+
+def read_bytes(path: Path, largest: int) -> bytes:
+    """The content of a regular file of at most `largest` bytes.
+
+    Raises
+    ------
+    InputError
+        If it is none, larger, or the system doesn't let it be read.
+    FileNotFoundError
+        If there is none.
+    """
+    try:
+        if (size := file_size(path)) > largest:
+            raise InputError(f"{path} must have at most {largest} bytes, but it has {size}.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        none = error.strerror is None  # file_size: a pipe, a device, a folder
+        rule = "must be a file, but it is none" if none else f"can't be read ({error.strerror})"
+        raise InputError(f"{path} {rule}.") from None
+
+
+def read_parquet(content: bytes, path: Path, largest: int) -> pyarrow.Table:
+    """The table of a Parquet file's content: numbers, truth values and text.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, holds anything else, or more than `largest` entries.
+    """
+    try:
+        return _parquet(content, path, largest)
+    except InputError:
+        raise
+    except Exception as error:  # Parquet's readers raise anything
+        said = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is not a readable Parquet file ({said}).") from None
+
+
+def _parquet(content: bytes, path: Path, largest: int) -> pyarrow.Table:
+    import pyarrow
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(pyarrow.BufferReader(content))
+    claimed, schema = file.metadata, file.schema_arrow
+    groups = [claimed.row_group(i) for i in range(claimed.num_row_groups)]
+    rows = max([claimed.num_rows, sum(group.num_rows for group in groups)])
+    pages = sum(group.total_byte_size for group in groups)
+    if rows * max(len(schema), 1) > largest or not 0 <= pages <= LARGEST_FILE:
+        raise InputError(
+            f"{path} claims {rows} rows of {len(schema)} columns in {pages} bytes, more than "
+            f"{largest} entries or {LARGEST_FILE} bytes."
+        )
+    kinds = (pyarrow.null(), pyarrow.bool_(), pyarrow.int64(), pyarrow.float64(), pyarrow.string())
+    for field in schema:
+        if field.type not in kinds:
+            said = f"{field.name[:80]!r} of type {str(field.type)[:80]}"
+            raise InputError(f"{path} must hold numbers and text, but it holds {said}.")
+    if len(set(schema.names)) < len(schema):
+        raise InputError(f"{path} must name each column once, but it repeats a name.")
+    texts = [field.name for field in schema if field.type == pyarrow.string()]
+    # text is read as numbers of a dictionary, and measured before it is written out
+    file = parquet.ParquetFile(pyarrow.BufferReader(content), read_dictionary=texts)
+    table = file.read()
+    size = sum(_text_size(table.column(name)) for name in texts)
+    if size > LARGEST_TEXT:
+        raise InputError(f"{path} holds {size} bytes of text, more than {LARGEST_TEXT}.")
+    fields = [_without_long_unit(field) for field in schema]
+    columns = [
+        column.cast(field.type) if field.type == pyarrow.string() else column
+        for field, column in zip(fields, table.columns, strict=True)
+    ]
+    whole = pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(fields))
+    whole.validate(full=True)
+    return whole
+
+
+def _text_size(column: pyarrow.ChunkedArray) -> int:
+    import pyarrow.compute as compute
+
+    sizes = 0
+    for chunk in column.chunks:
+        lengths = compute.binary_length(chunk.dictionary)
+        sizes += compute.sum(lengths.take(chunk.indices)).as_py() or 0
+    return sizes
+
+
+def _without_long_unit(field: pyarrow.Field) -> pyarrow.Field:
+    unit = (field.metadata or {}).get(b"unit", b"")
+    return field.remove_metadata().with_metadata({"unit": unit[:UNIT]} if unit else {})
+
+
+def read_png(path: Path, sha256: Any, largest: int) -> tuple[bytes, int, int] | None:
+    """Content, width and height of the PNG file with this digest; None if it is anything else."""
+    try:
+        # a link may lead out of the folder
+        content = None if path.is_symlink() else read_bytes(path, largest)
+    except (InputError, OSError):
+        return None
+    if content is None or hashlib.sha256(content).hexdigest() != sha256:
+        return None
+    if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR" or len(content) < 24:
+        return None
+    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    fits = 0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE
+    return (content, width, height) if fits else None

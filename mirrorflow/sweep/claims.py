@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from mirrorflow.checks import Array, InputError, meant, whole
+from mirrorflow.extras import require
 from mirrorflow.runs.store import Run, atomic_write
 from mirrorflow.runs.study import Study, Verdict
 from mirrorflow.sweep import claim_trials
@@ -46,7 +47,9 @@ The claims of Figures 1, 4 and 5 have their own studies:
 
 
 @dataclass(frozen=True)
-class Claims(Study):
+class Claims(
+    Study, name="claims", about="the ledger: every claim of the theory, with a verdict each"
+):
     """The ledger: every claim of the theory on random problems, with a verdict each.
 
     Writes claims.md into --out, and a copy to --page.
@@ -74,6 +77,7 @@ class Claims(Study):
         InputError
             If a value breaks its rule.
         """
+        require("the study claims", "torch")
         self.check_common()
         whole("--trials", self.trials, 1, 1_000_000)
         for key in self.only:

@@ -19,7 +19,7 @@ from mirrorflow.certificates import UNJUDGED
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.descent import REGULARIZERS
 from mirrorflow.runs.store import Row, Run
-from mirrorflow.runs.study import Study, Summary, Verdict, default
+from mirrorflow.runs.study import Study, Summary, Verdict, described
 from mirrorflow.stepwise import SHAPES
 from mirrorflow.sweep import descent_trials as trials
 
@@ -56,7 +56,7 @@ class Descents(Study):
     """η, in flow time per step."""
     steps: int = 300_000
     """Steps of every run: the budget."""
-    per: Annotated[int | None, default("1000")] = None
+    per: Annotated[int | None, described("1000")] = None
     """Steps for which k of the schedules 1/k, 1/k², 0.95ᵏ stays the same."""
     totals: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
     """Totals A = Σ ηα_k; each schedule's strength is set to spend them within the budget."""
@@ -64,7 +64,7 @@ class Descents(Study):
     """Shapes of the schedules."""
     loss: Literal["mse", "half_mse"] = "mse"
     """The paper's mean-squared error ‖Zx − y‖²/n, or half of it."""
-    l1: Annotated[Literal["subgradient", "proximal"] | None, default("subgradient")] = None
+    l1: Annotated[Literal["subgradient", "proximal"] | None, described("subgradient")] = None
     """How the L1 regularisers step: plain gradient descent as in the paper, or
     soft-thresholding."""
     record: int = 150
@@ -263,7 +263,11 @@ def flow_claims(frame: pandas.DataFrame) -> list[Verdict]:
 
 
 @dataclass(frozen=True)
-class Initialization(Descents):
+class Initialization(
+    Descents,
+    name="initialization",
+    about="PILoT's against the balanced initialisation (Figure 1a)",
+):
     """Figure 1a: PILoT's initialisation against the balanced one, for every penalty strength.
 
     Balanced factors |m₀| = |w₀| cannot change the signs of x; x* is out of reach unless they
@@ -290,7 +294,11 @@ class Initialization(Descents):
 
 
 @dataclass(frozen=True)
-class Regularization(Descents):
+class Regularization(
+    Descents,
+    name="regularization",
+    about="the best schedule of each of three regularisers (Figure 1b)",
+):
     """Figure 1b: the best schedule of each of three regularisers.
 
     α(‖m‖² + ‖w‖²) on x = m ⊙ w, α‖m‖₁ on x = m ⊙ w, α‖x‖₁ on x itself; gradient descent on
@@ -307,7 +315,7 @@ class Regularization(Descents):
 
 
 @dataclass(frozen=True)
-class Schedules(Descents):
+class Schedules(Descents, name="schedules", about="every schedule of each regulariser (Figure 4)"):
     """Figure 4: constant and decaying schedules of three regularisers, by gradient descent."""
 
     out: Path = Path("results/schedules")
@@ -322,7 +330,7 @@ class Schedules(Descents):
 
 
 @dataclass(frozen=True)
-class Sgd(Schedules):
+class Sgd(Schedules, name="sgd", about="the same by SGD (Figure 5)"):
     """Figure 5: the schedules of Figure 4 by SGD, batch size 5, 5 seeds an initialisation."""
 
     out: Path = Path("results/sgd")

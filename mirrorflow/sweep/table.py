@@ -1,28 +1,23 @@
-"""The table of verdicts that a study prints."""
+"""Verdicts on claims, from the rows of a study."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from mirrorflow.certificates import UNJUDGED, unjudged
 from mirrorflow.checks import Array
-from mirrorflow.runs.study import Summary, Verdict
+from mirrorflow.runs.study import Verdict
 
 if TYPE_CHECKING:
     import pandas
 
 Flags = NDArray[np.bool_]
 
-__all__ = ["judge", "print_summary", "print_verdicts", "unjudged_trials"]
-
-# also what is meant to be shown wrong, or to fall outside a theorem
-GOOD = ("confirmed", "reproduced", "refuted (v1)", "outside")
+__all__ = ["judge", "unjudged_trials"]
 
 
 def tried(key: str, frame: pandas.DataFrame) -> tuple[Array, Array, Flags, Flags]:
@@ -67,34 +62,3 @@ def unjudged_trials(claims: Mapping[str, str], frame: pandas.DataFrame) -> list[
         for claim, some in counts.items()
         if some.any()
     ]
-
-
-def print_summary(console: Console, summary: Summary) -> None:
-    """Print a table of numbers: text on the left, numbers on the right."""
-    table = Table(title=summary.title, title_justify="left")
-    for i, heading in enumerate(summary.headings):
-        if i < 2:  # where room is short, names are wrapped and digits stay
-            table.add_column(heading, overflow="fold")
-        else:
-            table.add_column(heading, justify="right", no_wrap=True)
-    for row in summary.rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def print_verdicts(
-    console: Console, title: str, verdicts: Sequence[Verdict], remarks: Sequence[str]
-) -> None:
-    """Print claim, trials, worst value, bound and verdict; then the remarks."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("claim")
-    for heading in ("trials", "worst value", "bound"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict")
-    for claim, trials, value, bound, verdict in verdicts:
-        style = "green" if verdict in GOOD else "yellow" if UNJUDGED in verdict else "bold red"
-        cells = (claim, str(trials), f"{value:.1e}", f"{bound:.1e}", f"[{style}]{verdict}[/]")
-        table.add_row(*cells)
-    console.print(table)
-    for remark in remarks:
-        console.print(remark, highlight=False)

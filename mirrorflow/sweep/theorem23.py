@@ -20,7 +20,7 @@ from mirrorflow.maps import check_pair
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.runs.store import Row, Run
-from mirrorflow.runs.study import Study, Verdict, default
+from mirrorflow.runs.study import Study, Verdict, described
 from mirrorflow.runs.untrusted import naming
 from mirrorflow.sweep import theorem23_trials as trials
 from mirrorflow.sweep.table import judge, unjudged_trials
@@ -28,6 +28,7 @@ from mirrorflow.sweep.theorem23_trials import LATEST, NOT_ARRIVED
 
 if TYPE_CHECKING:
     import pandas
+    from rich.console import Console
 
 __all__ = ["CLAIMS", "Theorem23"]
 
@@ -66,42 +67,46 @@ ScheduleName = Literal["constant", "quadratic", "geometric", "harmonic"]
 
 
 @dataclass(frozen=True)
-class Theorem23(Study):
+class Theorem23(
+    Study,
+    name="theorem23",
+    about="Theorem 2.3 on real and synthetic regressions (the default)",
+):
     """Simulate gradient flow under m ⊙ w and compare it with Theorem 2.3's limit.
 
     The flow minimises 1/(2n)‖Zx − y‖² + α(t)(‖m‖² + ‖w‖²) with x = m ⊙ w from the PILoT
     initialisation m₀ ⊙ w₀ = x₀ ~ N(0, I/√d), m₀² − w₀² = β.
     """
 
-    problem: Annotated[ProblemName | None, default("all")] = None
+    problem: Annotated[ProblemName | None, described("all")] = None
     """Which regression: Gaussian sparse recovery, monomials of the diabetes data, compressed
     sensing of a digit, or all three."""
     data: Path | None = None
     """A file instead: .npz with Z (n, d) and y (n,), perhaps x_true, m0, w0 (d,) and names (d,);
     or .csv with a header and a column y."""
-    target: Annotated[str | None, default("y")] = None
+    target: Annotated[str | None, described("y")] = None
     """The column of a .csv that is y."""
     standardize: tyro.conf.FlagCreatePairsOff[bool] = False
     """Centre y and the columns of --data, and divide each column by its root mean square."""
-    n: Annotated[int | None, default("40; 60 for diabetes")] = None
+    n: Annotated[int | None, described("40; 60 for diabetes")] = None
     """Samples (rows of Z)."""
-    d: Annotated[int | None, default("100")] = None
+    d: Annotated[int | None, described("100")] = None
     """Features (columns of Z) of the Gaussian problem."""
-    k: Annotated[int | None, default("5")] = None
+    k: Annotated[int | None, described("5")] = None
     """Nonzeros (±1) of the Gaussian problem's x*."""
-    noise: Annotated[float | None, default("0")] = None
+    noise: Annotated[float | None, described("0")] = None
     """Standard deviation of the noise in the Gaussian problem's y, in units of y."""
-    degree: Annotated[int | None, default("4")] = None
+    degree: Annotated[int | None, described("4")] = None
     """Highest degree of the diabetes problem's monomials (10, 65, 285, 1000 features)."""
-    digit: Annotated[int | None, default("0")] = None
+    digit: Annotated[int | None, described("0")] = None
     """Which of the 1797 digit images to sense."""
-    data_seed: Annotated[int | None, default("0")] = None
+    data_seed: Annotated[int | None, described("0")] = None
     """Seed of the drawn Z, x*, noise and patients."""
-    seeds: Annotated[int | None, default("5")] = None
+    seeds: Annotated[int | None, described("5")] = None
     """Number of initialisations x₀."""
-    beta: Annotated[float | None, default("1")] = None
+    beta: Annotated[float | None, described("1")] = None
     """β = m₀² − w₀², in units of x."""
-    transition_betas: Annotated[tuple[float, ...] | None, default("0.01 100")] = None
+    transition_betas: Annotated[tuple[float, ...] | None, described("0.01 100")] = None
     """Further β (first initialisation, constant schedule) for the L2→L1 panel."""
     totals: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
     """Totals A = ∫α, no unit; each schedule's strength α is set to reach it."""
@@ -285,12 +290,15 @@ class Theorem23(Study):
             files += plots.save(figure, self.out / stem)
         return files
 
-    def facts(self) -> dict[str, Any]:
-        """The names of the features of --data, by which paths.npz orders x."""
+    def show(
+        self, console: Console, frame: pandas.DataFrame, verdicts: Sequence[Verdict]
+    ) -> dict[str, Any]:
+        """As every study, and the names of the features of --data, by which paths.npz orders x."""
+        said = super().show(console, frame, verdicts)
         if self.data is None:
-            return {}
+            return said
         names = trials.build_problem(trials.problem_key(self._problems()[0])).names
-        return {} if names is None else {"features": list(names)}
+        return said if names is None else {**said, "features": list(names)}
 
     def _check(self) -> None:
         self.check_common()

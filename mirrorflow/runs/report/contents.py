@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+import base64
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrorflow.runs.report.markup import plain
+from mirrorflow.runs.report.text import plain
 from mirrorflow.runs.store import load, read_manifest, split
+from mirrorflow.runs.untrusted import read_png
 
 if TYPE_CHECKING:
     import pandas
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Contents", "Figure"]
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\.png")
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_FIGURES = 3 * 2**20  # bytes of all figures; a page stays below 5 MB with them
-LARGEST_SIDE = 20_000  # pixels
 ENTRIES = 500  # of any list
 
 
@@ -40,10 +39,13 @@ class Figure:
     """A PNG file that is the one which the manifest names; sides in pixels."""
 
     name: str
-    sha256: str
     content: bytes
     width: int
     height: int
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.content).decode()
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,44 @@ class Contents:
     def remarks(self) -> list[str]:
         return [plain(entry) for entry in listing(self.manifest.get("remarks"))]
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Title, headings and rows of a table of numbers; empty where there is none."""
+        summary = mapping(self.manifest.get("summary"))
+        headings = listing(summary.get("headings"))
+        width = len(headings)
+        rows = [listing(row)[:width] for row in listing(summary.get("rows"))]
+        filled = [row + [""] * (width - len(row)) for row in rows]
+        found = {"title": summary.get("title"), "headings": headings, "rows": filled}
+        return found if headings else {}
+
+    @property
+    def facts(self) -> list[str]:
+        """How many rows, when written, from which commit."""
+        environment = mapping(self.manifest.get("environment"))
+        facts = [f"{len(self.rows)} rows"]
+        if len(self.failed):
+            facts.append(f"{len(self.failed)} failed runs")
+        if self.text("written"):
+            facts.append(f"written {self.text('written')[:40]}")
+        commit = environment.get("git_commit")
+        if isinstance(commit, str) and commit:
+            changed = " with uncommitted changes" if environment.get("git_dirty") is True else ""
+            facts.append(f"commit {commit[:12]}{changed}")
+        return facts
+
+    @property
+    def environment(self) -> list[tuple[str, Any]]:
+        """Facts on machine and code, then the packages' versions."""
+        environment = dict(mapping(self.manifest.get("environment")))
+        packages = mapping(environment.pop("packages", None))
+        return [*list(environment.items())[:100], *list(packages.items())[:100]]
+
+    @property
+    def digests(self) -> list[tuple[str, Any]]:
+        """Files and their SHA-256."""
+        return [*self.pairs("sha256"), *self.pairs("figures")]
+
     def pairs(self, name: str) -> list[tuple[str, Any]]:
         """A mapping of the manifest as pairs."""
         return list(mapping(self.manifest.get(name)).items())[:ENTRIES]
@@ -144,30 +184,12 @@ def _figures(folder: Path, named: dict[str, Any]) -> tuple[list[Figure], list[st
         if not NAME.fullmatch(name):
             left_out.append(f"{shown} is no plain name of a PNG file.")
             continue
-        figure = _figure(folder / name, digest)
-        if figure is None:
+        found = read_png(folder / name, digest, 16 * LARGEST_FIGURES)
+        if found is None:
             left_out.append(f"{shown} is not the PNG file that the manifest describes.")
-        elif len(figure.content) > left:
-            left_out.append(f"{shown} has {len(figure.content)} bytes, too many for this page.")
+        elif len(found[0]) > left:
+            left_out.append(f"{shown} has {len(found[0])} bytes, too many for this page.")
         else:
-            figures.append(figure)
-            left -= len(figure.content)
+            figures.append(Figure(name, *found))
+            left -= len(found[0])
     return figures, left_out
-
-
-def _figure(path: Path, digest: Any) -> Figure | None:
-    try:
-        # a link may lead out of the folder; a larger file would be left out all the same
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > 16 * LARGEST_FIGURES:
-            return None
-        content = path.read_bytes()
-    except OSError:
-        return None
-    if hashlib.sha256(content).hexdigest() != digest:
-        return None
-    if content[:8] != SIGNATURE or content[12:16] != b"IHDR" or len(content) < 24:
-        return None
-    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
-        return None
-    return Figure(path.name, digest, content, width, height)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mirrorflow.runs.report.markup import code, escaped, number, table
+from mirrorflow.runs.report.text import number, plain
 
 if TYPE_CHECKING:
     import pandas
@@ -19,25 +19,42 @@ LONGEST_CELL = 60  # characters
 LONGEST_MESSAGE = 4000
 
 
-def failures(failed: pandas.DataFrame) -> str:
+class Failures(NamedTuple):
+    """The first kinds: message, number of runs, most attempts; and how many other kinds."""
+
+    first: list[tuple[str, int, int]]
+    more: int
+
+
+class Column(NamedTuple):
+    """The head of a column."""
+
+    name: str
+    unit: str | None
+    numeric: bool
+
+
+class Table(NamedTuple):
+    """A sentence on what the table leaves out, its columns and its cells, row by row."""
+
+    about: str
+    columns: list[Column]
+    cells: list[tuple[str, ...]]
+
+
+def failures(failed: pandas.DataFrame) -> Failures:
     """How many runs failed, with the first of each kind of message."""
     if failed.empty:
-        return ""
+        return Failures([], 0)
     groups = failed.groupby("message", sort=False, dropna=False)["attempts"].agg(["size", "max"])
-    parts: list[str] = []
-    for message, (count, attempts) in zip(groups.index, groups.to_numpy(), strict=True):
-        if len(parts) == MESSAGES:
-            parts.append(f"<p>… and {len(groups) - MESSAGES} other messages, in the rows.</p>")
-            break
-        runs = "1 run" if count == 1 else f"{count} runs"
-        tries = "1 attempt" if attempts == 1 else f"{int(attempts)} attempts"
-        text = str(message)[-LONGEST_MESSAGE:]  # a traceback ends with what was raised
-        parts.append(f"<p>{runs}, after {tries}:</p>{code(text)}")
-    return "\n".join(parts)
+    # a traceback ends with what was raised
+    messages = [str(message)[-LONGEST_MESSAGE:] for message in groups.index]
+    first = list(zip(messages, groups["size"], groups["max"], strict=True))[:MESSAGES]
+    return Failures(first, len(groups) - len(first))
 
 
-def rows_table(rows: pandas.DataFrame, failed: pandas.DataFrame) -> tuple[str, str]:
-    """The table, failed runs first, and a sentence on what it leaves out.
+def rows_table(rows: pandas.DataFrame, failed: pandas.DataFrame) -> Table:
+    """The table, failed runs first.
 
     A certificate's `NAME`, `NAME_bound` and `NAME_holds` share a column; ✗ marks what exceeds its
     bound.
@@ -45,27 +62,25 @@ def rows_table(rows: pandas.DataFrame, failed: pandas.DataFrame) -> tuple[str, s
     import pandas
 
     everything = pandas.concat([failed, rows]) if len(failed) else rows
+    if everything.empty:
+        return Table("No run has finished.", [], [])
     names = [name for name in _differing(everything) if not _of_certificate(name, everything)]
     shown = names[:MOST_COLUMNS]
     count = min(len(everything), MOST_ROWS, max(MOST_CELLS // max(len(shown), 1), 1))
-    some = everything.iloc[:count]
     if not shown:
-        return "", f"{len(everything)} rows."
-    units = rows.attrs.get("units", {})
-    columns = [_column(name, some) for name in shown]
-    numeric = [pandas.api.types.is_numeric_dtype(some[name].dtype) for name in shown]
-    headings = [_heading(name, units.get(name)) for name in shown]
-    cells = list(zip(*columns, strict=True))
-    said = (
-        f"{len(everything)} rows"
-        if count == len(everything)
-        else (f"The first {count} of {len(everything)} rows")
-    )
+        return Table(f"{len(everything)} rows.", [], [])
+    some, units = everything.iloc[:count], rows.attrs.get("units", {})
+    numeric = pandas.api.types.is_numeric_dtype
+    columns = [Column(name, units.get(name), numeric(some[name].dtype)) for name in shown]
+    about = f"{len(everything)} rows"
+    if count < len(everything):
+        about = f"The first {count} of {about}"
     if len(shown) < len(names):
-        said += f", {len(shown)} of {len(names)} columns"
+        about += f", {len(shown)} of {len(names)} columns"
     if count < len(everything) or len(shown) < len(names):
-        said += "; rows.parquet holds the rest"
-    return table(headings, cells, numeric, "Rows"), f"{said}."
+        about += "; rows.parquet holds the rest"
+    cells = list(zip(*(_column(name, some) for name in shown), strict=True))
+    return Table(f"{about}.", columns, cells)
 
 
 def same_in_all(rows: pandas.DataFrame) -> list[tuple[str, Any, str]]:
@@ -88,11 +103,6 @@ def _of_certificate(name: str, frame: pandas.DataFrame) -> bool:
     return last in ("bound", "holds") and stem in frame and f"{stem}_holds" in frame
 
 
-def _heading(name: str, unit: str | None) -> str:
-    words = escaped(name, LONGEST_CELL).replace("_", "_<wbr>")
-    return words + (f" <small>{escaped(unit, LONGEST_CELL)}</small>" if unit else "")
-
-
 def _column(name: str, frame: pandas.DataFrame) -> list[str]:
     cells = [_cell(value) for value in _values(frame[name])]
     if f"{name}_holds" not in frame:
@@ -111,4 +121,4 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return number(value, ".4g")
-    return escaped(value, LONGEST_CELL)
+    return plain(value, LONGEST_CELL)

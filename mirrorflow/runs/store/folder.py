@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,10 +36,14 @@ PATIENCE = 2.0  # seconds that the ranks of a command that was killed may take t
 class Folder:
     """A result folder opened for writing.
 
-    Attributes
+    Parameters
     ----------
+    path : Path
     units : mapping of str to str
         Columns of its rows and their units, besides those that end in `_seconds`.
+    lists : mapping of str to str
+        Lists of a run's row, all of one length, and the columns that their entries go to when
+        rows are consolidated: one row for each entry, all with the run's `key`.
 
     Raises
     ------
@@ -46,9 +51,14 @@ class Folder:
         If the folder can't be made or written to.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        units: Mapping[str, str] = MappingProxyType({}),
+        lists: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.path, self.shards = path, path / "shards"
-        self.units: Mapping[str, str] = {}
+        self.units, self.lists = units, lists
         self._manifest: dict[str, Any] = {}
         try:
             self.shards.mkdir(parents=True, exist_ok=True)
@@ -143,7 +153,7 @@ class Folder:
             finished = self.read(run)
             if finished is not None:
                 row, arrays = finished
-                rows.append({"key": run.key, **row})
+                rows += self._entries({"key": run.key, **row})
                 paths.update({f"{run.key}/{name}": array for name, array in arrays.items()})
             elif (failure := self._failure(run)) is not None:
                 failed.append(failure)
@@ -165,6 +175,14 @@ class Folder:
         # renamed together: who reads in between sees one command's rows with its manifest
         write_together({self.path / name: content for name, content in files.items()})
         return as_frame(table)
+
+    def _entries(self, row: Row) -> list[Row]:
+        """The rows of a run: one, or one for each entry of its lists."""
+        lists = {column: row.pop(name) for name, column in self.lists.items()}
+        if not lists:
+            return [row]
+        entries = zip(*lists.values(), strict=True)
+        return [{**row, **dict(zip(lists, entry, strict=True))} for entry in entries]
 
     def conclude(self, conclusions: Mapping[str, Any], figures: Sequence[Path]) -> None:
         """Add to the manifest what the command made of its rows, after `consolidate`.

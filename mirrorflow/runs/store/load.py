@@ -6,7 +6,6 @@ import glob
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mirrorflow.checks import Array, InputError
 from mirrorflow.extras import require
 from mirrorflow.runs.store.table import as_frame
-from mirrorflow.runs.untrusted import read_arrays
+from mirrorflow.runs.untrusted import LARGEST_FILE, read_arrays, read_bytes, read_parquet
 
 if TYPE_CHECKING:
     import pandas
@@ -22,11 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "load_paths", "read_manifest"]
 
-LARGEST_FILE = 2**30  # bytes, of rows.parquet and of its pages
 LARGEST_TABLE = 10**8  # entries, rows times columns; 100,000 rows of theorem23 are 10⁷
-LARGEST_TEXT = 2**30  # bytes of text once it is read; short files can repeat a long one
 LARGEST_MANIFEST = 2**24  # bytes
-UNIT = 80  # characters
 
 
 def load(where: str | os.PathLike[str]) -> pandas.DataFrame:
@@ -111,18 +107,9 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _content(path: Path, largest: int) -> bytes:
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
-            raise InputError(f"{path} must be a file, but it is none.")
-        if about.st_size > largest:
-            raise InputError(
-                f"{path} must have at most {largest} bytes, but it has {about.st_size}."
-            )
-        return path.read_bytes()
+        return read_bytes(path, largest)
     except FileNotFoundError:
         raise InputError(f"{path.parent} holds no {path.name}; has its study finished?") from None
-    except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}).") from None
 
 
 def _table(folder: Path, largest: int) -> pyarrow.Table:
@@ -133,66 +120,7 @@ def _table(folder: Path, largest: int) -> pyarrow.Table:
     expected = noted.get("rows.parquet") if isinstance(noted, dict) else None
     if hashlib.sha256(content).hexdigest() != expected:
         raise InputError(f"{path} is not the file that manifest.json describes; it is damaged.")
-    try:
-        return _parsed(content, path, largest)
-    except InputError:
-        raise
-    except Exception as error:  # a hostile pair of files: Parquet's readers raise anything
-        said = " ".join(str(error).split())[:120]
-        raise InputError(f"{path} is not a readable Parquet file ({said}).") from None
-
-
-def _parsed(content: bytes, path: Path, largest: int) -> pyarrow.Table:
-    import pyarrow
-    from pyarrow import parquet
-
-    file = parquet.ParquetFile(pyarrow.BufferReader(content))
-    claimed, schema = file.metadata, file.schema_arrow
-    groups = [claimed.row_group(i) for i in range(claimed.num_row_groups)]
-    rows = max([claimed.num_rows, sum(group.num_rows for group in groups)])
-    pages = sum(group.total_byte_size for group in groups)
-    if rows * max(len(schema), 1) > largest or not 0 <= pages <= LARGEST_FILE:
-        raise InputError(
-            f"{path} claims {rows} rows of {len(schema)} columns in {pages} bytes, more than "
-            f"{largest} entries or {LARGEST_FILE} bytes."
-        )
-    kinds = (pyarrow.null(), pyarrow.bool_(), pyarrow.int64(), pyarrow.float64(), pyarrow.string())
-    for field in schema:
-        if field.type not in kinds:
-            said = f"{field.name[:80]!r} of type {str(field.type)[:80]}"
-            raise InputError(f"{path} must hold numbers and text, but it holds {said}.")
-    if len(set(schema.names)) < len(schema):
-        raise InputError(f"{path} must name each column once, but it repeats a name.")
-    texts = [field.name for field in schema if field.type == pyarrow.string()]
-    # text is read as numbers of a dictionary, and measured before it is written out
-    file = parquet.ParquetFile(pyarrow.BufferReader(content), read_dictionary=texts)
-    table = file.read()
-    size = sum(_text_size(table.column(name)) for name in texts)
-    if size > LARGEST_TEXT:
-        raise InputError(f"{path} holds {size} bytes of text, more than {LARGEST_TEXT}.")
-    fields = [_without_long_unit(field) for field in schema]
-    columns = [
-        column.cast(field.type) if field.type == pyarrow.string() else column
-        for field, column in zip(fields, table.columns, strict=True)
-    ]
-    whole = pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(fields))
-    whole.validate(full=True)
-    return whole
-
-
-def _text_size(column: pyarrow.ChunkedArray) -> int:
-    import pyarrow.compute as compute
-
-    sizes = 0
-    for chunk in column.chunks:
-        lengths = compute.binary_length(chunk.dictionary)
-        sizes += compute.sum(lengths.take(chunk.indices)).as_py() or 0
-    return sizes
-
-
-def _without_long_unit(field: pyarrow.Field) -> pyarrow.Field:
-    unit = (field.metadata or {}).get(b"unit", b"")
-    return field.remove_metadata().with_metadata({"unit": unit[:UNIT]} if unit else {})
+    return read_parquet(content, path, largest)
 
 
 def _joined(folders: Sequence[Path], tables: Sequence[pyarrow.Table]) -> pyarrow.Table:

@@ -1,13 +1,11 @@
-"""Text and numbers for HTML: escaped, of limited length, without characters that act."""
+"""Text and numbers for a page: of limited length, without characters that act."""
 
 from __future__ import annotations
 
-import html
 import unicodedata
-from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["code", "escaped", "number", "plain", "table"]
+__all__ = ["counted", "number", "plain"]
 
 LONGEST = 2000  # characters of one text
 LONGEST_LIST = 50  # entries
@@ -55,11 +53,6 @@ def _said(value: Any, longest: int, depth: int) -> str:
     return ", ".join(word[: longest + 1] for word in words + more)
 
 
-def escaped(value: Any, longest: int = LONGEST) -> str:
-    """`plain`, escaped for HTML, also within quotes."""
-    return html.escape(plain(value, longest), quote=True)
-
-
 def number(value: float, form: str) -> str:
     """A number in a format of Python's; – for NaN, ∞ for infinity."""
     if value != value:
@@ -69,36 +62,6 @@ def number(value: float, form: str) -> str:
     return format(value, form).replace("-", "−")
 
 
-def code(value: Any) -> str:
-    """Text as a program's, lines kept."""
-    return f"<pre><code>{escaped(value, 100_000)}</code></pre>"
-
-
-def table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], name: str
-) -> str:
-    """A table that scrolls by itself where it is wide.
-
-    Parameters
-    ----------
-    headings, rows : of markup
-        Escaped by the caller; each row begins with the cell that names it.
-    numeric : sequence of bool
-        Which columns align to the right.
-    name : str
-        Of the table, for those who don't see it.
-    """
-    kinds = [' class="n"' if right else "" for right in numeric]
-    head = "".join(
-        f'<th scope="col"{kind}>{text}</th>' for text, kind in zip(headings, kinds, strict=True)
-    )
-    body = []
-    for row in rows:
-        first, *rest = zip(row, kinds, strict=True)
-        cells = "".join(f"<td{kind}>{text}</td>" for text, kind in rest)
-        body.append(f'<tr><th scope="row"{first[1]}>{first[0]}</th>{cells}</tr>')
-    label = html.escape(name, quote=True)
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody></table></div>"
-    )
+def counted(count: int, one: str, more: str) -> str:
+    """A count with its noun: 1 run, 2 runs."""
+    return f"{int(count)} {one if count == 1 else more}"
