@@ -10,9 +10,11 @@ import numpy as np
 import pandas
 import pytest
 
+import mirrorflow as mf
 from mirrorflow import results
+from mirrorflow.problems import random_stream
 from mirrorflow.sweep import __main__ as cli
-from mirrorflow.sweep import claim_trials
+from mirrorflow.sweep import by_scipy, claim_trials
 from mirrorflow.sweep.claim_list import CLAIMS, GROUPS, SECTIONS
 from mirrorflow.sweep.claims import NAMES, Claims, page, verdict
 
@@ -194,3 +196,18 @@ def test_a_wrong_constant_flips_the_ledger(monkeypatch):
     assert not path["mirror_equation"].holds
     assert not path["finite_time"].holds
     assert not stop["convergence"].holds
+
+
+def test_scipy_notices_an_error_of_a_millionth():
+    """The reference integrator is judged by methods that share nothing with it."""
+    rng = random_stream("claims", "path", 0)
+    problem = claim_trials._problem(rng, claim_trials.LOSSES["squared"])
+    factors, schedule = claim_trials._any_signs(rng, problem.d), mf.Constant(0.3, 1.0)
+    path = mf.direct_flow(problem, factors, schedule, [0.0, 0.5, 1.0, 3.0], 1e-10)
+    right = by_scipy.agreement(problem, schedule, path, 1e-10)
+    assert right.holds
+    assert right.bound < 1e-7
+    wrong = dataclasses.replace(path, x=path.x * (1.0 + 1e-6))
+    assert by_scipy.agreement(problem, schedule, wrong, 1e-10).verdict == "refuted"
+    late = mf.Constant(0.3, 1.001)
+    assert by_scipy.agreement(problem, late, path, 1e-10).verdict == "refuted"
