@@ -15,11 +15,11 @@ sweep: $(READY) ## Theorem 2.3 on one synthetic and two real problems: verdicts,
 	@echo "or, without activating: $(BIN)/python -m mirrorflow.sweep --help"
 
 test: $(READY) lint ## lint, types, tests, notebooks
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 	$(BIN)/python notebooks/execute.py --check
 
 test-all: $(READY) lint ## the slow tests too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-matrix: ## quick tests on each Python 3.11 to 3.14 found, and on the lowest dependencies
 	$(PYTHON) tests/matrix.py $(ONLY)
