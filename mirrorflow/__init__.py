@@ -40,7 +40,6 @@ from mirrorflow.limits import (
 )
 from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
 from mirrorflow.maps import (
-    Custom,
     DeepFactors,
     Factors,
     HyperbolicEntropy,
@@ -50,6 +49,7 @@ from mirrorflow.maps import (
     Powers,
     SignedPower,
 )
+from mirrorflow.maps.custom import Custom
 from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
 from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
 from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule

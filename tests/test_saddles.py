@@ -130,6 +130,11 @@ def test_a_flow_from_e_to_the_minus_30_is_that_of_40_digits(rational):
     assert flow.x == pytest.approx(np.array(expected), rel=1e-7)
 
 
+def test_logarithms_have_no_equation_of_their_own(rational):
+    with pytest.raises(mf.InputError, match=r"start must have an equation of θ .*LogFactors"):
+        mf.direct_flow(rational, mf.LogFactors.of_scale(4, 9.0), mf.Constant(0.0), [1.0])
+
+
 @pytest.mark.parametrize("ell", [300.0, 640.0, 1000.0])
 def test_long_plateaus_do_not_stop_the_integrator(ell):
     """Steps that overshoot into x = e^{600} are taken back, and what was linearised there too."""

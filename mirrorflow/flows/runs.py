@@ -16,7 +16,6 @@ from mirrorflow.flows.trajectory import Counts, Runs
 from mirrorflow.losses import squared
 from mirrorflow.maps import product
 from mirrorflow.maps.base import MirrorMap
-from mirrorflow.maps.custom import Custom
 from mirrorflow.problems import Regression
 from mirrorflow.rowspace import RowSpace
 from mirrorflow.threads import spread
@@ -62,7 +61,7 @@ def _integrate(problem: Regression, asked: Runs, system: float) -> list[Run]:
         key = id(schedule), float(times[-1])
         if key not in tables:
             tables[key] = tabulate(schedule, key[1])
-        if system == layout.DIRECT and isinstance(start, Custom):
+        if system == layout.DIRECT and start.written is None:
             run = problem, start, schedule, times, SAFETY * asked.rtol, asked.accumulate
             states, work, reason = uncompiled.integrate(*run)
         else:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from scipy.integrate import Radau
 
-from mirrorflow.checks import Array
+from mirrorflow.checks import Array, InputError
 from mirrorflow.flows.multistep import DONE, MOST_CALLS, STUCK, TOO_LONG
-from mirrorflow.maps.custom import Custom
+from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 
@@ -26,7 +26,7 @@ SMALL = 1e-3  # errors of θ are measured against its own size, or this part of 
 
 def integrate(
     problem: Regression,
-    start: Custom,
+    start: MirrorMap,
     schedule: Schedule,
     times: Array,
     rtol: float,
@@ -34,8 +34,14 @@ def integrate(
 ) -> tuple[Array, list[int], Any]:
     """States at the times reached, (T, N); steps, right-hand sides, factorizations; the index in
     `multistep.REASONS` of why it ended."""
+    g, h = getattr(start, "function", None), getattr(start, "penalty", None)
+    if g is None or h is None:
+        raise InputError(
+            f"start must have an equation of θ for direct_flow, but {type(start).__name__} has "
+            "none; use gradient_flow."
+        )
     Z = problem.Z.toarray() if hasattr(problem.Z, "toarray") else problem.Z
-    g, h, (K, d) = start.function, start.penalty, start.theta.shape
+    (K, d) = start.theta.shape
     size, j = K * d, np.arange(d)
     kappa = start.kappa if accumulate and math.isfinite(start.kappa) else 0.0
 

@@ -1,7 +1,10 @@
-"""Mirror maps: what is trained, x = g(θ), and the potential that it induces; one file each."""
+"""Mirror maps: what is trained, x = g(θ), and the potential that it induces; one file each.
+
+`custom` needs `commuting` and its certificates, and is imported by name: what only needs `Factors`,
+such as training, must not depend on those.
+"""
 
 from mirrorflow.maps.base import MirrorMap, Potential, check_pair
-from mirrorflow.maps.custom import Custom
 from mirrorflow.maps.deep import DeepFactors
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.log_factors import LogFactors
@@ -10,7 +13,6 @@ from mirrorflow.maps.product import Factors
 from mirrorflow.maps.signed_power import SignedPower
 
 __all__ = [
-    "Custom",
     "DeepFactors",
     "Factors",
     "HyperbolicEntropy",
