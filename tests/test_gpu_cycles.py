@@ -424,7 +424,7 @@ def same(one, two):
     assert one.status == two.status
     assert repr(one.cycles) == repr(two.cycles)  # exact, and NaN equals NaN
     for a, b in zip(one.epochs, two.epochs, strict=True):
-        for name in cycles.CURVES[:-1]:
+        for name in ("number", *cycles.CURVES[:-1]):
             assert getattr(a, name) == getattr(b, name), name
     for a, b in zip([*one.masks, *one.candidates], [*two.masks, *two.candidates], strict=True):
         assert torch.equal(a, b)
@@ -567,6 +567,17 @@ def _with(name, change):
     return damage
 
 
+def _without(name):
+    """Damage: the checkpoint lacks an entry."""
+
+    def damage(path):
+        run = Checkpoints(path.parent.parent, "run")
+        arrays = next(arrays for found, arrays in run.read() if found == path)
+        run.save(int(path.stem), {k: v for k, v in arrays.items() if k != name})
+
+    return damage
+
+
 LATE = {  # what is looked at last: all that came before it fitted
     "torn": _torn,
     "velocity": _with("trainer_velocity_1", lambda array: array[:-1]),
@@ -574,6 +585,7 @@ LATE = {  # what is looked at last: all that came before it fitted
     "dtype": _with("trainer_velocity_0", lambda array: array.astype(np.float64)),
     "cycles": _with("cycles", lambda array: array[:, :-1]),
     "flat cycles": _with("cycles", np.ravel),
+    **{f"no {name}": _without(name) for name in ("masks", "passed", "origin", "trainer_rest")},
 }
 
 

@@ -61,10 +61,11 @@ def program(folder: Path, monkeypatch, **files: str) -> Program:
 
 def test_a_study_in_one_file_of_ones_own(tmp_path):
     """In --help, the table, the rows, the figures; computed by other processes."""
-    (tmp_path / "toy.py").write_text(STUDY)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/toy.py").write_text(STUDY)
 
     def run(*words: str) -> str:
-        command = [sys.executable, "-m", "mirrorflow.sweep", "toy.py", *words]
+        command = [sys.executable, "-m", "mirrorflow.sweep", "mine/toy.py", *words]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
         assert done.returncode == 0, done.stderr

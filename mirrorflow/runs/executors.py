@@ -192,8 +192,11 @@ class _Submitit(Executor):
                 for future, _ in new:
                     future.set_exception(refused)
             for job in [job for job in self._jobs if job.done()]:
-                future, error = self._jobs.pop(job), job.exception()
-                future.set_exception(error) if error else future.set_result(job.result())
+                future = self._jobs.pop(job)
+                try:
+                    future.set_result(job.result())
+                except Exception as error:  # submitit's, of what it computed or of its end
+                    future.set_exception(error)
 
     def shutdown(self, wait: bool = True, **_: Any) -> None:
         self._closed.set()
