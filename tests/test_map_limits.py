@@ -30,6 +30,19 @@ def problem():
     return mf.Regression(0.5 * rng.standard_normal((4, 12)), rng.standard_normal(4))
 
 
+def same_as(name):
+    """A start of another class with the same flow."""
+    m, w = RNG.uniform(0.2, 1.0, (2, 12))
+    u = np.full((2, 12), 0.3)
+    return {
+        "θ₁³ − θ₂³ from 0": (mf.Custom(lambda t: t[0] ** 3 - t[1] ** 3, u), mf.Powers(*u, 3)),
+        "logarithms": (
+            mf.LogFactors(2 * np.log(0.5 * (m + w)), 2 * np.log(0.5 * np.abs(m - w))),
+            mf.Factors(m, w),
+        ),
+    }[name]
+
+
 def totals_of(start):
     return [0.0, 0.2, 1.2] if np.isfinite(start.decay) else [0.0]
 
@@ -202,3 +215,15 @@ def test_losses_without_a_minimum():
     ):
         with pytest.raises(mf.InputError, match=r"no minimum on these data \(separable\)"):
             mf.interpolator(mf.Regression(Z, y, loss=loss), start, 0.0)
+
+
+@pytest.mark.parametrize("name", ["θ₁³ − θ₂³ from 0", "logarithms"])
+def test_limits_do_not_depend_on_how_a_map_is_written(problem, name):
+    """A table's X″/X′ is 0 where u = v, which says nothing of how far a step may go."""
+    start, usual = same_as(name)
+    for total in (0.0, 0.3, 1.0):
+        limit, other = (mf.interpolator(problem, one, total) for one in (start, usual))
+        assert limit.status == "converged"
+        assert np.abs(limit.x - other.x).max() <= 1e-9 * np.abs(other.x).max()
+    flow = mf.gradient_flow(problem, start, mf.Constant(0.3, 1.0), [1.0, np.inf])
+    assert np.abs(flow.x[-1] - mf.interpolator(problem, usual, 0.3).x).max() <= 1e-9

@@ -233,7 +233,7 @@ def _smooth(
                 np.where(free, part, 0.0).reshape(mu.shape)
                 for part in (*parts, potential.metric(theta))
             )
-            if isinstance(potential, HyperbolicEntropy):
+            if isinstance(reach.start, Factors):
                 parameters = factors_of(members, p, q)
             else:
                 parameters = reach.start.parameters(np.array([total]), mu) * free

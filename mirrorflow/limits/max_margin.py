@@ -63,8 +63,8 @@ class MaxMargin(Displayed):
         return {
             "converged": "The maximum-margin point was found; violation and gap say how exactly.",
             "not_separable": (
-                "No x has y_i z_iᵀx > 0 for all i, so that the loss attains its minimum and no "
-                "margin grows: ask for `interpolator`."
+                "No x has y_i z_iᵀx > 0 for all i, so that there is no margin; where no x lowers the "
+                "loss without end, `interpolator` finds its minimum."
             ),
             "not_converged": "Newton's method ended early; rescale Z, or take a smaller total.",
         }[self.status]
@@ -154,6 +154,8 @@ def max_margin(
         scale = max(scale - 2.0, 0.0)
     potential = start.potential(total)
     x = potential.inverse_gradient(rows.T @ q)
+    if not np.isfinite(x).all():
+        return MaxMargin(np.zeros(d), q, margin, (1.0, math.inf), "not_converged")
     value, dual = potential.value(x), margin * q.sum() - _conjugate(start, rows.T @ q, total)
     proofs = _violation(rows, x, margin), abs(float(value - dual))
     return MaxMargin(x, q, margin, proofs, "converged" if done else "not_converged")

@@ -237,7 +237,9 @@ def follow(
             for j in range(d):
                 relative = wide[DX, j] / top * abs(wide[MOVED, j])
                 exponent = wide[RATES, j] * abs(wide[MOVED, j])
-                reached = max(reached, exponent if wide[RATES, j] > 0.0 else relative)
+                # a rate that varies may vanish in a point, as where X′ is least
+                alone = follows and wide[RATES, j] > 0.0
+                reached = max(reached, exponent if alone else max(exponent, relative))
                 change = max(change, relative)
             for i in range(r):
                 slope += gradient[i] * step[i]

@@ -48,17 +48,18 @@ class MirrorMap(Displayed):
     point : Kernel
         Of `options.MAP`: (parts, low, high, A, μ, out). Fills at the columns low … high the rows of
         `out`: e^{−δA}X(μ), e^{−δA}X′(μ), the relative rate of the parts (unless `rate` is set) and,
-        where `out` has a fourth row, e^{−δA}Q(μ), up to a constant.
+        where `out` has a fourth row, e^{−δA}Q(μ), up to a constant. Beyond an end of the domain X
+        and X′ are ∓inf and inf, or all is nan: so a step that leaves it is noticed.
     written : Kernel
         Of `options.MAP`: (θ, low, high, L, scratch, out). Fills the rows of `out`: g, its K first
         derivatives, and where `out` has rows for them the K(K + 1)/2 second ones, ∂_k∂_l for k ≤ l.
-        None where compiled code can't call g: `Custom`.
+        None where compiled code can't call g (`Custom`), or nothing is written in θ (`LogFactors`).
     """
 
     __slots__ = ()
     rate: ClassVar[float] = 0.0
     point: ClassVar[Kernel]
-    written: ClassVar[Kernel | None]
+    written: ClassVar[Kernel | None] = None
 
     @property
     def degree(self) -> float:
@@ -87,7 +88,10 @@ class MirrorMap(Displayed):
     def slopes(self, theta: Array) -> Array:
         """∂g/∂θ_k, (…, K, d) like θ."""
         (K, d), written = theta.shape[-2:], self.written
-        assert written is not None  # else the map gives its slopes itself
+        if written is None:  # and the map does not give its slopes itself
+            raise InputError(
+                f"start must have x written in θ, as Factors has, but {type(self).__name__} hasn't."
+            )
         flat = np.moveaxis(theta, -2, 0).reshape(K, -1)
         out, unused = np.empty((K + 1, flat.shape[1])), np.empty(flat.shape[1])
         written(np.array(flat), 0, flat.shape[1], float(self.degree), unused, out)
@@ -163,6 +167,7 @@ class MirrorMap(Displayed):
         out = np.full((POINT, self.d), self.rate)
         arguments = np.ascontiguousarray(self.parts()), 0, self.d, float(total)
         self.point(*arguments, np.array(mu, dtype=float), out)
+        out[Q, np.isinf(out[X])] = np.inf  # beyond an end of the domain
         return out
 
     def potential(self, total: float = 0.0) -> Any:
