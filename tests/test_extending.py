@@ -192,3 +192,16 @@ def test_both_at_once(own):
     direct = mf.direct_flow(problem, start, NONE, TIMES, RTOL)
     assert certify.path_difference(dual, direct, RTOL).holds
     assert certify.mirror_flow(problem, start, direct, RTOL).holds
+
+
+def test_a_kernel_that_knows_no_domain_is_not_believed_beyond_it(own):
+    """tan has other branches beyond ±π/2: their points solve Zx = y, but no flow ends there."""
+    Z, y, theta = data()
+    start = own[0](theta)
+    low, high = start.domain
+    limits = [mf.interpolator(mf.Regression(Z, size * y), start, 0.0) for size in (1.0, 10.0, 1e3)]
+    for limit in limits:
+        mu = 0.5 * Z.T @ limit.dual
+        assert limit.status == "not_converged" or ((low < mu) & (mu < high)).all()
+    assert limits[0].success
+    assert not all(limit.success for limit in limits)

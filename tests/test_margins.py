@@ -122,6 +122,13 @@ def test_maps_with_a_bounded_domain_have_their_points_too(name, seed):
     assert np.isinf(start.potential().conjugate(np.where(np.isinf(high), 1e300, 1.1 * high))).all()
 
 
+def test_a_single_sample_has_no_gap():
+    problem, start = separable(1, 5, 0), mf.Factors.pilot(np.zeros(5))
+    flow = mf.direct_flow(problem, start, mf.Constant(0.0), [1.0, 100.0], accumulate=True)
+    assert certify.margin_gap(problem, start, flow, 1e-8).holds
+    assert not certify.margin_gap(problem, start, flow, 1e-8, total=1.0).holds
+
+
 def test_bad_input():
     problem, start = separable(4, 9, 0), mf.Factors.pilot(np.zeros(9))
     with pytest.raises(mf.InputError, match="labels −1 and 1 for a margin"):

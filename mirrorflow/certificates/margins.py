@@ -52,8 +52,9 @@ def margin_gap(
     potential = start.potential(reached if total is None else total)
     paid = float(q @ (margins - gamma))
     error = drift(flow, rtol) * float(np.abs(x * potential.gradient(x)).sum()) + best.gap
-    value = (potential.value(x) - potential.value(best.x)) / paid
-    return Certificate.of("margin_gap", value, 1.0 + error / paid)
+    unit = paid if paid > 0 else error  # of a single sample both sides are 0
+    value = (potential.value(x) - potential.value(best.x)) / unit
+    return Certificate.of("margin_gap", value, (paid + error) / unit)
 
 
 def margin_identity(

@@ -27,7 +27,6 @@ from mirrorflow.limits.polyhedral import endless
 from mirrorflow.limits.reach import Reach, factors_of
 from mirrorflow.limits.targets import targets
 from mirrorflow.maps.base import MirrorMap, check_pair
-from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.threads import on_one_thread, spread
@@ -237,7 +236,9 @@ def _smooth(
                 parameters = factors_of(members, p, q)
             else:
                 parameters = reach.start.parameters(np.array([total]), mu) * free
-        sure = np.full(len(members), True)
+        # a map whose kernel gives numbers beyond its domain can be led there
+        low, high = reach.start.domain
+        sure = ((mu >= low) & (mu <= high) | ~reach.free).all(axis=1)
         points = Points(p, q, x, parameters, metric, 2.0 * kappa, counts, sure)
     if points is None or not np.isfinite(points.x).all():
         if len(members) == 1:

@@ -63,8 +63,8 @@ class MaxMargin(Displayed):
         return {
             "converged": "The maximum-margin point was found; violation and gap say how exactly.",
             "not_separable": (
-                "No x has y_i z_iᵀx > 0 for all i, so that there is no margin; where no x lowers the "
-                "loss without end, `interpolator` finds its minimum."
+                "No x has y_i z_iᵀx > 0 for all i, so that there is no margin; `interpolator` "
+                "finds the loss's minimum, unless some x lowers it without end."
             ),
             "not_converged": "Newton's method ended early; rescale Z, or take a smaller total.",
         }[self.status]

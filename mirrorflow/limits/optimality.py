@@ -151,7 +151,7 @@ def proven(
     residual = np.abs(apply(points.x, problem.Z.T) - fit).max(axis=1)
     size = problem.magnitude(points.p + points.q).max(axis=1) + float(np.abs(fit).max())
     # where Z or the factors span too many decades, a face can be misjudged: that must be said
-    sound = points.converged & (residual <= 1e-8 * size + TINY)
+    sound = points.converged & (residual <= 1e-8 * size + TINY) & ~np.isnan(gap)
     statuses = [status if good else "not_converged" for good in sound.tolist()]
     arrays = (starts, points.x, dual, points.p, points.q, points.parameters, points.metric)
     proofs = zip(residual.tolist(), stationarity.tolist(), gap.tolist(), strict=True)

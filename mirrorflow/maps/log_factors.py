@@ -40,7 +40,6 @@ class LogFactors(MirrorMap):
     log_q: Array
     rate: ClassVar[float] = 2.0
     point: ClassVar[Kernel] = point
-    written: ClassVar[Kernel | None] = None
 
     def __post_init__(self) -> None:
         log_p = real_array("log_p", self.log_p, 1)
