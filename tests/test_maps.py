@@ -517,3 +517,14 @@ def test_starts_show_themselves():
     assert repr(STARTS["u³ − v³"]) == "Powers(d=3, depth=3, largest_x=1.3)"
     assert "layers=3" in repr(STARTS["3 layers"])
     assert "power=1.5" in repr(STARTS["|θ|^1.5"])
+
+
+@pytest.mark.parametrize("kappa", [2.000001, 2.0001, 2.001, 2.01])
+def test_gradients_are_found_where_the_domain_is_far_wider_than_the_way(kappa):
+    """Just above κ = 2 the domain has a far end, from where Newton's steps are short."""
+    theta = np.array([-2.5, -1.0, 0.9, 2.5, 1.3, -1.4])
+    x = np.array([-2.8, -0.1, 1.5, 0.8, 0.1, -1.1])
+    potential, limit = (mf.SignedPower(theta, k).potential(0.3) for k in (kappa, 2.0))
+    mu = potential.gradient(x)
+    assert potential.inverse_gradient(mu) == pytest.approx(x, rel=1e-12)
+    assert mu == pytest.approx(limit.gradient(x), abs=20 * (kappa - 2.0))

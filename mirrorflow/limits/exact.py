@@ -238,7 +238,7 @@ def _smooth(
                 parameters = reach.start.parameters(np.array([total]), mu) * free
         # a map whose kernel gives numbers beyond its domain can be led there
         low, high = reach.start.domain
-        sure = ((mu >= low) & (mu <= high) | ~reach.free).all(axis=1)
+        sure = np.asarray(((mu >= low) & (mu <= high) | ~reach.free).all(axis=1))
         points = Points(p, q, x, parameters, metric, 2.0 * kappa, counts, sure)
     if points is None or not np.isfinite(points.x).all():
         if len(members) == 1:

@@ -340,7 +340,7 @@ def _invert(start: MirrorMap, x: Array, total: float) -> Array:
         middle = 0.5 * (left + right)
         after = np.where((newton > left) & (newton < right), newton, middle)
         # a Newton step from afar can be too short to count: then halve
-        stuck = np.abs(after - mu) < 1e-3 * (right - left)
+        stuck = np.abs(after - mu) < 0.1 * (right - left)
         close = np.abs(rows[X] - x) <= 1e-3 * np.abs(x)
         after = np.where(stuck & ~close, middle, after)
         if (np.abs(after - mu) <= 2.0 * EPS * np.abs(mu)).all():
