@@ -20,9 +20,12 @@
 # that are sums over the steps, at *any* step size. The figure of `mirrorflow sweep discrete`:
 
 # %%
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import Image
 
 import mirrorflow as mf
 from mirrorflow import certificates as certify
@@ -30,7 +33,9 @@ from mirrorflow import plots
 
 pd.options.display.float_format = "{:.2g}".format
 
-plots.discrete(pd.read_parquet("../figures/discrete_rows.parquet"))
+picture = io.BytesIO()
+plots.discrete(pd.read_parquet("../figures/discrete_rows.parquet")).savefig(picture, dpi=90)
+Image(picture.getvalue(), width=1000)
 
 # %% [markdown]
 # Orange: the flow's limit is off by $O(\eta)$. Blue: what `predicted_gain` says *before* training
