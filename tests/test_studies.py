@@ -63,6 +63,23 @@ def test_rows_are_a_plain_loop(regularization):
     assert np.linalg.norm(m * w - problem.x_true) == pytest.approx(row["distance_end"], rel=1e-8)
 
 
+def test_effective_total_and_scale_are_those_of_the_accumulators(regularization):
+    """Read off the end point, against sums over steps that see η, α and gradients alone."""
+    frame = results.load(regularization)
+    factors = frame["regularizer"].eq("factors")
+    assert frame.loc[~factors, ["total_effective", "scale_effective"]].isna().all(axis=None)
+    row = frame[factors & frame["shape"].eq("constant") & frame["total"].eq(1.0)].iloc[0]
+    problem = mf.gaussian_recovery(10, 24, 2, 0)
+    start = descent_trials.start_factors(row.to_dict(), problem)
+    # mse: twice the gradient, so that η is 2e-3 and α half
+    alphas = np.full(20_000, row["alpha"] / 2)
+    path = mf.follow_descent(problem, start, 2e-3, 20_000, alphas, record=1)
+    assert np.median(path.gain[-1]) / 4 == pytest.approx(row["total_effective"], rel=1e-8)
+    a = 0.5 * np.abs(start.imbalance) * np.exp(-path.gain[-1])
+    assert np.median(a) == pytest.approx(row["scale_effective"], rel=1e-8)
+    assert row["total_effective"] > 1.0001 * row["total"]  # what the step size adds
+
+
 def test_exact_flow_is_the_one_that_descent_approximates(regularization):
     """Halving η halves the distance between GD and the flow in the rows."""
     frame = results.load(regularization)
