@@ -108,6 +108,14 @@ def test_flags_of_files_without_a_file_are_refused(capsys, flags):
         ("initialization", ["--l1", "proximal"], "--l1 belongs to L1 regularisers"),
         ("sgd", ["--shapes", "constant", "--per", "1000"], "--per belongs to shapes that decay"),
         ("sgd", ["--per", "0"], "--per must be at least 1"),
+        ("discrete", ["--methods", "gd", "--momentum", "0.5"], "--momentum belongs to --methods"),
+        ("discrete", ["--methods", "gd", "heavy_ball", "--batch", "2"], "--batch belongs to"),
+        ("discrete", ["--methods", "gd", "--streams", "8"], "--streams belongs to --methods sgd"),
+        ("discrete", ["--ratios", "0"], "--ratios must be a finite number at least 0.0001"),
+        ("discrete", ["--batch", "9"], "--batch must be at least 1 and at most 8"),
+        ("discrete", ["--n", "61"], "--n must be at least 1 and at most 60"),
+        ("discrete", ["--d", "7"], "--d must be at least 8"),
+        ("discrete", ["--momentum", "1"], "--momentum must be a finite number at least 0 and"),
     ],
 )
 def test_flags_of_the_discrete_studies(capsys, study, flags, message):

@@ -65,7 +65,7 @@ def test_a_missing_name_is_found():
 
 
 def test_notebooks_are_all_there():
-    assert [source.stem[:2] for source in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
+    assert [source.stem[:2] for source in NOTEBOOKS] == [f"{i:02}" for i in range(1, 8)]
 
 
 @pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)

@@ -84,6 +84,16 @@ def test_discrete_studies(tmp_path):
         assert arrays == named
 
 
+def test_discrete(tmp_path):
+    flags = ["--n", "3", "--d", "8", "--k", "1", "--seeds", "1", "--ratios", "0.5", "--jobs", "1"]
+    assert cli.main(["discrete", *flags, "--streams", "2", "--out", str(tmp_path)]) == 0
+    columns, arrays = held(tmp_path)
+    common, _ = documented("All studies")
+    wanted, named = documented("`discrete`")
+    assert columns == wanted | common - {"attempts"}
+    assert arrays == named
+
+
 def test_claims(tmp_path):
     """The columns of claims are their keys, which the ledger lists."""
     flags = ["--trials", "1", "--only", "invariant", "--jobs", "1", "--out", str(tmp_path)]

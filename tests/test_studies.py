@@ -8,8 +8,10 @@ import pytest
 
 import mirrorflow as mf
 from mirrorflow import results
+from mirrorflow.problems import random_stream
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import descent_trials, descents
+from mirrorflow.sweep.discrete import CLAIMS, ORDERS, Discrete
 
 SMALL = ["--n", "10", "--d", "24", "--k", "2", "--seeds", "2", "--jobs", "1"]
 SMALL += ["--step-size", "1e-3", "--steps", "20000", "--record", "20"]
@@ -59,6 +61,23 @@ def test_rows_are_a_plain_loop(regularization):
             w - 1e-3 * (m * slope + 2 * alpha * w),
         )
     assert np.linalg.norm(m * w - problem.x_true) == pytest.approx(row["distance_end"], rel=1e-8)
+
+
+def test_effective_total_and_scale_are_those_of_the_accumulators(regularization):
+    """Read off the end point, against sums over steps that see η, α and gradients alone."""
+    frame = results.load(regularization)
+    factors = frame["regularizer"].eq("factors")
+    assert frame.loc[~factors, ["total_effective", "scale_effective"]].isna().all(axis=None)
+    row = frame[factors & frame["shape"].eq("constant") & frame["total"].eq(1.0)].iloc[0]
+    problem = mf.gaussian_recovery(10, 24, 2, 0)
+    start = descent_trials.start_factors(row.to_dict(), problem)
+    # mse: twice the gradient, so that η is 2e-3 and α half
+    alphas = np.full(20_000, row["alpha"] / 2)
+    path = mf.follow_descent(problem, start, 2e-3, 20_000, alphas, record=1)
+    assert np.median(path.gain[-1]) / 4 == pytest.approx(row["total_effective"], rel=1e-8)
+    a = 0.5 * np.abs(start.imbalance) * np.exp(-path.gain[-1])
+    assert np.median(a) == pytest.approx(row["scale_effective"], rel=1e-8)
+    assert row["total_effective"] > 1.0001 * row["total"]  # what the step size adds
 
 
 def test_exact_flow_is_the_one_that_descent_approximates(regularization):
@@ -201,3 +220,86 @@ def test_too_few_steps_for_the_decay_refute_nothing(tmp_path):
     assert descents.flow_claims(frame)[0].verdict.startswith("can't be judged")
     frame.loc[frame["with_flow"], "flow_difference"] = 0.5
     assert descents.flow_claims(frame)[0].verdict.startswith("refuted")
+
+
+@pytest.fixture(scope="module")
+def discrete(tmp_path_factory):
+    """Three small step sizes, one at which SGD diverges, one at which all do."""
+    folder = tmp_path_factory.mktemp("discrete")
+    flags = ["--n", "4", "--d", "10", "--k", "2", "--seeds", "2", "--streams", "3", "--jobs", "1"]
+    flags += ["--ratios", "0.04", "0.08", "0.16", "0.9", "30", "--batch", "1"]
+    assert cli.main(["discrete", *flags, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_runs_of_steps_end_at_their_exact_limit(discrete):
+    frame = results.load(discrete)
+    assert len(frame) == 3 * 2 * 5
+    done = frame[frame["status"].eq("converged")]
+    assert set(done["method"]) == {"gd", "heavy_ball", "sgd"}
+    # rounding, against what is of first and of second order
+    assert done["discrete_distance"].max() < 1e-11
+    small = done[done["ratio"].eq(0.04)]
+    assert (small["predicted_distance"] < small["flow_distance"] / 3).all()
+    assert small["predicted_distance"].min() > 1e-9
+    assert frame.loc[frame["ratio"].eq(30.0), "status"].eq("diverged").all()
+    lost = frame[frame["status"].ne("converged")]
+    assert lost["flow_distance"].isna().all()
+    assert (discrete / "discrete.png").is_file()
+    said = Discrete().remarks(frame)
+    assert any(text.startswith("gd: at 2 points runs diverged, the least at 30") for text in said)
+
+
+def test_a_row_of_steps_is_a_plain_loop(discrete):
+    frame = results.load(discrete)
+    row = frame[frame["method"].eq("heavy_ball") & frame["ratio"].eq(0.08)].iloc[0]
+    problem = mf.gaussian_recovery(4, 10, 2, int(row["seed"]))
+    x0 = random_stream("discrete", "x0", int(row["seed"])).standard_normal(10) * 10**-0.25
+    theta = mf.Factors.pilot(x0, 1.0).theta
+    buffer = np.zeros_like(theta)
+    for _ in range(row["steps_made"]):
+        slope = problem.gradient(theta[0] * theta[1])
+        buffer = 0.5 * buffer + slope * theta[::-1]
+        theta = theta - row["step_size"] * buffer
+    flow = mf.interpolator(problem, mf.Factors.pilot(x0, 1.0), 0.0).x
+    apart = np.abs(theta[0] * theta[1] - flow).max() / np.abs(flow).max()
+    assert apart == pytest.approx(row["flow_distance"], rel=1e-8)
+    # η in units of 2/λ_max of the Hessian in (m, w) at the flow's limit, a step η(1 − μ)
+    a = mf.HyperbolicEntropy.of(mf.Factors.pilot(x0, 1.0), 0.0)
+    half = problem.Z * np.sqrt(2.0 * np.sqrt(flow**2 + np.exp(2.0 * a.log_a)))
+    top = np.linalg.norm(half, 2) ** 2 / 4
+    assert row["step_size"] == pytest.approx(0.5 * 0.08 * 2.0 / top, rel=1e-9)
+
+
+def test_verdicts_on_steps_follow_the_rows(discrete):
+    frame, study = results.load(discrete), Discrete()
+    claims = {one.claim: one for one in study.verdicts(frame)}
+    assert set(claims) == {*CLAIMS.values(), *ORDERS}
+    assert all(one.verdict == "confirmed" for one in claims.values()), claims
+    gd = frame["method"].eq("gd") & frame["seed"].eq(1)
+    first = frame[gd & frame["ratio"].eq(0.04)]
+
+    def told(claim, **changes):
+        """The verdict, and the runs against it, on rows with other numbers."""
+        wrong = frame.copy()
+        for column, values in changes.items():
+            for ratio, value in values.items():
+                wrong.loc[gd & wrong["ratio"].eq(ratio), column] = value
+        (verdict,) = (one for one in study.verdicts(wrong) if one.claim == claim)
+        return verdict.verdict, study.against(wrong, verdict)
+
+    for key, claim in CLAIMS.items():
+        changed = told(claim, **{key: {0.04: 1e3}, f"{key}_holds": {0.04: False}})
+        assert changed == ("refuted in 1", first["key"].tolist())
+    flow, ahead = ORDERS
+    # a prediction of first order, as with half of the gain
+    line = {0.04: 1.0e-3, 0.08: 2.02e-3, 0.16: 4.1e-3}
+    assert told(ahead, predicted_distance=line) == ("refuted in 1", first["key"].tolist())
+    assert told(ahead, predicted_distance={0.04: 1e-12})[0] == "can't be judged in 1"
+    # slopes 1.5 and 1.72 come nearer to 2 as the step falls; of long steps none is an order
+    assert told(ahead, predicted_distance={0.04: 1.0, 0.08: 3.3, 0.16: 9.3})[0].startswith("can't")
+    assert told(ahead, predicted_distance=line, edge={0.04: 9.0})[0] == "can't be judged in 1"
+    square = {0.04: 1e-3, 0.08: 4e-3, 0.16: 16e-3}
+    assert told(flow, flow_distance=square) == ("refuted in 1", first["key"].tolist())
+    assert study.narrowed(study.runs()[0], ahead).ratios == study.ratios
+    assert study.narrowed(study.runs()[0], CLAIMS["cap"]).ratios == (0.01,)

@@ -67,11 +67,15 @@ def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
             "distance_end": float(run.distance[i, -1]),
             "distance_least": float(run.distance[i].min()),
             "loss_end": float(run.loss[i, -1]),
+            "total_effective": None,
+            "scale_effective": None,
             "flow_distance": None,
             "flow_difference": None,
             "limit_distance": None,
             "limit_status": None,
         }
+        if spec["regularizer"] == "factors" and not diverged:
+            row |= _effective(start, run.m[i], run.w[i])
         if spec["with_flow"]:
             row |= _exact(problem, start, schedule, spec, run.x[i, -1])
         paths = {"steps": run.steps, "distance": run.distance[i], "total": run.total[i]}
@@ -82,6 +86,15 @@ def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
 def _stream(spec: Row) -> int:
     # every (initialisation, minibatch seed) has minibatches of its own; schedules share them
     return 0 if spec["sgd_seed"] is None else spec["seed"] * 100_003 + spec["sgd_seed"]
+
+
+def _effective(start: Factors, m: Array, w: Array) -> Row:
+    """Medians of a_K = ½|m² − w²| and of ¼ log(a₀/a_K), A as decay, steps and noise spent it."""
+    first, last = 0.5 * np.abs(start.imbalance), 0.5 * np.abs((m - w) * (m + w))
+    total = None  # balanced factors have a = 0 from the start
+    if first.min() > 0 and last.min() > 0:
+        total = float(np.median(np.log(first / last))) / 4.0
+    return {"total_effective": total, "scale_effective": float(np.median(last))}
 
 
 def _exact(problem: Regression, start: Factors, schedule: Stepwise, spec: Row, x_end: Array) -> Row:

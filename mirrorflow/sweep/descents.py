@@ -83,7 +83,7 @@ class Descents(Study):
     units: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("steps", "per", "diverged_at"), "steps"),
         **dict.fromkeys(("beta", "distance_end", "distance_least"), "units of x"),
-        **dict.fromkeys(("flow_distance", "limit_distance"), "units of x"),
+        **dict.fromkeys(("flow_distance", "limit_distance", "scale_effective"), "units of x"),
         "noise": "units of y",
         "loss_end": "units of y²",
         "step_size": "flow time per step",
