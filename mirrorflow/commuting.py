@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.certificates import Certificate
+from mirrorflow.certificate import Certificate
 from mirrorflow.checks import Array, InputError, real_array, whole
 from mirrorflow.derivatives import ByTorch, Function, check_smooth, first_line
 from mirrorflow.extras import require

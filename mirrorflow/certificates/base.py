@@ -1,18 +1,15 @@
-"""A claim on one case: its number, its bound, its verdict; and what every check is built from."""
+"""Units, bounds and sums that every check is built from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse
-from numpy.typing import ArrayLike, NDArray
 
+from mirrorflow.certificate import UNJUDGED, Certificate, columns, unjudged
 from mirrorflow.checks import Array, InputError
-from mirrorflow.display import Displayed
 from mirrorflow.flows.trajectory import Flow
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
@@ -46,59 +43,6 @@ EPS = float(np.finfo(float).eps)
 # and more. What the flow conserves adds up from step to step instead: `drift`.
 PATH_FACTOR = 1e2
 SMALLEST = 1e-140  # parameters below it add nothing to x
-UNJUDGED = "can't be judged"
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate(Displayed):
-    """One claim on one case: a number, the bound it must keep, and whether it does.
-
-    Attributes
-    ----------
-    name : str
-    value, bound : float
-        A bound of nan says that nothing can be judged: the value may be what the integrator or
-        the solver that it rests on is off by.
-    holds : bool
-        value ≤ bound; nan holds nowhere.
-    """
-
-    name: str
-    value: float
-    bound: float
-    holds: bool
-
-    @classmethod
-    def of(cls, name: str, value: float, bound: float, explained: float = -math.inf) -> Certificate:
-        """Compare; a value above `bound` that errors up to `explained` account for has no bound."""
-        if bound < value <= explained:
-            bound = math.nan
-        return cls(name, float(value), float(bound), bool(value <= bound))
-
-    def _facts(self) -> dict[str, Any]:
-        return {"name": self.name, **{n: getattr(self, n) for n in ("value", "bound", "holds")}}
-
-    @property
-    def verdict(self) -> str:
-        """ "confirmed", "refuted", or "can't be judged" where value or bound is nan."""
-        if self.holds:
-            return "confirmed"
-        return UNJUDGED if unjudged(self.value, self.bound) else "refuted"
-
-
-def unjudged(value: ArrayLike, bound: ArrayLike) -> NDArray[np.bool_]:
-    """Whether a value and its bound, or each of many, say nothing: one of them is nan."""
-    return np.isnan(value) | np.isnan(bound)
-
-
-def columns(checks: Iterable[tuple[str, Certificate]]) -> dict[str, Any]:
-    """A row's columns NAME, NAME_bound, NAME_holds; a name given twice raises ValueError."""
-    row: dict[str, Any] = {}
-    for name, check in checks:
-        if name in row:
-            raise ValueError(f"two certificates of one run are named {name!r}")
-        row |= {name: check.value, f"{name}_bound": check.bound, f"{name}_holds": check.holds}
-    return row
 
 
 def dense(problem: Regression) -> Array:

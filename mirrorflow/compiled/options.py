@@ -22,6 +22,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ except ImportError:  # as in a browser
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 PACKAGE = Path(__file__).parents[1]
+LONGEST = 300.0  # seconds that compilation may take on a busy machine
 COMPILES = "MIRRORFLOW_COMPILES"  # set in the process that compiles for the others
 COMPILED = "compiled/*.py", "maps/*.py", "losses.py", "flows/[dm]*.py", "limits/newton.py"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -100,7 +102,7 @@ def compile_apart() -> None:
     if folder is None or COMPILES in os.environ:
         return
     done = Path(folder) / f"mirrorflow-{digest()[:16]}-{numba.__version__}-{_processor()}.done"
-    if not done.exists():
+    if not done.exists() and _first(done.with_suffix(".lock")):
         program = "import mirrorflow.compiled.options as o; [k.address for k in o.KERNELS]"
         words = [sys.executable, "-W", "ignore", "-c", program]
         path = os.pathsep.join([str(PACKAGE.parent), *filter(None, sys.path)])
@@ -111,9 +113,23 @@ def compile_apart() -> None:
         notice.start()
         with contextlib.suppress(OSError):
             if subprocess.run(words, env=os.environ | where, check=False).returncode == 0:
-                done.parent.mkdir(parents=True, exist_ok=True)
                 done.touch()
         notice.cancel()
+        done.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _first(lock: Path) -> bool:
+    """Whether no other process compiles already; if one does, it is waited for."""
+    with contextlib.suppress(OSError):  # a folder that can't be written to keeps nothing anyway
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            # one that was killed leaves its lock behind
+            while lock.exists() and time.time() - lock.stat().st_mtime < LONGEST:
+                time.sleep(0.1)
+            return not lock.with_suffix(".done").exists()
+    return True
 
 
 # sums may be reordered, but nan and inf stay what they are
