@@ -31,7 +31,7 @@ def _deep(rng: Rng, d: int) -> MirrorMap:
 
 @judges("depth", ("squared", "pseudo_huber"),
     Claim("depth_mirror_equation", "2.1", "depth L: ∇R(e^(2LA) x_t) = −∫e^(−2(L−2)A) ∇f",
-          "Woodworth et al. 2020, Gunasekar et al. 2018 for α = 0; decay: this project", DEEP),
+          "Woodworth et al. 2020 for α = 0; decay: this project", DEEP),
     Claim("changed_depth_equation", "2.1", "depth L: ∇R(e^(LA) x_t) = −∫e^(−2(L−2)A) ∇f",
           "exponent changed", DEEP, "changed", "depth_mirror_equation"),
     Claim("depth_finite_time", "2.1", "depth L: x_t = argmin R(e^(2LA) x) over Zx = Zx_t at every "
@@ -66,7 +66,7 @@ def _depth(rng: Rng, loss: Loss) -> Checks:
 @judges("labels", ("logistic", "poisson"),
     Claim("labels_finite_time", "2.1",
           "other losses, with a minimum or without: x_t = argmin R_A(t)(x) over Zx = Zx_t",
-          "Gunasekar et al. 2018 for α = 0; decay: this project", COUNTS),
+          "Li et al. 2022 for α = 0; decay: this project", COUNTS),
     Claim("changed_labels_finite_time", "2.1", "the same with ½A for A", "total changed", COUNTS,
           "changed", "labels_finite_time"))  # fmt: skip
 def _labels(rng: Rng, loss: Loss) -> Checks:
