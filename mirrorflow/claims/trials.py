@@ -9,18 +9,15 @@ from collections.abc import Sequence
 
 from mirrorflow import certificates as certify
 from mirrorflow.checks import Array
-from mirrorflow.claims import (  # noqa: F401
-    convergence,
-    depth,
-    discrete,
-    limits,
-    paths,
-    potential,
-    small_starts,
-)
 from mirrorflow.claims.registry import GROUPS, LOSSES, Checks
 from mirrorflow.problems import random_stream
 from mirrorflow.runs.store import Row
+
+# in the order of the page
+# isort: off
+from mirrorflow.claims import paths, convergence, limits, potential  # noqa: F401
+from mirrorflow.claims import depth, discrete, small_starts  # noqa: F401
+# isort: on
 
 __all__ = ["compute", "trial"]
 
