@@ -12,17 +12,18 @@ import pytest
 
 import mirrorflow as mf
 from mirrorflow import results
+from mirrorflow.claims import by_scipy, convergence, draws, paths, registry, trials
+from mirrorflow.claims.registry import CLAIMS, GROUPS, LOSSES, SECTIONS, Claim, judges
 from mirrorflow.problems import random_stream
 from mirrorflow.sweep import __main__ as cli
-from mirrorflow.sweep import by_scipy, claim_trials
-from mirrorflow.sweep.claim_list import CLAIMS, GROUPS, SECTIONS
-from mirrorflow.sweep.claims import NAMES, Claims, page, verdict
+from mirrorflow.sweep.claims import Claims, page, verdict
 
 DOCS = Path(__file__).parents[1] / "docs" / "claims.md"
 QUICK = ["claims", "--trials", "3", "--jobs", "1"]
 VERDICTS = {
     "claim": "confirmed",
     "printed": "refuted as printed, confirmed as corrected",
+    "changed": "refuted as changed, confirmed as corrected",
     "outside": "outside conditions",
 }
 
@@ -48,15 +49,42 @@ def quick(tmp_path_factory):
 
 
 def test_every_claim_is_well_formed():
-    keys = [claim.key for claim in CLAIMS]
-    assert len(set(keys)) == len(keys)
-    for claim in CLAIMS:
-        assert claim.group in GROUPS
+    assert [key for group in GROUPS.values() for key in group.keys] == list(CLAIMS)
+    for key, claim in CLAIMS.items():
+        assert claim.key == key
         assert claim.section in SECTIONS
         assert "|" not in claim.statement + claim.conditions + claim.source
-        # a printed formula stands beside the right one
-        assert (claim.kind == "printed") == bool(claim.corrected)
-        assert not claim.corrected or NAMES[claim.corrected].kind == "claim"
+        # a wrong formula stands beside the right one
+        assert (claim.kind in ("printed", "changed")) == bool(claim.corrected)
+        assert not claim.corrected or CLAIMS[claim.corrected].kind == "claim"
+    assert len({claim.statement for claim in CLAIMS.values()}) == len(CLAIMS)
+    assert all(set(group.losses) <= set(LOSSES) for group in GROUPS.values())
+
+
+@pytest.mark.parametrize("group", ["path", "another"])
+def test_a_name_is_given_once(monkeypatch, group):
+    """Of a group or a claim: at import, before any trial."""
+    monkeypatch.setattr(registry, "CLAIMS", dict(CLAIMS))
+    monkeypatch.setattr(registry, "GROUPS", dict(GROUPS))
+    key = "convergence" if group == "another" else "a_new_claim"
+    again = judges(group, ("squared",), Claim(key, "2.1", "", "", ""))
+    with pytest.raises(ValueError, match="a claim must have a name of its own"):
+        again(lambda rng, loss: {})
+    judges("third", ("squared",), Claim("third", "2.1", "", "", ""))(lambda rng, loss: {})
+    assert registry.GROUPS["third"].keys == ("third",)
+
+
+def in_order(keys):
+    """As on the page: by section, then as registered."""
+    return sorted(keys, key=lambda key: list(SECTIONS).index(CLAIMS[key].section))
+
+
+def test_the_readme_counts_the_rows():
+    text = (DOCS.parents[1] / "README.md").read_text("utf-8")
+    kinds = [claim.kind for claim in CLAIMS.values()]
+    numbers = [len(CLAIMS), *(kinds.count(k) for k in ("claim", "printed", "changed", "outside"))]
+    found = re.search(r"\n(\d+) statements.*?\n\n", text, re.S)
+    assert [int(n) for n in re.findall(r"\b\d+\b", found[0]) if n not in ("1", "200")] == numbers
 
 
 def test_a_few_trials_repeat_the_ledger(quick):
@@ -66,15 +94,15 @@ def test_a_few_trials_repeat_the_ledger(quick):
     formula come nearer to its bound.
     """
     said, now = ledger(DOCS.read_text()), ledger((quick / "claims.md").read_text())
-    assert list(now) == list(said) == [claim.key for claim in CLAIMS]
-    for key, (trials, value, bound, text) in now.items():
+    assert list(now) == list(said) == in_order(CLAIMS)
+    for key, (number, value, bound, text) in now.items():
         many, worst, limit, recorded = said[key]
-        assert text == recorded == VERDICTS[NAMES[key].kind]
+        assert text == recorded == VERDICTS[CLAIMS[key].kind]
         assert many >= 200
-        assert trials in (3, 6)
+        assert number in (3, 6)
         if key != "lasso_agreement":  # its bound is whatever gap scikit-learn leaves
             assert 1e-3 < bound / limit < 1e3
-        if NAMES[key].kind == "printed":
+        if CLAIMS[key].corrected:
             assert value / bound > 0.5 * worst / limit
         elif value / bound > 1e-3:  # below, values are rounding
             assert value / bound < 1.5 * worst / limit + 0.01
@@ -82,17 +110,18 @@ def test_a_few_trials_repeat_the_ledger(quick):
 
 def test_rows(quick):
     frame = results.load(quick)
-    assert len(frame) == 3 * sum(len(losses) for losses in GROUPS.values())
+    assert len(frame) == 3 * sum(len(group.losses) for group in GROUPS.values())
     row = frame[(frame["group"] == "stop") & (frame["loss"] == "pseudo_huber")].iloc[1]
-    again = claim_trials.trial("stop", "pseudo_huber", int(row["trial"]))
+    again = trials.trial("stop", "pseudo_huber", int(row["trial"]))
     assert again["convergence"].bound == row["convergence_bound"]
     assert again["lower_rate"].value == pytest.approx(row["lower_rate"], rel=1e-6)
     # every claim is tried under the losses of its group, or under the squared one alone
-    for claim in CLAIMS:
-        tried = frame[frame[f"{claim.key}_holds"].notna()]
-        assert set(tried["group"]) == {claim.group}
-        both = len(GROUPS[claim.group]) == 2 and "squared loss only" not in claim.conditions
-        assert len(tried) == (6 if both else 3)
+    for name, group in GROUPS.items():
+        for key in group.keys:
+            tried = frame[frame[f"{key}_holds"].notna()]
+            assert set(tried["group"]) == {name}
+            both = len(group.losses) == 2 and "squared loss only" not in CLAIMS[key].conditions
+            assert len(tried) == (6 if both else 3)
 
 
 def test_only(quick, tmp_path, capsys):
@@ -116,7 +145,7 @@ def frame_of(key, ratios, corrected=(), corrected_key=""):
 
 
 def test_verdicts_follow_the_rows():
-    claim = NAMES["convergence"]
+    claim = CLAIMS["convergence"]
     assert verdict(claim, frame_of("convergence", [0.1, 0.9]))[1:] == (2, 1.8, 2.0, "confirmed")
     found = verdict(claim, frame_of("convergence", [0.1, 3.0, 0.9]))
     assert found[1:] == (3, 6.0, 2.0, "refuted in 1")
@@ -125,13 +154,13 @@ def test_verdicts_follow_the_rows():
     assert "1 of 2 trials can't be judged" in Claims(only=("convergence",)).remarks(silent)[0]
     both = frame_of("convergence", [0.1, np.nan, 3.0])
     assert verdict(claim, both).verdict == "refuted in 1"
-    outside = NAMES["lasso_kkt"]
+    outside = CLAIMS["lasso_kkt"]
     assert verdict(outside, frame_of("lasso_kkt", [0.5])).verdict == "outside conditions"
     assert verdict(outside, frame_of("lasso_kkt", [1.5])).verdict == "refuted in 1"
 
 
 def test_verdicts_of_printed_formulas():
-    claim = NAMES["printed_argmin"]
+    claim = CLAIMS["printed_argmin"]
 
     def said(ratios, corrected):
         return verdict(claim, frame_of(claim.key, ratios, corrected, claim.corrected))
@@ -147,22 +176,22 @@ def test_verdicts_of_printed_formulas():
 
 
 def test_a_claim_without_trials():
-    found = verdict(NAMES["arrival"], frame_of("convergence", [0.1]))
+    found = verdict(CLAIMS["arrival"], frame_of("convergence", [0.1]))
     assert (found.trials, found.verdict) == (0, "no trial finished")
 
 
 def test_page():
     frame = frame_of("lasso_kkt", [0.5])
-    text = page([NAMES["lasso_kkt"]], frame)
+    text = page([CLAIMS["lasso_kkt"]], frame)
     assert ledger(text) == {"lasso_kkt": (1, 1.0, 2.0, "outside conditions")}
     assert "--only lasso_kkt`" in text
 
 
 def test_trials_are_keyed_by_their_number():
     """Another number of trials does not change any of them; both losses see one problem."""
-    first = claim_trials.trial("kick", "squared", 5)
-    assert first == claim_trials.trial("kick", "squared", 5)
-    assert first != claim_trials.trial("kick", "squared", 6)
+    first = trials.trial("kick", "squared", 5)
+    assert first == trials.trial("kick", "squared", 5)
+    assert first != trials.trial("kick", "squared", 6)
     few, many = Claims(trials=2).runs(), Claims(trials=5).runs()
     assert {run.key for run in few} < {run.key for run in many}
 
@@ -184,15 +213,16 @@ def test_bad_input(tmp_path, capsys, flags, message):
 
 def test_a_wrong_constant_flips_the_ledger(monkeypatch):
     """e^{−4A} taken for e^{−2A} in R_a: Theorems 2.1 and 2.3 come out refuted."""
-    flow, limit = claim_trials.direct_flow, claim_trials.interpolator
+    flow, limit = paths.direct_flow, convergence.interpolator
 
     def wrong(*arguments, **options):
         right = flow(*arguments, **options)
         return dataclasses.replace(right, total=0.5 * right.total)
 
-    monkeypatch.setattr(claim_trials, "direct_flow", wrong)
-    monkeypatch.setattr(claim_trials, "interpolator", lambda P, f, total: limit(P, f, 0.5 * total))
-    path, stop = (claim_trials.trial(group, "squared", 0) for group in ("path", "stop"))
+    for module in (paths, convergence):
+        monkeypatch.setattr(module, "direct_flow", wrong)
+        monkeypatch.setattr(module, "interpolator", lambda P, f, total: limit(P, f, 0.5 * total))
+    path, stop = (trials.trial(group, "squared", 0) for group in ("path", "stop"))
     assert not path["mirror_equation"].holds
     assert not path["finite_time"].holds
     assert not stop["convergence"].holds
@@ -201,8 +231,8 @@ def test_a_wrong_constant_flips_the_ledger(monkeypatch):
 def test_scipy_notices_an_error_of_a_millionth():
     """The reference integrator is judged by methods that share nothing with it."""
     rng = random_stream("claims", "path", 0)
-    problem = claim_trials._problem(rng, claim_trials.LOSSES["squared"])
-    factors, schedule = claim_trials._any_signs(rng, problem.d), mf.Constant(0.3, 1.0)
+    problem = draws.random_problem(rng, LOSSES["squared"])
+    factors, schedule = draws.any_signs(rng, problem.d), mf.Constant(0.3, 1.0)
     path = mf.direct_flow(problem, factors, schedule, [0.0, 0.5, 1.0, 3.0], 1e-10)
     right = by_scipy.agreement(problem, schedule, path, 1e-10)
     assert right.holds

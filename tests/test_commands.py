@@ -18,6 +18,7 @@ from rich.progress import Progress
 
 from gpu_bench import run as vision_cli
 from mirrorflow import results
+from mirrorflow.claims.registry import CLAIMS, GROUPS
 from mirrorflow.results import Folder, Run
 from mirrorflow.runs import progress
 from mirrorflow.runs.progress import Board, note
@@ -25,7 +26,6 @@ from mirrorflow.runs.study import Study, Summary, Verdict
 from mirrorflow.runs.verdicts import print_summary, print_verdicts
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import descents, theorem23
-from mirrorflow.sweep.claim_list import CLAIMS
 from mirrorflow.sweep.theorem23 import CLAIMS as CLAIMS_23
 
 TINY = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--seeds", "2", "--totals"]
@@ -224,7 +224,7 @@ def test_any_run_of_any_study_is_among_those_of_its_command():
 
 def test_a_claim_is_repeated_alone_and_leaves_the_page_alone(tmp_path):
     study = cli.PROGRAM.configure("claims", ["--page", str(tmp_path / "claims.md")])
-    claim = next(some for some in CLAIMS if some.group == "path")
+    claim = CLAIMS[GROUPS["path"].keys[0]]
     run = next(run for run in study.runs() if run.spec["group"] == "path")
     narrow = study.narrowed(run, claim.statement)
     assert (narrow.only, narrow.trials, narrow.page) == ((claim.key,), 1, None)

@@ -35,7 +35,7 @@ COMPUTING = {
     "mirrorflow.problems": EVERYTHING,  # random_stream
     "mirrorflow.checks": EVERYTHING,
     "mirrorflow.limits.newton": STUDIES | {"run"},
-    "mirrorflow.sweep.claim_trials": {"claims"},
+    "mirrorflow.claims.trials": {"claims"},
     "mirrorflow.commuting": {"claims"},
     "mirrorflow.certificates": {"theorem23", "claims"},
     "mirrorflow.pilot.product": PROTOCOLS | {"total_decay"},
@@ -53,7 +53,7 @@ SHOWING = (
     "mirrorflow/runs/runner.py",
     "mirrorflow/runs/study.py",
     "mirrorflow/sweep/table.py",
-    "mirrorflow/sweep/claim_list.py",
+    "mirrorflow/sweep/claims.py",
     "mirrorflow/sweep/theorem23.py",
     "gpu_bench/job.py",
     "gpu_bench/run.py",

@@ -43,7 +43,8 @@ def energy_balance(
     if start.kappa != 0.0:
         raise InputError(f"start must have κ = 0 for an energy balance, but it is {start.kappa:g}.")
     x_star = vector("x_star", x_star, problem.d, "one for each coordinate")
-    times, weights = gauss_nodes(schedule, end * 2.0**-12, [end])
+    # 16 pieces at least: where a bounded slope ends, x turns in the middle of the path
+    times, weights = gauss_nodes(schedule, end * 2.0**-12, np.linspace(0.0, end, 17)[1:])
     flow = direct_flow(problem, start, schedule, np.append(times, end), RTOL)
     if not flow.success:
         raise InputError(f"end must be a time that integration reaches: {flow.message}")

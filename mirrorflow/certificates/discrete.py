@@ -145,14 +145,21 @@ def scale_cap(problem: Regression, limit: Interpolator, step_size: float) -> Cer
     return Certificate.of("scale_cap", value, 1.0 + 1e-9)
 
 
-def sgd_threshold(K: Array) -> Certificate:
+def sgd_threshold(K: Array, steps: Sequence[float] | None = None) -> Certificate:
     """η*(B) does not fall with B, keeps `trace_bound`, and ends at 2/λ_max(H) (Wu & Su 2023).
 
     Value: the largest relative violation of these, and of η*(1) ≤ 2/tr H. Bound: 1e-10, the
     rounding of a generalised eigenvalue problem.
+
+    Parameters
+    ----------
+    K : (n, n) array
+        `gram_of_gradients`.
+    steps : n numbers
+        Other η*(1), …, η*(n) to try.
     """
     n = K.shape[0]
-    steps = [stable_step_sgd(K, B) for B in range(1, n + 1)]
+    steps = [stable_step_sgd(K, B) for B in range(1, n + 1)] if steps is None else steps
     bounds = [trace_bound(K, B) for B in range(1, n + 1)]
     top, trace = 2.0 * n / float(np.linalg.eigvalsh(K)[-1]), 2.0 * n / float(np.trace(K))
     worst = max(

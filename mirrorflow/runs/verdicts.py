@@ -11,7 +11,7 @@ from rich.table import Table
 __all__ = ["Summary", "Verdict", "print_summary", "print_verdicts"]
 
 # also what is meant to be shown wrong, or to fall outside a theorem
-EXPECTED = ("confirmed", "reproduced", "refuted (v1)", "outside")
+EXPECTED = ("confirmed", "reproduced", "refuted (v1)", "refuted (changed)", "outside")
 
 
 class Verdict(NamedTuple):

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from mirrorflow.checks import Array, InputError, meant, whole
+from mirrorflow.claims.registry import CLAIMS, GROUPS, SECTIONS, Claim
+from mirrorflow.claims.trials import compute
 from mirrorflow.extras import require
 from mirrorflow.runs.store import Run, atomic_write
 from mirrorflow.runs.study import Study, Verdict
-from mirrorflow.sweep import claim_trials
-from mirrorflow.sweep.claim_list import CLAIMS, GROUPS, SECTIONS, Claim
 from mirrorflow.sweep.table import judge, unjudged_trials
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["Claims"]
 
 BATCH = 20  # trials of a group that one process computes in one go
-NAMES = {claim.key: claim for claim in CLAIMS}
-REFUTED = "refuted as printed, confirmed as corrected"
+REFUTED = {"printed": "refuted as printed", "changed": "refuted as changed"}
+RIGHT = ", confirmed as corrected"
 OUTSIDE = "outside conditions"
-SHORT = {REFUTED: "refuted (v1)", OUTSIDE: "outside"}
+SHORT = {REFUTED["printed"] + RIGHT: "refuted (v1)", OUTSIDE: "outside"}
+SHORT[REFUTED["changed"] + RIGHT] = "refuted (changed)"
 INTRODUCTION = """\
 # Ledger of claims
 
@@ -36,9 +37,10 @@ that follow from theory, rounding or the integrator's tolerance. Paths are integ
 know nothing of the theory. **Confirmed**: value ≤ bound in every trial; the worst is the one with
 the largest value/bound. **Refuted as printed, confirmed as corrected**: the formula of the first
 arXiv version (v1) fails in every trial, shown by the one nearest to its bound, while the corrected
-row above it holds in every trial. **Outside conditions**: what happens, in every trial, where the
+row above it holds in every trial. **Refuted as changed**: the same with a constant that we changed,
+to see that the trials notice. **Outside conditions**: what happens, in every trial, where the
 theorem does not apply. **Can't be judged**: what the integrator or a solver is off by may explain
-the value; such a trial confirms nothing and refutes nothing. Both losses count as trials of their
+the value; such a trial confirms nothing and refutes nothing. Each loss counts as trials of its
 own. Squared loss: f = 1/(2n)‖Zx − y‖²; pseudo-Huber: (1/n) Σ (√(1 + r²) − 1).
 
 The claims of Figures 1, 4 and 5 have their own studies:
@@ -81,41 +83,39 @@ class Claims(
         self.check_common()
         whole("--trials", self.trials, 1, 1_000_000)
         for key in self.only:
-            if key not in NAMES:
+            if key not in CLAIMS:
                 rule = f"--only must hold keys of claims, but {key!r} is none of them."
-                raise InputError(rule + meant(key, NAMES))
+                raise InputError(rule + meant(key, CLAIMS))
         if self.page is not None and not self.page.parent.is_dir():
             raise InputError(f"--page must lie in a folder that exists, but it is {self.page}.")
         digest = self.digest()
-        needed = {claim.group for claim in self._needed()}
+        needed = self._needed()
         return [
             Run({"study": "claims", "group": group, "loss": loss, "trial": number}, digest)
-            for group, losses in GROUPS.items()
-            if group in needed
+            for group, (losses, keys, _) in GROUPS.items()
+            if needed & {*keys}
             for number in range(self.trials)
             for loss in losses
         ]
 
     def _shown(self) -> list[Claim]:
-        return [claim for claim in CLAIMS if not self.only or claim.key in self.only]
+        return [claim for claim in CLAIMS.values() if not self.only or claim.key in self.only]
 
-    def _needed(self) -> list[Claim]:
-        """The claims shown, and the corrections that their verdicts rest on."""
-        shown = self._shown()
-        return shown + [NAMES[claim.corrected] for claim in shown if claim.corrected]
+    def _needed(self) -> set[str]:
+        """Keys of the claims shown, and of the corrections that their verdicts rest on."""
+        return {key for claim in self._shown() for key in (claim.key, claim.corrected)}
 
     def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
         return [list(runs[i : i + BATCH]) for i in range(0, len(runs), BATCH)]
 
-    compute = staticmethod(claim_trials.compute)
+    compute = staticmethod(compute)
 
     def narrowed(self, run: Run, claim: str | None = None) -> Self:
-        of_group = (some.key for some in CLAIMS if some.group == run.spec["group"])
-        key = self.column(claim) if claim else next(of_group)
+        key = self.column(claim) if claim else GROUPS[run.spec["group"]].keys[0]
         return dataclasses.replace(super().narrowed(run), only=(key,), page=None)
 
     def column(self, claim: str) -> str:
-        return next(some.key for some in CLAIMS if some.statement == claim)
+        return next(some.key for some in CLAIMS.values() if some.statement == claim)
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         """As on the page, but for the words: a terminal has less room."""
@@ -138,12 +138,11 @@ class Claims(
 
 def verdict(claim: Claim, frame: pandas.DataFrame) -> Verdict:
     """What the rows say of one claim."""
-    found = judge(claim.statement, claim.key, frame, claim.kind == "printed")
+    found = judge(claim.statement, claim.key, frame, claim.kind in REFUTED)
     if found.verdict == "refuted":
         fine = judge("", claim.corrected, frame).verdict == "confirmed"
-        return found._replace(
-            verdict=REFUTED if fine else REFUTED.replace("confirmed", "not confirmed")
-        )
+        right = RIGHT if fine else RIGHT.replace("confirmed", "not confirmed")
+        return found._replace(verdict=REFUTED[claim.kind] + right)
     outside = claim.kind == "outside" and found.verdict == "confirmed"
     return found._replace(verdict=OUTSIDE) if outside else found
 
