@@ -184,3 +184,36 @@ def test_both_forms_are_scipys(problem, start, method):
         assert np.abs(flow.x - g(np.moveaxis(theta, 1, 0))).max() < bound * max(
             1, np.abs(flow.x).max()
         )
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_coordinates_that_are_zero_for_ever_judge_nothing(layers):
+    """Two zero layers: x_j = 0 whatever ∇f is, so that no equation of ∇R can hold there."""
+    rng = np.random.default_rng(layers)
+    theta = rng.standard_normal((layers, 5))
+    theta[:2, 0] = 0.0
+    problem, start = mf.Regression(rng.standard_normal((2, 5)), [1.0, -1.0]), mf.DeepFactors(theta)
+    flow = mf.direct_flow(problem, start, mf.Constant(0.1, 1.0), [0.5, 5.0], 1e-8, accumulate=True)
+    assert not flow.x[:, 0].any()
+    assert certify.mirror_equation(start, flow, 1e-8).holds
+    assert certify.closed_form(start, flow, 1e-8).holds
+    assert certify.mirror_flow(problem, start, flow, 1e-8).holds
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 30.0])
+@pytest.mark.parametrize("depth", [3, 6])
+def test_verdicts_know_the_units_of_the_dual(scale, depth):
+    """∇R has units of u^{2−L}: neither ∫∇f nor the proof of a limit is held against 1."""
+    rng = np.random.default_rng(depth)
+    u, v = scale * np.exp(0.3 * rng.standard_normal((2, 6)))
+    Z, start = rng.standard_normal((2, 6)), mf.Powers(u, v, depth)
+    problem = mf.Regression(Z, Z @ (start.x + 0.5 * scale**depth * rng.standard_normal(6)))
+    schedule, end = mf.Constant(0.0), 1.0 / scale ** (2 * depth - 2)
+    flow = mf.direct_flow(problem, start, schedule, [0.1 * end, end], 1e-9, accumulate=True)
+    assert certify.mirror_equation(start, flow, 1e-9).holds
+    assert certify.closed_form(start, flow, 1e-9).holds
+    other = mf.Powers(1.001 * u, v, depth)
+    assert certify.closed_form(other, flow, 1e-9).verdict == "refuted"
+    limit = mf.interpolator(problem, start, 0.0)
+    assert limit.success
+    assert certify.optimality(problem, limit, 0.0).verdict != "refuted"

@@ -184,14 +184,21 @@ def optimality(problem: Regression, limit: Interpolator, total: float) -> Certif
     constraint residual relative to max_i Σ_j|Z_ij|size_j, the stationarity residual, and the gap
     relative to (1 + δA)Σ size. Bound: 50 eps (1 + δA), the rounding of exponents of size δA. From
     there to 1e-8, or 1e-6 at A = ∞, where solvers call a point converged, nothing is judged.
+
+    Other maps have no exponents: ∇R is held relative to its largest entry, the gap to Σ|x∇R| beside
+    Σ size, and in place of 1 + δA stands 1 + max |∇R|X′/size, what rounding of ∇R is worth in x.
     """
-    reach = 1.0 + (limit.start.decay * total if 0.0 < total < math.inf else 0.0)
-    units = sizes(limit.start, limit.parameters)
+    start, dual = limit.start, 0.5 * np.abs(problem.Z.T @ limit.dual)
+    units = sizes(start, limit.parameters)
     scale = float(problem.magnitude(units).max()) or 1.0
-    mass = float(np.sum(units)) or 1.0
-    value = max(
-        limit.constraint_residual / scale, limit.stationarity_residual, limit.gap / (reach * mass)
-    )
+    mass, stationarity = float(np.sum(units)) or 1.0, limit.stationarity_residual
+    reach = 1.0 + (start.decay * total if 0.0 < total < math.inf else 0.0)
+    if start.rate == 0.0:
+        worth = np.divide(dual * limit.metric, units, out=np.zeros_like(units), where=units > 0)
+        reach = 1.0 + float(worth.max(initial=0.0))
+        stationarity /= float(dual.max(initial=0.0)) or 1.0
+        mass += float(np.abs(limit.x) @ dual)
+    value = max(limit.constraint_residual / scale, stationarity, limit.gap / (reach * mass))
     solved = TIED if math.isinf(total) else SOLVED
     explained = solved if limit.success else math.inf
     return Certificate.of("optimality", value, 50.0 * EPS * reach, explained)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+from numpy.typing import NDArray
 
 from mirrorflow.certificates.base import (
     SMALLEST,
@@ -71,6 +72,18 @@ class Constants:
         return 2.0 * self.factor * changed.gradient(x)
 
 
+def _moving(start: MirrorMap) -> NDArray[np.bool_]:
+    """The coordinates that are not 0 for ever, as m = w = 0 is; there nothing depends on ∇f."""
+    positive, negative = start.signs
+    return positive | negative
+
+
+def _spent(path: Flow) -> float:
+    """Largest |∫e^{−κA}∇f| in units of what relative errors of θ are worth in it."""
+    units = np.maximum.accumulate(dual_units(path))
+    return float((np.abs(integral(path)) / units)[:, _moving(path.start)].max(initial=0.0))
+
+
 def mirror_equation(
     start: MirrorMap, path: Flow, rtol: float, constants: Constants | None = None
 ) -> Certificate:
@@ -78,7 +91,7 @@ def mirror_equation(
 
     Value: largest entry over times; of m ⊙ w with other `constants` where they are given. Bound:
     rtol (100 + steps)(max e^{−κA}|θ|/|∂g| + max|∫|), as ∇²R · (error of x) is the relative error
-    of θ times the first, 1 for m ⊙ w, and the integral has errors of rtol(1 + |∫|).
+    of θ times the first, 1 for m ⊙ w, and the integral errors of rtol times both.
     """
 
     def gradient(total: float, x: Array) -> Array:
@@ -89,7 +102,8 @@ def mirror_equation(
 
     first, g, worst = gradient(0.0, start.x), integral(path), 0.0
     for x, total, spent in zip(path.x, path.total, g, strict=True):
-        worst = max(worst, float(np.abs(gradient(float(total), x) - first + spent).max()))
+        off = np.abs(gradient(float(total), x) - first + spent)[_moving(start)]
+        worst = max(worst, float(off.max(initial=0.0)))
     unit = float(dual_units(path).max() + np.abs(g).max())
     return Certificate.of("mirror_equation", worst, *path_bounds(path, rtol, unit))
 
@@ -99,13 +113,14 @@ def closed_form(start: MirrorMap, path: Flow, rtol: float, factor: float = 1.0) 
 
     v1 Lemma A.1 lacks the ½: a `factor` of 2. Value: largest difference over times and
     coordinates, relative to what relative errors of θ up to then are worth, ½(m_t² + w_t²). Bound:
-    rtol (100 + steps)(1 + max|g|).
+    rtol (100 + steps)(1 + max|g|), g in units of e^{−κA}|θ|/|∂g|.
     """
     g = integral(path)
     claimed = [start.at(-now, float(A))[X] for now, A in zip(g, path.total, strict=True)]
     units = np.maximum(moved(path), SMALLEST**2)
-    value = float((np.abs(path.x - factor * np.array(claimed)) / units).max())
-    return Certificate.of("closed_form", value, *path_bounds(path, rtol, 1.0 + np.abs(g).max()))
+    off = (np.abs(path.x - factor * np.array(claimed)) / units)[:, _moving(start)]
+    value = float(off.max(initial=0.0))
+    return Certificate.of("closed_form", value, *path_bounds(path, rtol, 1.0 + _spent(path)))
 
 
 def positional_bias(
@@ -126,7 +141,7 @@ def positional_bias(
         worst = max(worst, float((np.abs(undone) / sizes(start, start.theta)).max()))
     invariants, terms = start.invariants(path.parameters)
     lost = float((terms / np.abs(invariants)).max(initial=1.0))
-    bound = path_bounds(path, rtol, growth(path) + np.abs(g).max())[0] * lost
+    bound = path_bounds(path, rtol, growth(path) + _spent(path))[0] * lost
     return Certificate.of("positional_bias", worst, bound)
 
 
@@ -214,7 +229,7 @@ def mirror_flow(problem: Regression, start: MirrorMap, flow: Flow, rtol: float) 
     potential's domain (a balanced coordinate that changed sign, as rounding lets it) gives inf
     and judges nothing: see `signs_kept`.
     """
-    alive = np.sum(flow.parameters**2, axis=1) > SMALLEST**2
+    alive = (np.sum(flow.parameters**2, axis=1) > SMALLEST**2) & _moving(start)
     worst = 0.0
     basis_of: dict[bytes, Array] = {}
     for x, total, seen in zip(flow.x, flow.total, alive, strict=True):

@@ -51,9 +51,10 @@ from mirrorflow.maps import product
 
 __all__ = ["derivative", "linearise", "rows_of_wide", "scale", "size", "solve", "weigh"]
 
-# rows of `wide`: scratch, ∇f, weights, x; ∇g (K), ∇²g (K(K+1)/2), D⁻¹ (K²), D⁻¹∇g (K), scratch (K)
+# rows of `wide`: scratch, ∇f, weights, units of ∫∇f, x; ∇g (K), ∇²g (K(K+1)/2), D⁻¹ (K²),
+# D⁻¹∇g (K), scratch (K)
 PANELS = OWN
-GRADIENT, WEIGHTS, X, FIRST = range(PANELS + PANEL, PANELS + PANEL + 4)
+GRADIENT, WEIGHTS, UNITS, X, FIRST = range(PANELS + PANEL, PANELS + PANEL + 5)
 EPS = float(np.finfo(float).eps)
 SMALLEST = 1e-280  # square of the least length that errors are measured by
 
@@ -232,10 +233,10 @@ def size(wide, numbers, state, error):
         squares[j] *= weights[j]
     worst = math.sqrt(largest(squares, np.uintp(0), np.uintp(d)))
     if error.size > off.size:
-        part, now = error[off.size :], state[off.size :]
+        part, now, units = error[off.size :], state[off.size :], wide[UNITS]
         for j in range(d):
             total += part[j]
-            worst = max(worst, abs(part[j]) / (1.0 + abs(now[j])))
+            worst = max(worst, abs(part[j]) / (numbers[WEIGHT] * units[j] + abs(now[j])))
     return worst if np.isfinite(total) else np.inf
 
 
@@ -265,6 +266,10 @@ def weigh(wide, numbers, state):
     top = max(numbers[LARGEST_X], largest(wide[X], np.uintp(0), np.uintp(d)))
     numbers[LARGEST_X] = top
     scale = 1.0 / top if top > 0.0 else 0.0
+    if state.size > theta.size:
+        units = wide[UNITS]  # what a relative error of θ is worth in ∇R; 1 for m ⊙ w
+        for j in range(d):
+            units[j] = math.sqrt(lengths[j] / slopes[j]) if slopes[j] > 0.0 else 1.0
     for j in range(d):
         slopes[j] = max(1.0 / lengths[j], slopes[j] * scale * scale)
     return 100.0 * EPS

@@ -152,7 +152,8 @@ def direct_flow(
     times : (T,) floats, strictly ascending, finite
         Integration alone can't say where t = inf leads.
     accumulate : bool
-        Whether to integrate g_t = ∫₀ᵗ e^{−κA}∇f beside θ, to rtol(1 + |g|), as `Flow.accumulated`.
+        Whether to integrate g_t = ∫₀ᵗ e^{−κA}∇f beside θ, to rtol times |g| + e^{−κA}|θ|/|∂g|
+        (1 for m ⊙ w), as `Flow.accumulated`.
 
     Notes
     -----
