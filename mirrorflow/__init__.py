@@ -2,65 +2,66 @@
 
 numpy, scipy and threadpoolctl are enough. torch, cvxpy, matplotlib, pandas and scikit-learn are
 loaded where they are used; one that is missing is named there with the extra that installs it.
-`commuting`, `pilot`, `plots` and `results` are loaded when they are first asked for.
+Nothing is loaded before it is asked for: neither a name of this list nor a module.
 """
 
+import ast
 import importlib
 import importlib.util
-from types import ModuleType
-from typing import TYPE_CHECKING
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mirrorflow.certificates import Certificate
-from mirrorflow.checks import InputError
-from mirrorflow.descent import (
-    Descent,
-    DescentPath,
-    Sam,
-    descend,
-    discrete_limit,
-    follow_descent,
-    predicted_gain,
-)
-from mirrorflow.flows import (
-    Flow,
-    SaddlePath,
-    direct_flow,
-    direct_flows,
-    gradient_flow,
-    gradient_flows,
-    saddle_path,
-)
-from mirrorflow.limits import (
-    Interpolator,
-    MaxMargin,
-    interpolator,
-    interpolators,
-    lasso_limit,
-    max_margin,
-)
-from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
-from mirrorflow.maps import (
-    DeepFactors,
-    Factors,
-    HyperbolicEntropy,
-    LogFactors,
-    MirrorMap,
-    Potential,
-    Powers,
-    SignedPower,
-)
-from mirrorflow.maps.custom import Custom
-from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
-from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
-from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
-from mirrorflow.stepwise import Stepwise
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ does what it says
     from mirrorflow import certificates as certificates
     from mirrorflow import commuting as commuting
     from mirrorflow import pilot as pilot
     from mirrorflow import plots as plots
     from mirrorflow import results as results
+    from mirrorflow.certificates import Certificate
+    from mirrorflow.checks import InputError
+    from mirrorflow.descent import (
+        Descent,
+        DescentPath,
+        Sam,
+        descend,
+        discrete_limit,
+        follow_descent,
+        predicted_gain,
+    )
+    from mirrorflow.flows import (
+        Flow,
+        SaddlePath,
+        direct_flow,
+        direct_flows,
+        gradient_flow,
+        gradient_flows,
+        saddle_path,
+    )
+    from mirrorflow.limits import (
+        Interpolator,
+        MaxMargin,
+        interpolator,
+        interpolators,
+        lasso_limit,
+        max_margin,
+    )
+    from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
+    from mirrorflow.maps import (
+        DeepFactors,
+        Factors,
+        HyperbolicEntropy,
+        LogFactors,
+        MirrorMap,
+        Potential,
+        Powers,
+        SignedPower,
+    )
+    from mirrorflow.maps.custom import Custom
+    from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
+    from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
+    from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
+    from mirrorflow.stepwise import Stepwise
 
 __version__ = "0.1.0"
 
@@ -121,17 +122,36 @@ __all__ = [
     "saddle_path",
 ]
 
-# loaded when first asked for, and what they can't do without
-_LAZY = {"commuting": "numpy", "pilot": "torch", "plots": "matplotlib", "results": "numpy"}
+# modules that are there without being asked for by name, and what they can't do without
+_MODULES = {
+    "certificates": "numpy",
+    "commuting": "numpy",
+    "pilot": "torch",
+    "plots": "matplotlib",
+    "results": "numpy",
+}
 
 if not TYPE_CHECKING:  # for mypy no name but these exists
 
-    def __getattr__(name: str) -> ModuleType:
-        if name in _LAZY:
-            return importlib.import_module(f"{__name__}.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    @cache
+    def _origins() -> dict[str, str]:
+        """The module of each name that is imported above."""
+        found = {}
+        for node in ast.walk(ast.parse(Path(__file__).read_bytes())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{__name__}."):
+                found |= dict.fromkeys((alias.name for alias in node.names), node.module)
+        return found
+
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            value = getattr(importlib.import_module(_origins()[name]), name)
+        elif importlib.util.find_spec(f"{__name__}.{name}") is not None:
+            value = importlib.import_module(f"{__name__}.{name}")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals().setdefault(name, value)
 
     def __dir__() -> list[str]:
         """What can be had here: whoever loads all of it, as `help` does, finds no gap."""
-        found = {name for name, needs in _LAZY.items() if importlib.util.find_spec(needs)}
-        return sorted({*globals(), *found})
+        found = {name for name, needs in _MODULES.items() if importlib.util.find_spec(needs)}
+        return sorted({*globals(), *__all__, *found})

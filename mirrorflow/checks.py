@@ -13,7 +13,6 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["InputError"]
@@ -70,7 +69,7 @@ def real_array(name: str, value: ArrayLike, ndim: int, largest: float = FLOAT_MA
 
 def _given(name: str, value: Any, ndim: int) -> np.ndarray:
     """Return `value` as an array of any dtype; refuse what NumPy would take for something else."""
-    if scipy.sparse.issparse(value):
+    if hasattr(value, "toarray"):
         raise InputError(f"{name} must be dense, but it is sparse; give {name}.toarray().")
     if "bfloat16" in str(getattr(value, "dtype", "")):
         raise InputError(f"{name} must not be bfloat16, which NumPy lacks; convert it to float32.")

@@ -67,7 +67,8 @@ class _Closure:
         path = self._path(source)
         if path is not None and path.name == "__init__.py":
             content = path.read_bytes()
-            for node in ast.parse(content).body:
+            # also what it imports for type checkers alone: a lazy package loads that by name
+            for node in ast.walk(ast.parse(content)):
                 if isinstance(node, ast.ImportFrom):
                     origin = _source(node, source, path)
                     for alias in node.names:
