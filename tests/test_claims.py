@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +16,11 @@ import pytest
 
 import mirrorflow as mf
 from mirrorflow import results
-from mirrorflow.claims import by_scipy, convergence, draws, paths, registry, trials
-from mirrorflow.claims.registry import CLAIMS, GROUPS, LOSSES, SECTIONS, Claim, judges
+from mirrorflow.claims import Claim, by_scipy, convergence, draws, judges, paths, registry
+from mirrorflow.claims.registry import CLAIMS, GROUPS, LOSSES, SECTIONS
 from mirrorflow.problems import random_stream
 from mirrorflow.sweep import __main__ as cli
+from mirrorflow.sweep import discrete, theorem23
 from mirrorflow.sweep.claims import Claims, page, verdict
 
 DOCS = Path(__file__).parents[1] / "docs" / "claims.md"
@@ -32,10 +37,12 @@ def ledger(text):
     """Trials, value, bound and verdict by key, from the page."""
     rows = {}
     for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        key = re.search(r"--only (\w+)", cells[-1]) if len(cells) == 8 else None
-        if key:
-            rows[key[1]] = (int(cells[3]), float(cells[4]), float(cells[5]), cells[6])
+        row = re.fullmatch(r"\| (.+?) <details>(.+)</details> \| (.+?) \| (\S+) / (\S+) \|", line)
+        if row:
+            key, trials = (re.search(p, row[2])[1] for p in (r"--only (\w+)`", r"(\d+) trials"))
+            assert CLAIMS[key].statement == row[1]
+            assert f"{CLAIMS[key].source}.<br>Conditions: {CLAIMS[key].conditions}." in row[2]
+            rows[key] = (int(trials), float(row[4]), float(row[5]), row[3])
     return rows
 
 
@@ -72,6 +79,18 @@ def test_a_name_is_given_once(monkeypatch, group):
         again(lambda rng, loss: {})
     judges("third", ("squared",), Claim("third", "2.1", "", "", ""))(lambda rng, loss: {})
     assert registry.GROUPS["third"].keys == ("third",)
+    misspelt = registry.GROUPS["third"]._replace(trial=lambda *_: {"typo": 0})
+    monkeypatch.setitem(registry.GROUPS, "third", misspelt)
+    with pytest.raises(ValueError, match=r"third must judge .*'third'.* but it judges .*'typo'"):
+        registry.trial("third", "squared", 0)
+
+
+def test_columns_of_studies_are_claims_of_the_ledger():
+    said = {registry.statement(key) for key in CLAIMS}
+    others = [key for key, words in theorem23.CLAIMS.items() if words not in said]
+    assert others == ["mirror_flow", "arrival_nearest"]
+    assert set(discrete.CLAIMS.values()) < said
+    assert registry.statement("arrival") == "Zx → y (2.3)"
 
 
 def in_order(keys):
@@ -112,7 +131,7 @@ def test_rows(quick):
     frame = results.load(quick)
     assert len(frame) == 3 * sum(len(group.losses) for group in GROUPS.values())
     row = frame[(frame["group"] == "stop") & (frame["loss"] == "pseudo_huber")].iloc[1]
-    again = trials.trial("stop", "pseudo_huber", int(row["trial"]))
+    again = registry.trial("stop", "pseudo_huber", int(row["trial"]))
     assert again["convergence"].bound == row["convergence_bound"]
     assert again["lower_rate"].value == pytest.approx(row["lower_rate"], rel=1e-6)
     # every claim is tried under the losses of its group, or under the squared one alone
@@ -122,6 +141,53 @@ def test_rows(quick):
             assert set(tried["group"]) == {name}
             both = len(group.losses) == 2 and "squared loss only" not in CLAIMS[key].conditions
             assert len(tried) == (6 if both else 3)
+
+
+@pytest.fixture
+def example():
+    """The claims of docs/extending.md."""
+    text = (DOCS.parent / "extending.md").read_text("utf-8")
+    return next(b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "@judges" in b)
+
+
+def test_a_file_of_one_s_own(tmp_path, example):
+    """Its ledger has its claims, computed by processes of their own."""
+    (tmp_path / "falls.py").write_text(example, "utf-8")
+    flags = ["--trials", "2", "--jobs", "2", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "mirrorflow.sweep", str(tmp_path / "falls.py"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out" / "claims.md").read_text("utf-8")
+    row = r"^\| (.+?) <det.*?(\d) trials.*sweep falls.py --only (\w+)`.*?\| (.+?) \|"
+    assert re.findall(row, page, re.MULTILINE) == [
+        ("without penalty f_t does not rise", "4", "loss_falls", VERDICTS["claim"]),
+        ("without penalty f_t does not fall", "4", "changed_sign", VERDICTS["changed"]),
+    ]
+
+
+def test_a_file_in_the_folder_of_claims(tmp_path, example):
+    """It is in the ledger, and a key that is taken is refused at import."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    folder = shutil.copytree(
+        DOCS.parents[1] / "mirrorflow", tmp_path / "mirrorflow", ignore=ignored
+    )
+    own, _ = example.replace("from mirrorflow.sweep.claims import Claims\n", "").split("@dataclass")
+
+    def keys():
+        code = "from mirrorflow.claims.registry import CLAIMS, GROUPS; print(*CLAIMS, *GROUPS)"
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    (folder / "claims" / "own.py").write_text(own, "utf-8")
+    assert {"loss_falls", "changed_sign", "falls"} < set(keys().stdout.split())
+    (folder / "claims" / "own_again.py").write_text(own.replace('"falls"', '"other"'), "utf-8")
+    assert "own, but ['loss_falls', 'changed_sign'] are taken" in keys().stderr
 
 
 def test_only(quick, tmp_path, capsys):
@@ -182,16 +248,16 @@ def test_a_claim_without_trials():
 
 def test_page():
     frame = frame_of("lasso_kkt", [0.5])
-    text = page([CLAIMS["lasso_kkt"]], frame)
+    text = page([CLAIMS["lasso_kkt"]], frame, "python -m mirrorflow.sweep claims")
     assert ledger(text) == {"lasso_kkt": (1, 1.0, 2.0, "outside conditions")}
     assert "--only lasso_kkt`" in text
 
 
 def test_trials_are_keyed_by_their_number():
     """Another number of trials does not change any of them; both losses see one problem."""
-    first = trials.trial("kick", "squared", 5)
-    assert first == trials.trial("kick", "squared", 5)
-    assert first != trials.trial("kick", "squared", 6)
+    first = registry.trial("kick", "squared", 5)
+    assert first == registry.trial("kick", "squared", 5)
+    assert first != registry.trial("kick", "squared", 6)
     few, many = Claims(trials=2).runs(), Claims(trials=5).runs()
     assert {run.key for run in few} < {run.key for run in many}
 
@@ -222,7 +288,7 @@ def test_a_wrong_constant_flips_the_ledger(monkeypatch):
     for module in (paths, convergence):
         monkeypatch.setattr(module, "direct_flow", wrong)
         monkeypatch.setattr(module, "interpolator", lambda P, f, total: limit(P, f, 0.5 * total))
-    path, stop = (trials.trial(group, "squared", 0) for group in ("path", "stop"))
+    path, stop = (registry.trial(group, "squared", 0) for group in ("path", "stop"))
     assert not path["mirror_equation"].holds
     assert not path["finite_time"].holds
     assert not stop["convergence"].holds

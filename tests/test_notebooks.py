@@ -59,6 +59,16 @@ def test_every_certificate_has_its_formula():
     assert made - named == set()
 
 
+def test_every_certificate_named_judges_claims():
+    """Those of the last column are what the trials of the ledger and of `theorem23` compute."""
+    files = [
+        *(ROOT / "mirrorflow/claims").glob("*.py"),
+        ROOT / "mirrorflow/sweep/theorem23_trials.py",
+    ]
+    used = set(re.findall(r"\w+", " ".join(file.read_text("utf-8") for file in files)))
+    assert {name for _, _, checked in rows() for name in checked} - used == set()
+
+
 def test_a_missing_name_is_found():
     with pytest.raises((AttributeError, ImportError)):
         resolve(mirrorflow, "certificates.no_such_check")

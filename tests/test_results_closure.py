@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpu_bench.run import PROGRAM
+from mirrorflow.claims.registry import GROUPS
 from mirrorflow.results import code_digest
 from mirrorflow.runs.store.closure import closure
 from mirrorflow.sweep import claims, descents, theorem23
@@ -35,7 +36,8 @@ COMPUTING = {
     "mirrorflow.problems": EVERYTHING,  # random_stream
     "mirrorflow.checks": EVERYTHING,
     "mirrorflow.limits.newton": STUDIES | {"run"},
-    "mirrorflow.claims.trials": {"claims"},
+    "mirrorflow.claims.registry": {"claims"},
+    "mirrorflow.claims.depth": {"claims"},
     "mirrorflow.commuting": {"claims"},
     "mirrorflow.certificates": {"theorem23", "claims"},
     "mirrorflow.pilot.product": PROTOCOLS | {"total_decay"},
@@ -68,10 +70,11 @@ SHOWING = (
 @pytest.fixture(scope="module")
 def closures() -> dict[str, set[str]]:
     """The modules that compute the rows of each study, protocol and benchmark."""
-    starts = {name: kind.compute.__module__ for name, kind in KINDS.items()}
-    starts |= {name: PROGRAM.study(name).module().__name__ for name in PROGRAM.studies}
-    starts |= {"total_decay": "benchmarks.total_decay_runs", "run": "benchmarks.plan"}
-    return {name: set(closure(start)) for name, start in starts.items()}
+    starts = {name: {kind.compute.__module__} for name, kind in KINDS.items()}
+    starts["claims"] |= {group.trial.__module__ for group in GROUPS.values()}
+    starts |= {name: {PROGRAM.study(name).module().__name__} for name in PROGRAM.studies}
+    starts |= {"total_decay": {"benchmarks.total_decay_runs"}, "run": {"benchmarks.plan"}}
+    return {name: set(closure(*modules)) for name, modules in starts.items()}
 
 
 @pytest.mark.parametrize("module", COMPUTING)
@@ -112,6 +115,8 @@ def test_a_changed_helper_repeats_runs_and_a_changed_plot_none(tmp_path):
     for file in SHOWING:
         append(tmp_path / file)
     assert digests(tmp_path) == before
+    append(tmp_path / "mirrorflow/claims/depth.py")  # found in its folder, imported by nobody
+    assert [new != old for new, old in zip(digests(tmp_path), before, strict=True)][:3] == [0, 1, 0]
     append(tmp_path / "mirrorflow/problems.py")
     assert not set(digests(tmp_path)) & set(before)
 

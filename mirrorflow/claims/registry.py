@@ -1,4 +1,4 @@
-"""Claims of the ledger and the trials that judge them: registered together, in one place.
+"""Registry of claims and of the trials that judge them.
 
 Sources: ICLR = Jacobs & Burkholz, ICLR 2025; v1 = its first arXiv version (2408.09966v1).
 """
@@ -10,10 +10,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from mirrorflow.certificates import Certificate
+from mirrorflow.certificates import Certificate, columns
+from mirrorflow.checks import Array
 from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
+from mirrorflow.problems import random_stream
+from mirrorflow.runs.store import Row
 
-__all__ = ["CLAIMS", "GROUPS", "LOSSES", "SECTIONS", "Checks", "Claim", "Rng", "judges"]
+__all__ = ["CLAIMS", "GROUPS", "LOSSES", "SECTIONS", "Checks", "Claim", "Rng"]
+__all__ += ["compute", "judges", "statement", "trial"]
 
 Checks = dict[str, Certificate]
 Rng = np.random.Generator
@@ -86,3 +90,33 @@ def judges(group: str, losses: Sequence[str], *claims: Claim) -> Callable[[Trial
         return trial
 
     return register
+
+
+def statement(key: str) -> str:
+    """What a claim says, with the number of its theorem."""
+    claim = CLAIMS[key]
+    return claim.statement + f" ({claim.section})" * claim.section[0].isdigit()
+
+
+def trial(group: str, loss: str, number: int) -> Checks:
+    """The certificates of one trial, by the claim's key.
+
+    All that is random comes from a stream of the group and the number: all losses see the same
+    problems.
+
+    Raises
+    ------
+    ValueError
+        If a certificate is that of none of the group's claims.
+    """
+    _, keys, judge = GROUPS[group]
+    found = judge(random_stream("claims", group, number), LOSSES[loss])
+    if not found.keys() <= {*keys}:
+        raise ValueError(f"{group} must judge {keys}, but it judges {tuple(found)}")
+    return found
+
+
+def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
+    """A row for each specification: value, bound and whether it holds, by the claim's key."""
+    checks = [trial(spec["group"], spec["loss"], spec["trial"]) for spec in specs]
+    return [(columns(some.items()), {}) for some in checks]

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from mirrorflow.checks import Array, InputError, meant, whole
-from mirrorflow.claims.registry import CLAIMS, GROUPS, SECTIONS, Claim
-from mirrorflow.claims.trials import compute
+from mirrorflow.claims.registry import CLAIMS, GROUPS, SECTIONS, Claim, compute
 from mirrorflow.extras import require
-from mirrorflow.runs.store import Run, atomic_write
+from mirrorflow.runs.store import Run, atomic_write, code_digest
 from mirrorflow.runs.study import Study, Verdict
 from mirrorflow.sweep.table import judge, unjudged_trials
 
@@ -30,7 +29,8 @@ SHORT[REFUTED["changed"] + RIGHT] = "refuted (changed)"
 INTRODUCTION = """\
 # Ledger of claims
 
-Written by `{command}`; the number of random trials stands in each row.
+Written by `{command}`. Each row unfolds to the
+number of its random trials, its source, its conditions, and the command that repeats it.
 
 A trial is a random problem with its certificates (`mirrorflow.certificates`): numbers with bounds
 that follow from theory, rounding or the integrator's tolerance. Paths are integrated (m, w), which
@@ -54,13 +54,13 @@ class Claims(
 ):
     """The ledger: every claim of the theory on random problems, with a verdict each.
 
-    Writes claims.md into --out, and a copy to --page.
+    Writes claims.md into --out, and a copy to --page. A heir in a file with claims is their ledger.
     """
 
     trials: int = 200
     """Random problems per claim."""
     only: tuple[str, ...] = ()
-    """Keys of the claims to show, as in the ledger's last column; default: all of them."""
+    """Keys of the claims to show, as in the ledger's commands; default: all of them."""
     out: Path = Path("results/claims")
     page: Path | None = None
     """Another file for the ledger, such as docs/claims.md."""
@@ -98,8 +98,16 @@ class Claims(
             for loss in losses
         ]
 
+    @classmethod
+    def digest(cls) -> str:
+        """Hash of the modules of all trials, which nothing imports by name."""
+        trials = {group.trial.__module__ for group in GROUPS.values()}
+        return code_digest(compute.__module__, *sorted(trials))
+
     def _shown(self) -> list[Claim]:
-        return [claim for claim in CLAIMS.values() if not self.only or claim.key in self.only]
+        own = [g.keys for g in GROUPS.values() if g.trial.__module__ == type(self).__module__]
+        chosen = self.only or [key for keys in own for key in keys] or CLAIMS
+        return [claim for claim in CLAIMS.values() if claim.key in chosen]
 
     def _needed(self) -> set[str]:
         """Keys of the claims shown, and of the corrections that their verdicts rest on."""
@@ -129,7 +137,9 @@ class Claims(
 
     def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
         """Write the ledger."""
-        text = page(self._shown(), frame).encode()
+        own = type(self) is not Claims
+        name = f"{type(self).__module__}.py" if own else "claims"
+        text = page(self._shown(), frame, f"python -m mirrorflow.sweep {name}").encode()
         for place in (self.out / "claims.md", self.page):
             if place is not None:
                 atomic_write(place, text)
@@ -147,22 +157,20 @@ def verdict(claim: Claim, frame: pandas.DataFrame) -> Verdict:
     return found._replace(verdict=OUTSIDE) if outside else found
 
 
-def page(claims: Sequence[Claim], frame: pandas.DataFrame) -> str:
-    """The ledger in Markdown."""
-    lines = [INTRODUCTION.format(command="python -m mirrorflow.sweep claims --page docs/claims.md")]
+def page(claims: Sequence[Claim], frame: pandas.DataFrame, command: str) -> str:
+    """The ledger in Markdown, narrow enough for a telephone."""
+    lines = [INTRODUCTION.format(command=f"{command} --page docs/claims.md")]
     for section, heading in SECTIONS.items():
         rows = [claim for claim in claims if claim.section == section]
-        if not rows:
-            continue
-        lines += [f"## {heading}", ""]
-        lines.append(
-            "| claim | source | conditions | trials | worst value | bound | verdict | repeat |"
-        )
-        lines.append("|---|---|---|--:|--:|--:|---|---|")
-        for claim in rows:
-            _, trials, value, bound, said = verdict(claim, frame)
-            words = f"{claim.statement} | {claim.source} | {claim.conditions}"
-            repeat = f"`python -m mirrorflow.sweep claims --only {claim.key}`"
-            lines.append(f"| {words} | {trials} | {value:.1e} | {bound:.1e} | {said} | {repeat} |")
-        lines.append("")
+        if rows:
+            lines += [f"## {heading}", "", "| claim | verdict | value / bound |", "|---|---|--:|"]
+            lines += [*(_line(claim, verdict(claim, frame), command) for claim in rows), ""]
     return "\n".join(lines)
+
+
+def _line(claim: Claim, found: Verdict, command: str) -> str:
+    folded = f"Source: {claim.source}.<br>Conditions: {claim.conditions}.<br>"
+    folded += f"`{command} --only {claim.key}`"
+    folded = f"<details><summary>{found.trials} trials</summary>{folded}</details>"
+    numbers = f"{found.value:.1e} / {found.bound:.1e}"
+    return f"| {claim.statement} {folded} | {found.verdict} | {numbers} |"

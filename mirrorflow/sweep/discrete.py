@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from mirrorflow.certificates import UNJUDGED, Certificate, lag_law
 from mirrorflow.checks import Array, InputError, number, whole
+from mirrorflow.claims.registry import statement
 from mirrorflow.runs.store import Run
 from mirrorflow.runs.study import Study, Summary, Verdict, described
 from mirrorflow.sweep import discrete_trials as trials
@@ -28,9 +29,9 @@ __all__ = ["Discrete", "orders"]
 
 OWN = {"momentum": "heavy_ball", "batch": "sgd", "streams": "sgd"}  # flags of one method
 CLAIMS = {
-    "argmin": "x_K minimises R + ⟨r, x⟩ with the gain and shift of its steps",
-    "balance": "½|m² − w²| = a₀e^{−Λ} after K steps, Λ from η and gradients",
-    "cap": "the limit of gradient descent is stable: ηλ_max/2 ≤ 1 there",
+    "argmin": statement("discrete_argmin"),
+    "balance": statement("discrete_balance"),
+    "cap": statement("scale_cap"),
 }
 ORDERS = {  # distance, and its order in η
     "the flow's limit is off by O(η)": ("flow_distance", 1.0),
