@@ -35,11 +35,14 @@ PACKAGES: dict[str, tuple[str, str]] = {
         "schedules fuzz_schedules descent",
     ),
     "potentials": ("mirrorflow/maps/entropy.py", "potentials factors"),
+    "maps": ("mirrorflow/maps/*.py", "maps custom factors map_limits"),
+    "losses": ("mirrorflow/losses.py", "losses limits"),
+    "flows": ("mirrorflow/flows/*.py", "flows maps saddles averages"),
     "descent": ("mirrorflow/descent/*.py", "descent"),
     "pilot": ("mirrorflow/pilot/*.py", "pilot"),
     "methods": ("gpu_bench/methods/*.py", "gpu_methods"),
-    "certificates": ("mirrorflow/certificates/*.py", "certificates"),
-    "limits": ("mirrorflow/limits/*.py", "limits interpolators"),
+    "certificates": ("mirrorflow/certificates/*.py", "certificates certificates_maps discrete"),
+    "limits": ("mirrorflow/limits/*.py", "limits interpolators map_limits margins"),
     "cycles": ("gpu_bench/cycles.py gpu_bench/checkpoints.py", "gpu_cycles"),
 }
 SETTINGS = """
