@@ -29,6 +29,7 @@ from gpu_bench.methods import Method, Plan
 from gpu_bench.ranks import Ranks
 from gpu_bench.records import Epoch, History, Weights
 from mirrorflow.checks import Array, InputError
+from mirrorflow.pilot import BalanceLedger
 
 __all__ = ["Epoch", "History", "Trainer", "Weights"]
 
@@ -69,6 +70,8 @@ class Trainer:
     network : nn.Module, optional
         What training runs forward, where it is not `model` itself but
         `DistributedDataParallel` around it.
+    ledger : bool
+        Follow m² − w² (`BalanceLedger`) where the method is m ⊙ w with the decay 2α on both.
 
     Attributes
     ----------
@@ -95,6 +98,7 @@ class Trainer:
         passed: int = 0,
         ranks: Ranks | None = None,
         network: nn.Module | None = None,
+        ledger: bool = False,
     ) -> None:
         self.model, self.method, self.rates, self.epochs = model, method, rates, epochs
         self.momentum, self.weight_decay, self.half = momentum, weight_decay, half
@@ -126,6 +130,10 @@ class Trainer:
         self.decays = method.decays()
         self.velocities = [torch.zeros_like(theta) for theta in self.parameters]
         self.rest_velocity = torch.zeros_like(self.rest.values)
+        self.ledger: BalanceLedger | None = None
+        if ledger and method.alpha is not None:
+            factors = zip(self.x.layout.names, *map(self._by_layer, self.parameters), strict=True)
+            self.ledger = BalanceLedger(factors, momentum)
         self.minus_rate = torch.zeros((), dtype=x.dtype, device=self.device)
         # Σ loss, Σ hits and images of the epoch; float64 counts what float32 would round
         self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
@@ -212,6 +220,8 @@ class Trainer:
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
+        if self.ledger is not None:
+            self.ledger.resume()
         for row in epochs:
             record = Epoch(int(row[0]), *map(float, row[1:]))
             self.history.epochs.append(record)
@@ -226,6 +236,7 @@ class Trainer:
             **{f"parameter_{i}": theta for i, theta in enumerate(self.parameters)},
             **{f"velocity_{i}": velocity for i, velocity in enumerate(self.velocities)},
             **{f"buffer_{i}": buffer for i, buffer in enumerate(self.buffers)},
+            **({} if self.ledger is None else self.ledger.tensors()),
         }
 
     def _between(self, record: Epoch) -> None:
@@ -247,6 +258,8 @@ class Trainer:
             self.step(images, labels, rate)
             rate_sum += rate
             self.steps += 1
+        if self.ledger is not None:
+            self.ledger.restart()
         alpha = self.method.alpha or 0.0
         self.total += alpha * rate_sum / (1.0 - self.momentum)
         norm = torch.linalg.vector_norm(self.x.values, 1)
@@ -286,6 +299,9 @@ class Trainer:
             self.x.gradient.mul_(self.mask)
         gradients = self.method.gradients(self.parameters, self.x.gradient)
         self.method.penalize(self.parameters, gradients)
+        if self.ledger is not None:
+            pairs = list(zip(*map(self._by_layer, gradients), strict=True))
+            self.ledger.before_step(-self.minus_rate, 0.5 * self.decays[0], pairs)
         everything: Iterator[tuple[Tensor, Tensor, Tensor, Tensor | float]] = zip(
             (*self.parameters, self.rest.values),
             (*gradients, self.rest.gradient),
@@ -300,6 +316,9 @@ class Trainer:
             elif decay:
                 velocity.add_(theta, alpha=decay)
             theta.addcmul_(velocity, self.minus_rate)
+
+    def _by_layer(self, vector: Tensor) -> tuple[Tensor, ...]:
+        return vector.split(self.x.sizes)
 
     def _push(self) -> None:
         self._set(self.method.weight(*self.parameters))

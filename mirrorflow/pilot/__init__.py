@@ -17,11 +17,12 @@ require("mirrorflow.pilot", "torch")
 
 from mirrorflow.pilot.controller import Controller
 from mirrorflow.pilot.initialisation import balanced_factors, pilot_factors
+from mirrorflow.pilot.ledger import BalanceLedger
 from mirrorflow.pilot.parametrization import fold, named_factors, reparametrize
 from mirrorflow.pilot.penalty import alpha_for_total, l1_norm, parameter_groups
 from mirrorflow.pilot.product import FactorProduct
 from mirrorflow.pilot.selection import default_selection
 
-__all__ = ["Controller", "FactorProduct", "alpha_for_total", "balanced_factors"]
+__all__ = ["BalanceLedger", "Controller", "FactorProduct", "alpha_for_total", "balanced_factors"]
 __all__ += ["default_selection", "fold", "l1_norm", "named_factors", "parameter_groups"]
 __all__ += ["pilot_factors", "reparametrize"]
