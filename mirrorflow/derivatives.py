@@ -209,10 +209,7 @@ def differentiable(
 
 
 def check_smooth(
-    name: str,
-    pairs: Iterable[tuple[Callable[[Array], Array], Array]],
-    theta: Array,
-    v: Array,
+    name: str, pairs: Iterable[tuple[Callable[[Array], Array], Array]], theta: Array, v: Array
 ) -> None:
     """Refuse kinks and detached values, of which torch gives some derivative without a word.
 

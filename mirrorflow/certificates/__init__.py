@@ -11,28 +11,10 @@ what R_a prefers. discrete: steps of (S)GD as they are run. hessians: steps of g
 saddles: small starts.
 """
 
-from mirrorflow.certificates import (
-    averages,
-    bias,
-    discrete,
-    hessians,
-    limits,
-    lyapunov,
-    margins,
-    mirror,
-    rates,
-    saddles,
-    sparsity,
-)
+from types import ModuleType as _Module
+
 from mirrorflow.certificates.averages import *
-from mirrorflow.certificates.base import (
-    EPS,
-    PATH_FACTOR,
-    UNJUDGED,
-    Certificate,
-    columns,
-    unjudged,
-)
+from mirrorflow.certificates.base import *
 from mirrorflow.certificates.bias import *
 from mirrorflow.certificates.discrete import *
 from mirrorflow.certificates.hessians import *
@@ -44,15 +26,6 @@ from mirrorflow.certificates.rates import *
 from mirrorflow.certificates.saddles import *
 from mirrorflow.certificates.sparsity import *
 
-__all__ = ["EPS", "PATH_FACTOR", "UNJUDGED", "Certificate", "columns", "unjudged"]
-__all__ += averages.__all__
-__all__ += bias.__all__
-__all__ += discrete.__all__
-__all__ += hessians.__all__
-__all__ += limits.__all__
-__all__ += lyapunov.__all__
-__all__ += margins.__all__
-__all__ += mirror.__all__
-__all__ += rates.__all__
-__all__ += saddles.__all__
-__all__ += sparsity.__all__
+__all__ = [
+    name for name, value in vars().items() if name[0] != "_" and not isinstance(value, _Module)
+]

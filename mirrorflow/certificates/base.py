@@ -14,28 +14,7 @@ from mirrorflow.flows.trajectory import Flow
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
 
-__all__ = [
-    "EPS",
-    "PATH_FACTOR",
-    "SMALLEST",
-    "UNJUDGED",
-    "Certificate",
-    "columns",
-    "dense",
-    "drift",
-    "dual_units",
-    "faded",
-    "growth",
-    "integral",
-    "metric",
-    "misfit_unit",
-    "moved",
-    "path_bounds",
-    "sharpened",
-    "size_of",
-    "sizes",
-    "unjudged",
-]
+__all__ = ["EPS", "PATH_FACTOR", "UNJUDGED", "Certificate", "columns", "unjudged"]
 
 EPS = float(np.finfo(float).eps)
 # Error of what the flow contracts (the loss, a misfit) over local tolerance: between two

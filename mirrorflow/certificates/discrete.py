@@ -18,15 +18,8 @@ from mirrorflow.maps import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Constant
 
-__all__ = [
-    "discrete_argmin",
-    "discrete_balance",
-    "energy",
-    "lag_law",
-    "noise_is_decay",
-    "scale_cap",
-    "sgd_threshold",
-]
+__all__ = ["discrete_argmin", "discrete_balance", "energy", "lag_law", "noise_is_decay"]
+__all__ += ["scale_cap", "sgd_threshold"]
 
 
 def _bound(path: DescentPath) -> float:
@@ -40,10 +33,7 @@ def _size(path: DescentPath) -> float:
 
 
 def discrete_argmin(
-    problem: Regression,
-    path: DescentPath,
-    gain: Array | None = None,
-    shift: Array | None = None,
+    problem: Regression, path: DescentPath, gain: Array | None = None, shift: Array | None = None
 ) -> Certificate:
     """x_K = argmin {R_a(x) + ⟨r, x⟩ : Zx = Zx_K} with a = a₀e^{−Λ} (Even et al. 2023 for α = 0).
 

@@ -25,14 +25,8 @@ from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 
-__all__ = [
-    "additive_penalty",
-    "eventually_falling",
-    "lyapunov_bounds_divergence",
-    "lyapunov_falls",
-    "pl_constant",
-    "stays_at_minimiser",
-]
+__all__ = ["additive_penalty", "eventually_falling", "lyapunov_bounds_divergence", "lyapunov_falls"]
+__all__ += ["pl_constant", "stays_at_minimiser"]
 
 
 def _minimiser(problem: Regression, x_star: Array) -> Array:

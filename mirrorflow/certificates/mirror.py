@@ -36,18 +36,8 @@ from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 
-__all__ = [
-    "Constants",
-    "closed_form",
-    "finite_time",
-    "invariant",
-    "loss_slope",
-    "mirror_equation",
-    "mirror_flow",
-    "path_difference",
-    "positional_bias",
-    "signs_kept",
-]
+__all__ = ["Constants", "closed_form", "finite_time", "invariant", "loss_slope", "mirror_equation"]
+__all__ += ["mirror_flow", "path_difference", "positional_bias", "signs_kept"]
 
 X = 0  # row of x in `MirrorMap.at`
 

@@ -7,11 +7,7 @@ import math
 import numpy as np
 
 from mirrorflow import certificates as certify
-from mirrorflow.claims.draws import (
-    RTOL,
-    pilot_start,
-    random_problem,
-)
+from mirrorflow.claims.draws import RTOL, pilot_start, random_problem
 from mirrorflow.claims.registry import Checks, Claim, Rng, judges
 from mirrorflow.flows import direct_flow
 from mirrorflow.limits import interpolator

@@ -10,12 +10,7 @@ import numpy as np
 from mirrorflow import certificates as certify
 from mirrorflow import references
 from mirrorflow.certificates import Certificate
-from mirrorflow.claims.draws import (
-    RTOL,
-    pilot_start,
-    random_problem,
-    sparse,
-)
+from mirrorflow.claims.draws import RTOL, pilot_start, random_problem, sparse
 from mirrorflow.claims.registry import Checks, Claim, Rng, judges
 from mirrorflow.flows import direct_flow
 from mirrorflow.limits import interpolator, lasso_limit

@@ -9,12 +9,7 @@ import numpy as np
 from mirrorflow import certificates as certify
 from mirrorflow.certificates import Certificate, Constants
 from mirrorflow.claims import by_scipy
-from mirrorflow.claims.draws import (
-    RTOL,
-    any_signs,
-    random_problem,
-    random_schedule,
-)
+from mirrorflow.claims.draws import RTOL, any_signs, random_problem, random_schedule
 from mirrorflow.claims.registry import Checks, Claim, Rng, judges
 from mirrorflow.flows import Flow, direct_flow, gradient_flow
 from mirrorflow.limits import interpolator

@@ -35,20 +35,8 @@ from mirrorflow.compiled.vectors import (
 
 __all__ = ["CURVATURE", "FIT", "OWN", "ROOT", "SCRATCH", "SLOPE", "SMALL", "Y"]
 __all__ += ["BASIS", "FACTORS", "GRAM", "MATRIX", "ROOTS"]
-__all__ += [
-    "DEGREE",
-    "KAPPA",
-    "LARGEST_X",
-    "LAYERS",
-    "NUMBERS",
-    "PARAMETER",
-    "PLAIN",
-    "RATE",
-    "SAMPLES",
-    "SHIFT",
-    "TRACE",
-    "WEIGHT",
-]
+__all__ += ["DEGREE", "KAPPA", "LARGEST_X", "LAYERS", "NUMBERS", "PARAMETER", "PLAIN", "RATE"]
+__all__ += ["SAMPLES", "SHIFT", "TRACE", "WEIGHT"]
 __all__ += ["DIRECT", "DUAL", "SYSTEM", "USUAL"]
 __all__ += ["loss_gradient", "readable", "slopes"]
 

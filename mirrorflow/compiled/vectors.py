@@ -14,16 +14,8 @@ import numpy as np
 from mirrorflow.compiled.options import exact, inlined, loop, vectorised
 
 __all__ = ["BLOCK", "ENDS", "PANEL", "STARTS"]
-__all__ += [
-    "add_dense",
-    "add_gram",
-    "add_product",
-    "block_end",
-    "copy",
-    "exponential_minus_1",
-    "factorize",
-    "fill",
-]
+__all__ += ["add_dense", "add_gram", "add_product", "block_end", "copy", "exponential_minus_1"]
+__all__ += ["factorize", "fill"]
 __all__ += ["gram", "largest", "solve_factors", "transposed_dense", "transposed_product"]
 
 ZERO, ONE, TWO = np.uintp(0), np.uintp(1), np.uintp(2)

@@ -26,11 +26,7 @@ __all__ = ["direct_flow", "direct_flows", "gradient_flow", "gradient_flows"]
 
 @on_one_thread
 def gradient_flow(
-    problem: Regression,
-    start: MirrorMap,
-    schedule: Schedule,
-    times: ArrayLike,
-    rtol: float = 1e-8,
+    problem: Regression, start: MirrorMap, schedule: Schedule, times: ArrayLike, rtol: float = 1e-8
 ) -> Flow:
     """Gradient flow from any start, by its dual system in n unknowns.
 

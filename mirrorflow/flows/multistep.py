@@ -151,19 +151,7 @@ def _weigh(wide, pairs, numbers, state):
 
 @kernel("INTEGRATE")
 def integrate(
-    Z,
-    small,
-    wide,
-    pairs,
-    numbers,
-    map_at,
-    loss_at,
-    table,
-    start,
-    outputs,
-    rtol,
-    states,
-    counts,
+    Z, small, wide, pairs, numbers, map_at, loss_at, table, start, outputs, rtol, states, counts
 ):
     """One run from `start` at t = 0: its states (T, N) at `outputs`, ascending.
 

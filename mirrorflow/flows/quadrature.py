@@ -49,11 +49,7 @@ def _edges(schedule: Schedule, first: float, ends: ArrayLike) -> Array:
 
 
 def time_average(
-    problem: Regression,
-    start: MirrorMap,
-    schedule: Schedule,
-    times: ArrayLike,
-    rtol: float = 1e-9,
+    problem: Regression, start: MirrorMap, schedule: Schedule, times: ArrayLike, rtol: float = 1e-9
 ) -> tuple[Array, Flow]:
     """x̄_t = (1/t)∫₀ᵗ x_s ds at `times` (T,), shape (T, d), and the flow itself at these times.
 

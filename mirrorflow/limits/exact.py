@@ -212,11 +212,7 @@ def _add_finite(
 
 
 def _smooth(
-    problem: Regression,
-    members: list[Reach],
-    total: float,
-    kappa: Array,
-    counts: NDArray[np.int64],
+    problem: Regression, members: list[Reach], total: float, kappa: Array, counts: NDArray[np.int64]
 ) -> list[Interpolator]:
     """The limits of several runs at κ (L, r)."""
     reach, points = members[0], None

@@ -12,14 +12,5 @@ from mirrorflow.maps.powers import Powers
 from mirrorflow.maps.product import Factors
 from mirrorflow.maps.signed_power import SignedPower
 
-__all__ = [
-    "DeepFactors",
-    "Factors",
-    "HyperbolicEntropy",
-    "LogFactors",
-    "MirrorMap",
-    "Potential",
-    "Powers",
-    "SignedPower",
-    "check_pair",
-]
+__all__ = ["DeepFactors", "Factors", "HyperbolicEntropy", "LogFactors", "MirrorMap", "Potential"]
+__all__ += ["Powers", "SignedPower", "check_pair"]

@@ -85,10 +85,7 @@ class Custom(MirrorMap):
     written = None
 
     def __init__(
-        self,
-        g: Callable[[Any], Any],
-        theta: ArrayLike,
-        penalty: Callable[[Any], Any] | None = None,
+        self, g: Callable[[Any], Any], theta: ArrayLike, penalty: Callable[[Any], Any] | None = None
     ) -> None:
         self._theta = theta = real_array("theta", theta, 2)
         self.function = differentiable("g", g, theta, theta.shape[1:])

@@ -264,9 +264,7 @@ def flow_claims(frame: pandas.DataFrame) -> list[Verdict]:
 
 @dataclass(frozen=True)
 class Initialization(
-    Descents,
-    name="initialization",
-    about="PILoT's against the balanced initialisation (Figure 1a)",
+    Descents, name="initialization", about="PILoT's against the balanced initialisation (Figure 1a)"
 ):
     """Figure 1a: PILoT's initialisation against the balanced one, for every penalty strength.
 

@@ -64,9 +64,7 @@ ScheduleName = Literal["constant", "quadratic", "geometric", "harmonic"]
 
 @dataclass(frozen=True)
 class Theorem23(
-    Study,
-    name="theorem23",
-    about="Theorem 2.3 on real and synthetic regressions (the default)",
+    Study, name="theorem23", about="Theorem 2.3 on real and synthetic regressions (the default)"
 ):
     """Simulate gradient flow under m ⊙ w and compare it with Theorem 2.3's limit.
 
