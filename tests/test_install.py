@@ -68,6 +68,7 @@ MISSING = {
     "mf.digits_sensing(0, 30, 0)": "digits_sensing needs scikit-learn",
     "mf.certificates.lasso_agreement(problem, [0.0, 1.0], 0.1)": "study",
     "mf.pilot": "mirrorflow.pilot needs torch",
+    "mf.estimator": "mirrorflow.estimator needs scikit-learn",
     "mf.plots": "mirrorflow.plots needs matplotlib",
     "mf.commuting.commutes(abs, 2)": "mirrorflow.commuting needs torch",
     "mf.results.load('results')": "mirrorflow.results.load needs pandas, pyarrow",
