@@ -15,7 +15,10 @@ PROGRAM = Program(
     default="one-shot",
     needs=("torch", *TABLES),
     others={
-        "report": ("compare the result folders of several protocols", "gpu_bench.report.command")
+        "report": (
+            "compare the result folders of several protocols",
+            "gpu_bench.report.command:Report",
+        )
     },
 )
 main = command(PROGRAM.main)

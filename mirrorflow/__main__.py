@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-import textwrap
+from dataclasses import make_dataclass
 
 from gpu_bench import run as vision
 from mirrorflow import __version__
 from mirrorflow.checks import InputError
-from mirrorflow.runs.cli import command
+from mirrorflow.runs.cli import command, screen
 from mirrorflow.sweep import __main__ as sweep
 
 # command: the module whose main takes the words after it, words to put before these, and about it
@@ -26,11 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code, 2 where there is none of that name."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
-        print(screen())
+        print(first_screen())
         return 0
     if words[0] == "--version":
         print(f"mirrorflow {__version__}")
         return 0
+    if words[0].startswith("--tyro-"):
+        _print_completion(words)
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise _unknown(name)
@@ -39,20 +41,28 @@ def main(arguments: list[str] | None = None) -> int:
     return int(importlib.import_module(module).main([*first, *rest]))
 
 
-def screen() -> str:
+def first_screen() -> str:
     """Return the first screen: every command, with the studies and protocols it knows."""
     tables = {
         "Commands": {name: about for name, (_, _, about) in COMMANDS.items()},
         "Studies: mirrorflow sweep STUDY": sweep.PROGRAM.studies,
         "Protocols: mirrorflow vision PROTOCOL": vision.PROGRAM.studies,
     }
-    lines = ["usage: mirrorflow COMMAND [...]"]
-    for title, table in tables.items():
-        lines += ["", title]
-        for name, about in table.items():
-            lines.append(textwrap.fill(f"  {name:<15} {about}", 79, subsequent_indent=18 * " "))
-    lines += ["", "mirrorflow COMMAND --help says more; mirrorflow --version which this is."]
-    return "\n".join(lines)
+    last = "mirrorflow COMMAND --help says more; mirrorflow --version which this is."
+    return screen("usage: mirrorflow COMMAND [...]", tables, last)
+
+
+def _print_completion(words: list[str]) -> None:
+    """Let tyro print what completes all commands in a shell, and exit."""
+    import tyro
+
+    from mirrorflow.runs.flags import subcommands
+
+    kinds = {
+        name: (make_dataclass(name, [("study", program.parser())]), COMMANDS[name][2])
+        for name, program in (("sweep", sweep.PROGRAM), ("vision", vision.PROGRAM))
+    }
+    tyro.cli(subcommands(kinds), args=words, prog="mirrorflow")
 
 
 def _unknown(name: str) -> InputError:

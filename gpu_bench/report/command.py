@@ -10,9 +10,9 @@ import tyro
 
 from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError
-from mirrorflow.runs.study import described
+from mirrorflow.runs.flags import described
 
-__all__ = ["Report", "main"]
+__all__ = ["Report"]
 
 
 @dataclass(frozen=True)
@@ -35,35 +35,29 @@ class Report:
     out: Path = Path("results/report")
     """Folder for comparison-sparsity and comparison-cost, as PNG and PDF."""
 
+    def run(self) -> None:
+        """Print the table and draw the figures.
 
-def main(words: list[str]) -> int:
-    """Print the table and draw the figures; returns the exit code 0.
+        Raises
+        ------
+        InputError
+            If a folder or a flag breaks its rule.
+        """
+        from gpu_bench.report import comparison, gathered, screen
 
-    Raises
-    ------
-    InputError
-        If a folder or a flag breaks its rule.
-    """
-    options = tyro.cli(
-        Report, args=words, prog="python -m gpu_bench.run report", description=Report.__doc__
-    )
-
-    from gpu_bench.report import comparison, gathered, screen
-
-    if options.sparsities is not None:
-        check_sparsities("--sparsities", options.sparsities)
-    frame = gathered.gather(options.folders)
-    targets = gathered.targets(frame, options.sparsities)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--out must be a folder that can be written to, but {options.out} is not "
-            f"({error.strerror})."
-        ) from None
-    console = screen()
-    comparison.print_table(console, frame, targets)
-    drawn = comparison.figures(options.out, frame, targets)
-    names = ", ".join(file.name for file in drawn)
-    console.print(f"\n{frame['key'].nunique()} runs; {options.out}/: {names}", soft_wrap=True)
-    return 0
+        if self.sparsities is not None:
+            check_sparsities("--sparsities", self.sparsities)
+        frame = gathered.gather(self.folders)
+        targets = gathered.targets(frame, self.sparsities)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"--out must be a folder that can be written to, but {self.out} is not "
+                f"({error.strerror})."
+            ) from None
+        console = screen()
+        comparison.print_table(console, frame, targets)
+        drawn = comparison.figures(self.out, frame, targets)
+        names = ", ".join(file.name for file in drawn)
+        console.print(f"\n{frame['key'].nunique()} runs; {self.out}/: {names}", soft_wrap=True)

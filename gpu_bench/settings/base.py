@@ -48,6 +48,13 @@ class Setting(Study):
     kept: ClassVar[str] = "finished runs and the epochs of the others are kept"
     files: ClassVar[tuple[str, ...]] = (*Study.files, "weights/")
     units: ClassVar[Mapping[str, str]] = UNITS
+    groups: ClassVar[Mapping[str, str]] = {
+        "dataset": "training",
+        "alpha": "method",
+        "validation": "data",
+        "device": "device",
+        "workers": "execution",
+    }
     schedules: ClassVar[dict[str, str]] = {}  # where a protocol's differ from the usual
 
     dataset: str = "digits"

@@ -11,14 +11,17 @@ import ast
 import functools
 import importlib
 import importlib.util
+import inspect
 import io
 import os
+import pkgutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 from mirrorflow.checks import InputError, meant, refused_file
 from mirrorflow.extras import require
@@ -27,7 +30,7 @@ from mirrorflow.runs.stopping import Stopped
 if TYPE_CHECKING:
     from mirrorflow.runs.study import Study
 
-__all__ = ["Program", "command"]
+__all__ = ["Program", "command", "screen"]
 
 EXIT_CODES = (
     "Exit code: 0 done, 1 runs failed, 2 bad input, 3 a claim is refuted, 128 + signal after "
@@ -89,7 +92,8 @@ class Program:
     needs : tuple of str
         Packages without which nothing goes.
     others : mapping
-        Further commands: what each is about, and the module whose `main` takes its words.
+        Further commands: what each is about, and MODULE:CLASS of a dataclass of its flags, whose
+        `run()` does it.
     """
 
     module: str
@@ -114,6 +118,16 @@ class Program:
         """Every study and what it is about, the default first."""
         names = sorted(self._found, key=lambda name: name != self.default)
         return {name: self._found[name].about for name in names}
+
+    @property
+    def screen(self) -> str:
+        """What `--help` says before a study is named; none is imported for it."""
+        usage = f"usage: {self.prog} [{self.kind}] [FLAGS]"
+        own = f"a file FILE.py of your own may stand in the place of a {self.kind}"
+        last = f"{self.prog} {self.kind} --help shows the flags of one; {own}. {EXIT_CODES}"
+        return screen(
+            usage, {f"{self.kind}, {self.default} where none is named": self.listed}, last
+        )
 
     @functools.cached_property
     def _found(self) -> dict[str, _Listed]:
@@ -148,41 +162,70 @@ class Program:
         if listed is None:
             rule = f"{self.kind} must be one of {', '.join(self.listed)}, but it is {name!r}."
             raise InputError(rule + meant(name, self.listed))
+        return self._load(listed.where)
+
+    def _load(self, where: str) -> Any:
+        """The object MODULE:NAME.
+
+        Raises
+        ------
+        InputError
+            If the module can't be imported.
+        """
         require(self.prog, *self.needs)
         try:
-            kind: type[Study] = getattr(importlib.import_module(listed.module), listed.kind)
+            return pkgutil.resolve_name(where)
         except InputError:
             raise
-        except Exception as error:  # of one study's file; the others still work
+        except Exception as error:  # of one file; the others still work
             said = f"{type(error).__name__}: {error}"
-            raise InputError(f"{listed.module} can't be imported ({said}).") from error
-        return kind
+            raise InputError(f"{where.partition(':')[0]} can't be imported ({said}).") from error
 
-    def configure(self, name: str, words: Sequence[str]) -> Study:
-        """A study from its flags; `--help` and unknown flags exit here."""
-        kind = self.study(name)
+    def configure(self, name: str, words: Sequence[str]) -> Any:
+        """A study, or another command, from its flags; `--help` and unknown flags exit here."""
+        kind = self._load(self.others[name][1]) if name in self.others else self.study(name)
 
-        import tyro
+        from mirrorflow.runs.flags import read_flags
 
-        lines = "\n".join(f"  {name}: {about}" for name, about in self.listed.items())
-        description = f"{kind.__doc__}\n\n{lines}\n\n{EXIT_CODES}"
-        prog = f"{self.prog} {name}"
-        study = tyro.cli(kind, args=words, prog=prog, description=description)
-        study.check_given(words)
-        return study
+        about = f"{inspect.getdoc(kind)}\n\n{EXIT_CODES}"
+        read = read_flags(kind, words, f"{self.prog} {name}", about)
+        if name not in self.others:
+            read.check_given(words)
+        return read
 
     def main(self, arguments: list[str] | None = None) -> int:
         """Run a study, or one of the other commands; returns the exit code."""
         words = list(sys.argv[1:] if arguments is None else arguments)
+        if words[:1] in (["-h"], ["--help"]):
+            print(self.screen)
+            return 0
         name = words.pop(0) if words and not words[0].startswith("-") else self.default
+        read = self.configure(name, words)
         if name in self.others:
-            require(self.prog, *self.needs)
-            return int(importlib.import_module(self.others[name][1]).main(words))
-        study = self.configure(name, words)
+            read.run()
+            return 0
 
         from mirrorflow.runs.runner import run
 
-        return run(study, self.module, name)
+        return run(read, self.module, name)
+
+    def parser(self) -> Any:
+        """What tyro reads as all of the commands, for completion in a shell."""
+        from mirrorflow.runs.flags import mirrored, subcommands
+
+        kinds = {name: self.study(name) for name in self.studies}
+        kinds |= {name: self._load(where) for name, (_, where) in self.others.items()}
+        return subcommands({name: (mirrored(k), self.listed[name]) for name, k in kinds.items()})
+
+
+def screen(usage: str, tables: Mapping[str, Mapping[str, str]], last: str) -> str:
+    """A first screen of 79 columns: usage, titled tables of names and words, a last paragraph."""
+    lines = [usage]
+    for title, table in tables.items():
+        lines += ["", title]
+        for name, about in table.items():
+            lines.append(textwrap.fill(f"  {name:<15} {about}", 79, subsequent_indent=18 * " "))
+    return "\n".join([*lines, "", textwrap.fill(last, 79, break_long_words=False)])
 
 
 class _Listed(NamedTuple):
@@ -190,6 +233,10 @@ class _Listed(NamedTuple):
     about: str
     module: str
     kind: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.module}:{self.kind}"
 
 
 def _studies(path: Path, module: str) -> list[_Listed]:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-import tyro
-
 from mirrorflow.checks import Array, InputError, whole
+from mirrorflow.runs.flags import described
 from mirrorflow.runs.store import Folder, Row, Run, code_digest
 from mirrorflow.runs.verdicts import Summary, Verdict
 from mirrorflow.threads import controller
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Result", "Study", "Summary", "Verdict", "Work", "described"]
 
 Result = tuple[Row, dict[str, Array]]
-
-
-def described(default: str, *aliases: str) -> Any:
-    """How `--help` shows the default of a flag whose value None says that it is not given."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", aliases=aliases)
 
 
 @dataclass(frozen=True)
@@ -86,12 +80,14 @@ class Study(ABC):
     are not repeated."""
     jobs: Annotated[int, described("number of cores")] = 0
     """Processes on this machine."""
-    scheduler: str | None = None
+    scheduler: Annotated[str | None, described("this machine")] = None
     """A running cluster instead: tcp://HOST:PORT of a Dask scheduler; or slurm?OPTION=VALUE&… with
     options of submitit."""
     force: bool = False
     """Repeat finished runs."""
 
+    groups: ClassVar[Mapping[str, str]] = {"out": "execution"}
+    """The title of each group of flags, by the field that it begins with."""
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     note: ClassVar[str] = ""

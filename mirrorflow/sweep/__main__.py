@@ -13,7 +13,7 @@ PROGRAM = Program(
     package="mirrorflow.sweep",
     default="theorem23",
     needs=EXTRAS["study"],
-    others={"report": ("an HTML page of a result folder", "mirrorflow.runs.report.command")},
+    others={"report": ("an HTML page of a result folder", "mirrorflow.runs.report.command:Report")},
 )
 main = command(PROGRAM.main)
 

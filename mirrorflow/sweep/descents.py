@@ -70,6 +70,7 @@ class Descents(Study):
     record: int = 150
     """Recorded steps per run."""
 
+    groups: ClassVar[Mapping[str, str]] = {"n": "problem", "step_size": "descent"}
     regularizers: ClassVar[tuple[str, ...]] = REGULARIZERS
     starts: ClassVar[tuple[str, ...]] = ("pilot",)
     figure: ClassVar[str]  # a function of `mirrorflow.plots`

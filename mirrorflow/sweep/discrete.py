@@ -79,6 +79,11 @@ class Discrete(
     """The most steps of a run; it ends where the misfit is 1e-12."""
     out: Path = Path("results/discrete")
 
+    groups: ClassVar[Mapping[str, str]] = {
+        "methods": "descent",
+        "n": "problem",
+        "momentum": "descent",
+    }
     title: ClassVar[str] = "Discrete steps"
     note: ClassVar[str] = (
         "No decay: α = 0. Orders by the three least step sizes that double, for gradient descent "

@@ -109,13 +109,19 @@ class Theorem23(
     infinite and which reaches the largest of --totals at the end time."""
     timescale: float = 10.0
     """τ of the schedules, in flow time."""
-    t_end: float | None = None
-    """End time, in flow time. Default: 40 times the slowest mode's time constant after the
-    penalty has faded, at most 1e9."""
+    t_end: Annotated[float | None, described("so that every mode has settled, at most 1e9")] = None
+    """End time, in flow time; 40 times the slowest mode's time constant after the penalty has
+    faded where it is not given."""
     rtol: float = 1e-8
     """Relative tolerance of the integrators, per step."""
     out: Path = Path("results/theorem23")
 
+    groups: ClassVar[Mapping[str, str]] = {
+        "problem": "problem",
+        "seeds": "start",
+        "totals": "penalty",
+        "t_end": "integration",
+    }
     title: ClassVar[str] = "Theorem 2.3 and what it rests on"
     note: ClassVar[str] = (
         "Worst: the trial with the largest value/bound. Values are relative; paths and limits "

@@ -9,8 +9,9 @@ from typing import Annotated
 import tyro
 
 from mirrorflow.checks import printable
+from mirrorflow.runs.flags import described
 
-__all__ = ["Report", "main"]
+__all__ = ["Report"]
 
 
 @dataclass(frozen=True)
@@ -22,34 +23,26 @@ class Report:
 
     folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
     """Result folder (--out of a study)."""
-    page: Annotated[
-        Path | None, tyro.conf.arg(help_behavior_hint="(default: report.html in FOLDER)")
-    ] = None
+    page: Annotated[Path | None, described("report.html in FOLDER")] = None
     """File to write."""
 
+    def run(self) -> None:
+        """Write the page.
 
-def main(words: list[str]) -> int:
-    """Write the page; returns the exit code 0.
+        Raises
+        ------
+        InputError
+            If the folder holds no whole results, or the page can't be written.
+        """
+        from mirrorflow.runs.report import Contents, page
+        from mirrorflow.runs.store import atomic_write
 
-    Raises
-    ------
-    InputError
-        If the folder holds no whole results, or the page can't be written.
-    """
-    options = tyro.cli(
-        Report, args=words, prog="python -m mirrorflow.sweep report", description=Report.__doc__
-    )
-
-    from mirrorflow.runs.report import Contents, page
-    from mirrorflow.runs.store import atomic_write
-
-    contents = Contents.of(options.folder)
-    place = options.page or options.folder / "report.html"
-    atomic_write(place, page(contents).encode())
-    said = f"{place}: rows {len(contents.rows)}, figures {len(contents.figures)}"
-    if len(contents.failed):
-        said += f", failed runs {len(contents.failed)}"
-    print(printable(said))
-    for sentence in contents.left_out:
-        print(f"left out: {printable(sentence)}")
-    return 0
+        contents = Contents.of(self.folder)
+        place = self.page or self.folder / "report.html"
+        atomic_write(place, page(contents).encode())
+        said = f"{place}: rows {len(contents.rows)}, figures {len(contents.figures)}"
+        if len(contents.failed):
+            said += f", failed runs {len(contents.failed)}"
+        print(printable(said))
+        for sentence in contents.left_out:
+            print(f"left out: {printable(sentence)}")
