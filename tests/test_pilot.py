@@ -27,7 +27,6 @@ from mirrorflow.checks import InputError
 from mirrorflow.pilot import (
     Controller,
     FactorProduct,
-    alpha_for_total,
     balanced_factors,
     default_selection,
     fold,
@@ -883,58 +882,6 @@ def folded_norm(model: nn.Module) -> Tensor:
     folded = fold(copy.deepcopy(model))
     weights = {id(p): p for name, p in folded.named_parameters() if name.endswith("weight")}
     return sum(p.detach().abs().sum() for p in weights.values())
-
-
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(
-    total=st.floats(0.0, 6.0),
-    rates=st.lists(st.floats(1e-4, 0.3), min_size=1, max_size=30),
-    momentum=st.sampled_from([0.0, 0.5, 0.9]),
-)
-def test_alpha_for_total(total: float, rates: list[float], momentum: float) -> None:
-    alpha = alpha_for_total(total, rates, momentum)
-    assert sum(rate * alpha / (1.0 - momentum) for rate in rates) == pytest.approx(total, rel=1e-12)
-    assert alpha_for_total(total, torch.tensor(rates, dtype=torch.float64), momentum) == alpha
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_alpha_for_total_is_what_sgd_sheds(momentum: float, nesterov: bool) -> None:
-    """Without a gradient x falls by e^{−4A}, but for steps and a momentum that are not small."""
-    rates = 0.1 * (1.0 + np.cos(np.linspace(0.0, np.pi, 12_000)))
-    alpha = alpha_for_total(1.5, rates, momentum)
-    layer = reparametrize(nn.Linear(4, 3, bias=False).double())
-    before = layer.weight.detach().clone()
-    groups = parameter_groups(layer, 0.0, alpha)
-    kind = {"momentum": momentum, "nesterov": nesterov and momentum > 0}
-    optimizer = torch.optim.SGD(groups, lr=0.1, **kind)
-    for rate in rates:
-        for p in layer.parameters():
-            p.grad = torch.zeros_like(p)
-        optimizer.param_groups[0]["lr"] = rate
-        optimizer.step()
-    torch.testing.assert_close(
-        layer.weight / before, torch.full_like(before, math.exp(-6.0)), rtol=2e-2, atol=0.0
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ((-1.0, [0.1]), "total must be a finite number at least 0"),
-        ((1.0, []), "rates must not be empty"),
-        ((1.0, 0.1), "rates must have 1 ax"),
-        ((1.0, [0.0, 0.0]), "rates must be at least 0 and not all 0"),
-        ((1.0, [0.1, -0.1]), "rates must be at least 0 and not all 0"),
-        ((1.0, [0.1, math.nan]), "rates must be finite"),
-        ((1.0, [0.1], 1.0), "momentum below 1"),
-        ((1.0, [0.1], -0.1), "momentum must be"),
-        ((1e300, [1e-300]), "alpha must be a finite number"),
-    ],
-)
-def test_alpha_for_total_refuses(arguments: tuple, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        alpha_for_total(*arguments)
 
 
 def test_the_decay_in_the_sense_of_adam_and_adamw() -> None:

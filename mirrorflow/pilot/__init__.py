@@ -16,13 +16,14 @@ from mirrorflow.extras import require
 require("mirrorflow.pilot", "torch")
 
 from mirrorflow.pilot.controller import Controller
+from mirrorflow.pilot.decay import alpha_for_total, free_total, largest_total, steps_for_total
 from mirrorflow.pilot.initialisation import balanced_factors, pilot_factors
 from mirrorflow.pilot.ledger import BalanceLedger
 from mirrorflow.pilot.parametrization import fold, named_factors, reparametrize
-from mirrorflow.pilot.penalty import alpha_for_total, l1_norm, parameter_groups
+from mirrorflow.pilot.penalty import l1_norm, parameter_groups
 from mirrorflow.pilot.product import FactorProduct
 from mirrorflow.pilot.selection import default_selection
 
 __all__ = ["BalanceLedger", "Controller", "FactorProduct", "alpha_for_total", "balanced_factors"]
-__all__ += ["default_selection", "fold", "l1_norm", "named_factors", "parameter_groups"]
-__all__ += ["pilot_factors", "reparametrize"]
+__all__ += ["default_selection", "fold", "free_total", "l1_norm", "largest_total", "named_factors"]
+__all__ += ["parameter_groups", "pilot_factors", "reparametrize", "steps_for_total"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from mirrorflow.checks import InputError, number, real_array, shown
+from mirrorflow.checks import InputError, number
 from mirrorflow.pilot.parametrization import named_factors
 from mirrorflow.pilot.selection import reparametrized
 
-__all__ = ["alpha_for_total", "l1_norm", "parameter_groups"]
+__all__ = ["l1_norm", "parameter_groups"]
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, alpha: float) -> list[dict[str, Any]]:
@@ -52,44 +51,6 @@ def parameter_groups(module: nn.Module, weight_decay: float, alpha: float) -> li
         {"name": "factors", "params": factors, "weight_decay": 2.0 * alpha},
         {"name": "rest", "params": rest, "weight_decay": weight_decay},
     ]
-
-
-def alpha_for_total(total: float, rates: ArrayLike, momentum: float = 0.0) -> float:
-    """The constant α with Σ η_k α/(1 − μ) = `total` over a training by SGD.
-
-    m² − w², and a weight without gradient, shrink by about e^{−4·total}: the scale on which runs
-    of different length and learning rate compare. What total can't make up for is too few steps:
-    docs/total_decay.md found some 90 steps per unit of it enough, 44 too few, and 2 to 4 good
-    totals. Nothing is known of Adam, whose decay is another one (`parameter_groups`).
-
-    Parameters
-    ----------
-    total : float ≥ 0
-        A, without unit.
-    rates : (steps,) array
-        η_k ≥ 0 of every step, so `np.repeat(rates, steps_per_epoch)` where there is one per epoch.
-    momentum : float in [0, 1)
-        μ of SGD, without dampening; Nesterov's has the same sum.
-
-    Raises
-    ------
-    InputError
-        If a number is out of its range or every η_k is 0.
-
-    Examples
-    --------
-    >>> round(alpha_for_total(2.0, [0.1] * 400, momentum=0.9), 12)
-    0.005
-    """
-    total = number("total", total, 0.0)
-    steps = real_array("rates", rates, 1)
-    momentum = number("momentum", momentum, 0.0, 1.0)
-    if steps.min() < 0 or steps.max() == 0 or momentum == 1.0:
-        raise InputError(
-            f"rates must be at least 0 and not all 0, and momentum below 1, but they are "
-            f"{shown(rates)} and {momentum:g}."
-        )
-    return number("alpha", total * (1.0 - momentum) / float(steps.sum()), 0.0)
 
 
 def l1_norm(module: nn.Module) -> Tensor:
