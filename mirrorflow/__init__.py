@@ -31,12 +31,15 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ does
     )
     from mirrorflow.flows import (
         Flow,
+        MarginFlow,
         SaddlePath,
         direct_flow,
         direct_flows,
         gradient_flow,
         gradient_flows,
+        margin_flow,
         saddle_path,
+        softmax_flow,
     )
     from mirrorflow.limits import (
         Interpolator,
@@ -67,13 +70,15 @@ __version__ = "0.1.0"
 
 __all__ = ["Certificate", "Constant", "Custom", "DeepFactors", "Descent", "DescentPath"]
 __all__ += ["Exponential", "Factors", "Flow", "Geometric", "Harmonic", "HyperbolicEntropy"]
-__all__ += ["InputError", "Interpolator", "LogFactors", "Logistic", "Loss", "MaxMargin"]
-__all__ += ["MirrorMap", "Piecewise", "Poisson", "Potential", "Powers", "PseudoHuber", "Quadratic"]
+__all__ += ["InputError", "Interpolator", "LogFactors", "Logistic", "Loss", "MarginFlow"]
+__all__ += ["MaxMargin", "MirrorMap", "Piecewise", "Poisson", "Potential", "Powers"]
+__all__ += ["PseudoHuber", "Quadratic"]
 __all__ += ["Reference", "Regression", "SaddlePath", "Sam", "Schedule", "SignedPower", "Squared"]
 __all__ += ["Stepwise", "descend", "diabetes", "digits_sensing", "direct_flow", "direct_flows"]
 __all__ += ["discrete_limit", "follow_descent", "gaussian_recovery", "gradient_flow"]
 __all__ += ["gradient_flows", "interpolator", "interpolators", "lasso", "lasso_limit", "load"]
-__all__ += ["max_margin", "min_l1", "min_l2", "min_potential", "predicted_gain", "saddle_path"]
+__all__ += ["margin_flow", "max_margin", "min_l1", "min_l2", "min_potential", "predicted_gain"]
+__all__ += ["saddle_path", "softmax_flow"]
 
 # modules that are there without being asked for by name, and what they can't do without
 _MODULES = {

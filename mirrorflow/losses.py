@@ -179,7 +179,7 @@ def exponential(z, y, parameter, out):
             out[VALUE, i] = value
 
 
-class _Margin(Loss):
+class Margin(Loss):
     """φ of the margin yz, falling to 0 as yz → ∞: no minimum is attained."""
 
     __slots__ = ()
@@ -193,19 +193,29 @@ class _Margin(Loss):
     def minimiser(self, y: Array) -> Array:
         return np.copysign(np.inf, y)
 
+    def log_slope(self, margin: Array) -> tuple[Array, Array]:
+        """log(−φ′) by the margin yz, and how fast it falls with it."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, slots=True)
-class Logistic(_Margin):
+class Logistic(Margin):
     """φ = log(1 + e^{−yz}) of labels y = ±1: minus the log-likelihood of logistic regression."""
 
     rows: ClassVar[Kernel] = logistic
 
+    def log_slope(self, margin: Array) -> tuple[Array, Array]:
+        return -np.logaddexp(0.0, margin), np.exp(-np.logaddexp(0.0, -margin))
+
 
 @dataclass(frozen=True, slots=True)
-class Exponential(_Margin):
+class Exponential(Margin):
     """φ = e^{−yz} of labels y = ±1, as in boosting."""
 
     rows: ClassVar[Kernel] = exponential
+
+    def log_slope(self, margin: Array) -> tuple[Array, Array]:
+        return -margin, np.ones_like(margin)
 
 
 @kernel("LOSS")

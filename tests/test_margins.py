@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,8 @@ from hypothesis import strategies as st
 
 import mirrorflow as mf
 from mirrorflow import certificates as certify
+
+CASES = json.loads((Path(__file__).parent / "data" / "atlas_flow_cases.json").read_text())
 
 
 def separable(n, d, seed, loss=None):
@@ -91,12 +96,49 @@ def test_flows_near_the_margin_problem_at_every_time(loss, alpha):
     assert certify.margin_gap(problem, start, flow, 1e-10, 3.0).verdict == "refuted"
 
 
-def test_data_that_are_not_separable_have_a_status():
-    problem = mf.Regression([[1.0, 0.0, 2.0], [-1.0, 0.0, -2.0]], [1.0, 1.0], loss=mf.Logistic())
-    best = mf.max_margin(problem, mf.Factors.pilot(np.zeros(3)), 0.0)
+@pytest.mark.filterwarnings("ignore:Z has n")
+def test_data_that_are_not_separable_have_a_status_and_the_minimiser():
+    draw = np.random.default_rng(0)
+    problem = mf.Regression(
+        draw.standard_normal((12, 3)), draw.choice([-1.0, 1.0], 12), loss=mf.Logistic()
+    )
+    start = mf.Factors.pilot(np.zeros(3))
+    best = mf.max_margin(problem, start, 0.5)
     assert best.status == "not_separable"
     assert not best.success
     assert "there is no margin" in best.message
+    assert np.abs(problem.gradient(best.x)).max() < 1e-12
+    # without a minimum
+    half = mf.Regression(
+        [[1.0, 0.0, 2.0], [-1.0, 0.0, -2.0], [0.0, 1.0, 0.0]], np.ones(3), loss=mf.Logistic()
+    )
+    assert not mf.max_margin(half, start, 0.5).x.any()
+
+
+@pytest.mark.filterwarnings("ignore:Z has n")
+@pytest.mark.parametrize(
+    "start", [mf.Factors.balanced([1.0, -1.0]), mf.SignedPower([1.0, -1.0], 3.0)]
+)
+def test_signs_that_the_start_keeps_can_leave_no_margin(start):
+    allowed = mf.Regression([[2.0, 1.0], [0.1, -1.0]], [1.0, 1.0], loss=mf.Logistic())
+    assert mf.max_margin(allowed, start, 0.2).success
+    forbidden = mf.Regression([[2.0, 3.0], [0.0, 1.0]], [1.0, 1.0], loss=mf.Logistic())
+    assert mf.max_margin(forbidden, start, 0.2).status == "not_separable"
+    assert mf.max_margin(forbidden, mf.Factors.pilot([0.0, 0.0]), 0.2).success
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("log_1_over_a", [50.0, 500.0, 5000.0])
+def test_tiny_starts(seed, log_1_over_a):
+    """Exponents of thousands: a tolerance that knows what they round to, and a path of scales."""
+    n, d = (30, 34) if seed % 2 else (8, 24)
+    problem = separable(n, d, seed)
+    best = mf.max_margin(problem, mf.LogFactors.of_scale(d, log_1_over_a), 0.0)
+    assert best.success
+    # exponents of 5000 round to 5e-13, and a small margin is a difference
+    assert best.violation < 1e-9
+    least = np.abs(mf.max_margin(problem, mf.LogFactors.of_scale(d, 1.0), np.inf).x).sum()
+    assert -1e-9 < np.abs(best.x).sum() / least - 1.0 < 2.0 * d / log_1_over_a
 
 
 STARTS = {
@@ -135,10 +177,165 @@ def test_bad_input():
         mf.max_margin(mf.gaussian_recovery(4, 9, 2, 0), start, 0.0)
     with pytest.raises(mf.InputError, match=r"margin must be .*above 0"):
         mf.max_margin(problem, start, 0.0, 0.0)
-    with pytest.raises(mf.InputError, match="total must be finite for LogFactors"):
-        mf.max_margin(problem, mf.LogFactors.of_scale(9, 3.0), np.inf)
+    with pytest.raises(mf.InputError, match=r"total must be finite for SignedPower of degree 1\.5"):
+        mf.max_margin(problem, mf.SignedPower(np.ones(9), 1.5), np.inf)
+    for times, told in (
+        ([0.0, np.inf], "finite"),
+        ([0.0, np.nan], "finite"),
+        ([1.0, 1.0], "ascend"),
+    ):
+        with pytest.raises(mf.InputError, match=f"log_times must .*{told}"):
+            mf.margin_flow(problem, start, times)
+    with pytest.raises(mf.InputError, match=r"loss must be Logistic\(\) or Exponential"):
+        mf.margin_flow(mf.Regression(problem.Z, problem.y), start, [1.0])
+    with pytest.raises(mf.InputError, match="∫α < ∞"):
+        mf.margin_flow(problem, start, [1.0], mf.Constant(0.1))
+    deep = mf.Powers(np.ones(9), np.ones(9), 3)
+    late = mf.margin_flow(problem, deep, [3.0])
+    with pytest.raises(mf.InputError, match="start must be Factors or LogFactors"):
+        certify.margin_direction(problem, deep, late, 1e-8)
+    with pytest.raises(mf.InputError, match="labels must be whole numbers from 0 to 2"):
+        mf.softmax_flow(np.ones((2, 3)), [0, 3], start, mf.Constant(0.0), [1.0])
+    with pytest.raises(mf.InputError, match="K ≥ 2 classes, but it has 9"):
+        mf.softmax_flow(np.ones((2, 5)), [0, 1], start, mf.Constant(0.0), [1.0])
     with pytest.raises(mf.InputError, match="start must have d = 9"):
         mf.max_margin(problem, mf.Factors.pilot(np.zeros(3)), 0.0)
     flow = mf.direct_flow(problem, start, mf.Constant(0.0), [1.0])
     with pytest.raises(mf.InputError, match="accumulate=True"):
         certify.margin_gap(problem, start, flow, 1e-8)
+
+
+def numbers(case, *names):
+    return [np.array(CASES[case][name], float) for name in names]
+
+
+def test_reference_case_c12():
+    """The flow at t = 20 to 40 digits, its q, and the point of its margin."""
+    Z, m, w, x, q, best, T = numbers("C12_classification", "Z", "m0", "w0", "x", "q", "x_star", "T")
+    problem, start = mf.Regression(Z, np.ones(3), loss=mf.Exponential()), mf.Factors(m, w)
+    schedule = mf.Quadratic.from_total(0.3, 1.0)
+    flow = mf.margin_flow(problem, start, [np.log(T)], schedule, 1e-11)
+    assert flow.x[0] == pytest.approx(x, rel=1e-9)
+    assert flow.dual[0] == pytest.approx(q, rel=1e-9)
+    gamma = float(flow.margins.min())
+    assert mf.max_margin(problem, start, flow.total[0], gamma).x == pytest.approx(best, rel=1e-9)
+    gap = certify.margin_gap(problem, start, flow, 1e-11)
+    assert gap.value == pytest.approx(
+        float(CASES["C12_classification"]["R_gap"]) / float(CASES["C12_classification"]["G"])
+    )
+    # wrong: the scale 2a
+    wide = mf.Factors(np.sqrt(2.0) * m, np.sqrt(2.0) * w)
+    off = mf.max_margin(problem, wide, flow.total[0], gamma).x - best
+    assert np.abs(off).max() > 0.01
+
+
+@pytest.mark.parametrize("loss", [mf.Logistic(), mf.Exponential()])
+@pytest.mark.parametrize("name", ["m w", *STARTS])
+def test_log_time_agrees_with_the_direct_flow(loss, name):
+    problem = separable(4, 6, 7, loss)
+    start = STARTS.get(name, lambda draw: mf.Factors.pilot(draw.standard_normal(6)))(
+        np.random.default_rng(7)
+    )
+    schedule, times = mf.Constant(0.03, 5.0), np.array([0.5, 5.0, 300.0])
+    flow = mf.margin_flow(problem, start, np.log(times), schedule, 1e-11)
+    direct = mf.direct_flow(problem, start, schedule, times, 1e-11)
+    assert flow.success
+    assert flow.total == pytest.approx(direct.total)
+    assert np.abs(flow.x - direct.x).max() < 1e-8 * np.abs(direct.x).max()
+
+
+def test_to_log_time_1e5():
+    """The L1 norm nears the least one of its margin like 1/log(γ/a); an L2 norm does not."""
+    problem, start = separable(6, 24, 5), mf.Factors.pilot(np.full(24, 0.1))
+    log_times = [1e2, 1e3, 1e4, 1e5]
+    flow = mf.margin_flow(problem, start, log_times, mf.Constant(0.05, 8.0))
+    assert flow.success
+    assert flow.margins.min(axis=1) == pytest.approx(log_times, rel=0.1)
+    checks = []
+    for end in log_times:
+        alone = mf.margin_flow(problem, start, [end], mf.Constant(0.05, 8.0))
+        checks.append(certify.margin_direction(problem, start, alone, 1e-8))
+        assert checks[-1].holds
+        assert certify.margin_gap(problem, start, alone, 1e-8).holds
+    assert certify.margin_direction(problem, start, alone, 1e-8, norm=2).verdict == "refuted"
+    assert (np.diff([check.value for check in checks]) < 0.0).all()
+    assert (np.diff([check.bound for check in checks]) < 0.0).all()
+    early = mf.margin_flow(problem, start, [-3.0])
+    assert certify.margin_direction(problem, start, early, 1e-8).verdict == certify.UNJUDGED
+
+
+HORIZONS = {
+    # norm that R is for large x, and where it is reached
+    "u³ − v³": (lambda draw: mf.Powers(*draw.uniform(0.3, 1.0, (2, 12)), 3), np.inf),
+    "4 layers": (lambda draw: mf.DeepFactors(draw.uniform(0.3, 1.5, (4, 12))), np.inf),
+    "u² − v²": (lambda draw: mf.Powers(*draw.uniform(0.3, 1.0, (2, 12)), 2), np.inf),
+    "tiny a": (lambda draw: mf.LogFactors.of_scale(12, 9.0), np.inf),
+    "θ|θ|^¼": (lambda draw: mf.SignedPower(np.full(12, 1e-20), 1.25), 0.0),
+    "θ|θ|^½": (lambda draw: mf.SignedPower(np.full(12, 1e-20), 1.5), 0.0),
+}
+
+
+@pytest.mark.parametrize("name", HORIZONS)
+def test_horizon_functions_agree_with_cvxpy(name):
+    cvxpy = pytest.importorskip("cvxpy")
+    make, total = HORIZONS[name]
+    start, problem = make(np.random.default_rng(3)), separable(5, 12, 9)
+    rows, x = problem.y[:, None] * problem.Z, cvxpy.Variable(12)
+    if total == np.inf:
+        up, down = start.weights
+        goal = up @ cvxpy.pos(x) + down @ cvxpy.neg(x)
+    else:
+        goal = cvxpy.pnorm(x, 2.0 / start.power)
+    cvxpy.Problem(cvxpy.Minimize(goal), [rows @ x >= 1.0]).solve(solver="CLARABEL")
+    best = mf.max_margin(problem, start, total)
+    assert best.success
+    assert np.abs(best.x - x.value).max() < 1e-4  # the root of what Clarabel leaves of the value
+    # and the point of a large margin nears it, as the flow does
+    if total == np.inf:
+        size = 1e6 if start.degree > 2 else 1e30
+        assert np.abs(mf.max_margin(problem, start, 0.0, size).x / size - best.x).max() < 0.1
+
+
+@pytest.mark.parametrize("kappa", [1.25, 1.5])
+def test_powers_below_two_near_the_lp_margin(kappa):
+    """‖x‖_p/γ, p = 2/κ, over its minimum: O(1/γ)."""
+    problem, start = separable(5, 12, 9), mf.SignedPower(np.full(12, 1.0), kappa)
+    flow = mf.margin_flow(problem, start, [1e2, 1e3, 1e4], rtol=1e-10)
+    best = mf.max_margin(problem, mf.SignedPower(np.full(12, 1e-20), kappa), 0.0).x
+    norms = np.linalg.norm(flow.x, 2.0 / kappa, axis=1) / flow.margins.min(axis=1)
+    excess = norms / np.linalg.norm(best, 2.0 / kappa) - 1.0
+    assert (excess > -1e-9).all()
+    assert (excess[1:] < 0.5 * excess[:-1]).all()
+
+
+@pytest.mark.parametrize("start", ["m w", "u³ − v³"])
+def test_softmax_keeps_a_sum_over_classes(start):
+    draw = np.random.default_rng(2)
+    start = (
+        mf.Factors.pilot(0.3 * draw.standard_normal(12), 0.7)
+        if start == "m w"
+        else mf.Powers(*draw.uniform(0.5, 1.0, (2, 12)), 3)
+    )
+    Z, labels = draw.standard_normal((15, 4)), np.arange(15) % 3
+    flow = mf.softmax_flow(Z, labels, start, mf.Constant(0.05, 3.0), [0.0, 1.0, 3.0, 12.0])
+    assert flow.success
+    assert (np.diff(flow.loss) < 0).all()
+    assert certify.softmax_invariant(flow, 3, 1e-10).holds
+    assert certify.softmax_invariant(flow, 3, 1e-10, 0.5).verdict == "refuted"
+
+
+def test_two_classes_of_softmax_are_logistic_regression():
+    """x_0 = −x_1 from x = 0: the logistic flow of x_1 − x_0, at twice the speed per output."""
+    draw = np.random.default_rng(4)
+    Z, y = draw.standard_normal((9, 5)), draw.choice([-1.0, 1.0], 9)
+    start = mf.Factors.pilot(np.zeros(10), 0.6)
+    flow = mf.softmax_flow(Z, (y > 0).astype(float), start, mf.Constant(0.0), [0.7, 4.0])
+    x = flow.x.reshape(2, 5, 2)
+    assert np.abs(x.sum(axis=2)).max() < 1e-9
+    # 2x_1 = a sinh of what m ⊙ w with twice the scale has
+    with pytest.warns(UserWarning, match="n"):
+        problem = mf.Regression(Z, y, loss=mf.Logistic())
+    twin = mf.direct_flow(
+        problem, mf.Factors.pilot(np.zeros(5), 1.2), mf.Constant(0.0), [0.7, 4.0], 1e-10
+    )
+    assert np.abs(2.0 * x[:, :, 1] - twin.x).max() < 1e-8

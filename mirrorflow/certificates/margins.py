@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from mirrorflow.certificates.base import EPS, Certificate, drift
+from mirrorflow.certificates.base import EPS, Certificate, drift, dual_units, integral
 from mirrorflow.checks import Array, InputError
-from mirrorflow.flows import Flow
+from mirrorflow.flows import Flow, MarginFlow
 from mirrorflow.limits.max_margin import max_margin, signed_rows
-from mirrorflow.maps import MirrorMap
+from mirrorflow.limits.nonnegative import least_squares
+from mirrorflow.maps import Factors, HyperbolicEntropy, MirrorMap
 from mirrorflow.problems import Regression
 
-__all__ = ["margin_gap", "margin_identity"]
+__all__ = ["margin_direction", "margin_gap", "margin_identity", "softmax_invariant"]
 
 
-def _end(problem: Regression, start: MirrorMap, flow: Flow) -> tuple[Array, Array, Array, float]:
-    """Signed rows, x, q with −∫∇f = Σ q_i y_i z_i, and A, at the last time."""
-    if flow.accumulated is None:
-        raise InputError("flow must have ∫∇f: call direct_flow with accumulate=True.")
-    rows = signed_rows(problem)
-    q = np.linalg.lstsq(rows.T, -flow.accumulated[-1], rcond=None)[0]
-    return rows, flow.x[-1], q, float(flow.total[-1])
+def _end(problem: Regression, flow: Flow | MarginFlow) -> tuple[Array, Array, Array, float]:
+    """Signed rows, x, q ≥ 0 with −∫e^{−κA}∇f = Σ q_i y_i z_i, and A, at the last time."""
+    rows, x, total = signed_rows(problem), flow.x[-1], float(flow.total[-1])
+    if isinstance(flow, MarginFlow):
+        return rows, x, flow.dual[-1], total
+    return rows, x, least_squares(rows.T, -integral(flow)[-1])[0], total
 
 
 def margin_gap(
@@ -41,7 +41,7 @@ def margin_gap(
     total : float
         Another A to try.
     """
-    rows, x, q, reached = _end(problem, start, flow)
+    rows, x, q, reached = _end(problem, flow)
     margins = rows @ x
     gamma = float(margins.min())
     if gamma <= 0:
@@ -71,10 +71,80 @@ def margin_identity(
     difference of the sides relative to the sum of their terms' sizes. Bound: rtol (100 + steps)
     plus 1e3 eps.
     """
-    rows, x, q, reached = _end(problem, start, flow)
+    rows, x, q, reached = _end(problem, flow)
     potential = start.potential(reached if total is None else total)
     terms = np.array([potential.value(x), -potential.value(other), potential.divergence(other, x)])
     right = q * (rows @ x - rows @ other)
     size = float(np.abs(terms).sum() + np.abs(right).sum())
     value = abs(float(terms.sum() - right.sum())) / size
     return Certificate.of("margin_identity", value, drift(flow, rtol) + 1e3 * EPS)
+
+
+def margin_direction(
+    problem: Regression, start: MirrorMap, flow: Flow | MarginFlow, rtol: float, norm: int = 1
+) -> Certificate:
+    """u = x_t/γ nears the least L1 norm û of its margin, at a known distance (m ⊙ w):
+
+        ‖u‖₁ − ‖û‖₁ ≤ [2G/γ + B(û) − B(u) + Σε] / log(1/max ε),    ε = a_t/γ,
+
+    G = Σq_i(margin_i − γ), B(u) = Σ|u|(log 2|u| − 1 + log(max ε/ε)) − ⟨c, u⟩; as 2R_ε(u) is
+    log(1/max ε)‖u‖₁ + B(u) − Σε up to Σε (the limit: Pesme, Dragomir, Flammarion 2024; the bound:
+    this project). Value: the excess relative to ‖û‖₁. Bound: the right side in that unit, and what
+    rtol is worth in it, or rounding in log-time. nan where γ ≤ 0 or max ε ≥ 1.
+
+    Parameters
+    ----------
+    norm : 1 or 2
+        2: the same for the L2 norm, to try.
+    """
+    rows, x, q, total = _end(problem, flow)
+    potential, gamma = start.potential(total), float((rows @ x).min())
+    if not isinstance(potential, HyperbolicEntropy):
+        raise InputError(f"start must be Factors or LogFactors, but it is {type(start).__name__}.")
+    log_scale = potential.log_a - np.log(gamma) if gamma > 0 else np.zeros(x.size)
+    logs, u = -float(log_scale.max()), x / gamma
+    best = max_margin(problem, start, np.inf, 1.0)
+    if logs <= 0 or not best.success:
+        return Certificate.of("margin_direction", np.inf, np.nan)
+
+    def rest(u: Array) -> float:
+        sizes = np.abs(u)
+        terms = np.log(2.0 * np.maximum(sizes, 1e-300)) - 1.0 - logs - log_scale
+        return float(sizes @ terms - potential.c @ u)
+
+    error = drift(flow, rtol) if isinstance(flow, Flow) else 1e3 * EPS
+    error *= 2.0 * float(np.abs(u * potential.gradient(x)).sum())
+    paid = 2.0 * float(q @ (rows @ x - gamma)) / gamma + float(np.exp(log_scale).sum())
+    least = float(np.abs(best.x).sum())
+    bound = (paid + rest(best.x) - rest(u) + error) / (logs * least)
+    other = best.x
+    if norm == 2:
+        other = max_margin(problem, Factors.pilot(np.zeros(x.size), 1e6), 0.0, 1.0).x  # R_a ~ L2
+    value = float(np.linalg.norm(u, norm) / np.linalg.norm(other, norm)) - 1.0
+    return Certificate.of("margin_direction", value, bound)
+
+
+def softmax_invariant(flow: Flow, classes: int, rtol: float, share: float = 1.0) -> Certificate:
+    """Σ_k ∇R_{A_t}(x_jk) = Σ_k ∇R_0(x_jk(0)) for every feature j, as softmax's residuals add up to
+    0 over the classes k (this project).
+
+    Value: the largest difference over times and features. Bound: rtol (100 + steps)·K times what
+    relative errors of θ are worth in ∇R, 1 for m ⊙ w.
+
+    Parameters
+    ----------
+    flow : Flow
+        Of `softmax_flow`.
+    classes : int
+        K.
+    share : float
+        A factor on A_t, to try.
+    """
+    sums = [
+        flow.start.potential(share * float(total)).gradient(x).reshape(-1, classes).sum(axis=1)
+        for x, total in zip(flow.x, flow.total, strict=True)
+    ]
+    first = flow.start.potential().gradient(flow.start.x).reshape(-1, classes).sum(axis=1)
+    value = float(np.abs(np.array(sums) - first).max())
+    bound = drift(flow, rtol) * classes * float(dual_units(flow).max(initial=1.0))
+    return Certificate.of("softmax_invariant", value, bound)

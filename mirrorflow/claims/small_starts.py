@@ -1,19 +1,15 @@
-"""Small starts, integrals along the flow, margins of separable data."""
+"""Small starts and integrals along the flow."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mirrorflow import certificates as certify
-from mirrorflow.claims.draws import RTOL, pilot_start, random_problem, random_schedule
+from mirrorflow.claims.draws import pilot_start, random_problem, random_schedule
 from mirrorflow.claims.registry import Checks, Claim, Rng, judges
-from mirrorflow.flows import direct_flow
 from mirrorflow.flows.saddles import saddle_path
-from mirrorflow.limits.max_margin import max_margin
 from mirrorflow.losses import Loss
 from mirrorflow.maps.log_factors import LogFactors
-from mirrorflow.maps.product import Factors
-from mirrorflow.problems import Regression
 from mirrorflow.schedules import Constant
 
 SADDLES = "x₀ = 0, a = e^(−ℓ), ℓ in [100, 1000], α ≥ 0 constant; squared loss only"
@@ -65,35 +61,4 @@ def _balance(rng: Rng, loss: Loss) -> Checks:
     return {
         "energy_balance": certify.energy_balance(problem, start, schedule, end, x_star),
         "changed_balance": certify.energy_balance(problem, start, schedule, end, x_star, share=0.0),
-    }
-
-
-@judges("margins", ("logistic", "exponential"),
-    Claim("margin_gap", "A", "R(x_t) − R(x*_γ) ≤ Σ q_i(margin_i − γ_t) at every t with γ_t > 0",
-          "Moroshko et al. 2020 in the limit; at finite t: this project",
-          "separable labels; logistic, exponential loss"),
-    Claim("changed_margin_gap", "A", "the same with A + 3 for A", "total changed",
-          "separable labels; logistic, exponential loss", "changed", "margin_gap"),
-    Claim("margin_identity", "A", "R(x_t) − R(x*) + D(x*, x_t) = Σ q_i(margin_i − y_i z_iᵀx*)",
-          "this project", "separable labels, any x*; logistic, exponential loss"),
-    Claim("changed_margin_identity", "A", "the same with A + ¼ for A", "total changed",
-          "separable labels, any x*; logistic, exponential loss", "changed",
-          "margin_identity"))  # fmt: skip
-def _margins(rng: Rng, loss: Loss) -> Checks:
-    n, d = int(rng.integers(4, 9)), int(rng.integers(18, 31))
-    Z = rng.standard_normal((n, d))
-    problem = Regression(Z, np.sign(Z @ rng.standard_normal(d)), loss=loss)
-    start = Factors.pilot(0.2 * rng.standard_normal(d), float(rng.uniform(0.4, 1.0)))
-    schedule = Constant.from_total(float(rng.uniform(0.0, 0.5)), 8.0)
-    end = float(np.exp(rng.uniform(np.log(300.0), np.log(3000.0))))
-    flow = direct_flow(problem, start, schedule, [end], RTOL, accumulate=True)
-    total = float(flow.total[-1])
-    other = max_margin(problem, start, total, 1.0).x
-    return {
-        "margin_gap": certify.margin_gap(problem, start, flow, RTOL),
-        "changed_margin_gap": certify.margin_gap(problem, start, flow, RTOL, total + 3.0),
-        "margin_identity": certify.margin_identity(problem, start, flow, RTOL, other),
-        "changed_margin_identity": certify.margin_identity(
-            problem, start, flow, RTOL, other, total + 0.25
-        ),
     }

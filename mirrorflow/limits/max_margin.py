@@ -1,4 +1,4 @@
-r"""Maximum margins: argmin {R_A(x) : y_i z_iᵀx ≥ γ for all i}, and its limit A → ∞, minimum L1.
+r"""Maximum margins: argmin {R_A(x) : y_i z_iᵀx ≥ γ for all i}, and its limit A → ∞, weighted L1.
 
 Separable data under the logistic or the exponential loss have no minimum: margins grow without end.
 But at every time the flow's x_t solves this problem for γ, its own least margin, up to the gap of
@@ -6,7 +6,8 @@ But at every time the flow's x_t solves this problem for γ, its own least margi
 problem of R with the scale a_t/γ.
 
 The dual maximises γΣq − e^{−δA}Σ_j Q_j((Zᵀq)_j) over q ≥ 0, rows of Z times their labels: Newton's
-method, or a quadratic program for each step, from a large scale down to R_A's.
+method, or a quadratic program for each step, from a large scale down to R_A's, along which q grows
+nearly linearly in the scale's logarithm.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from scipy.optimize import linprog
 
 from mirrorflow.checks import Array, InputError, number
 from mirrorflow.display import Displayed
+from mirrorflow.limits.exact import interpolator
 from mirrorflow.limits.nonnegative import least_squares
 from mirrorflow.maps.base import MirrorMap, check_pair
 from mirrorflow.problems import Regression
@@ -32,6 +34,7 @@ __all__ = ["MaxMargin", "max_margin", "signed_rows"]
 EPS = float(np.finfo(float).eps)
 X, DX, RATES, Q = range(4)
 STEPS = 100  # Newton steps for one scale
+STRIDE = 2.0  # of the scale's logarithm; longer ones are tried as long as they succeed
 
 
 class MaxMargin(Displayed):
@@ -41,15 +44,16 @@ class MaxMargin(Displayed):
     ----------
     x : (d,) array
     dual : (n,) array
-        q ≥ 0 with ∇R_A(x) = Σ_i q_i y_i z_i (A = ∞: in the subdifferential of ‖x‖₁).
+        q ≥ 0 with ∇R_A(x) = Σ_i q_i y_i z_i (A = ∞: in the subdifferential of the weighted L1).
     margin : float
         γ.
     violation : float
         How far the least margin is below γ, relative to γ.
     gap : float
-        |R_A(x) − dual value|, or of ‖x‖₁.
+        |R_A(x) − dual value|, or of the weighted L1.
     status, message : str
-        "converged"; "not_separable": no x has positive margins on all samples; "not_converged".
+        "converged"; "not_separable": no x of the signs that the start leaves has positive margins
+        on all samples, and x is the loss's minimum, or 0 where it has none; "not_converged".
     """
 
     def __init__(
@@ -63,8 +67,8 @@ class MaxMargin(Displayed):
         return {
             "converged": "The maximum-margin point was found; violation and gap say how exactly.",
             "not_separable": (
-                "No x has y_i z_iᵀx > 0 for all i, so that there is no margin; `interpolator` "
-                "finds the loss's minimum, unless some x lowers it without end."
+                "No x with the signs that the start leaves has y_i z_iᵀx > 0 for all i, so that "
+                "there is no margin; x is the loss's minimum, or 0 where it has none."
             ),
             "not_converged": "Newton's method ended early; rescale Z, or take a smaller total.",
         }[self.status]
@@ -103,7 +107,8 @@ def max_margin(
         y are labels ±1.
     start : Factors, Powers, …
     total : float in [0, inf]
-        A. inf: minimum ‖x‖₁ (the horizon function of m ⊙ w's potential), for `Factors` alone.
+        A. inf: the least Σ t⁺x⁺ + t⁻x⁻, t^± = `start.weights` (the horizon function of R; for m ⊙ w
+        ‖x‖₁).
     margin : float > 0
         γ. By R_a(γu) = γR_{a/γ}(u), for m ⊙ w a larger margin is a smaller scale.
 
@@ -128,70 +133,92 @@ def max_margin(
     margin = number("margin", margin, 0.0, open_low=True)
     rows = signed_rows(problem)
     n, d = rows.shape
-    # least L1 norm tells whether the data are separable, and begins the path
-    units = np.abs(rows).max()
-    program = linprog(
-        np.ones(2 * d), -np.hstack([rows, -rows]) / units, -np.ones(n), method="highs"
-    )
-    if program.status == 2:
-        return MaxMargin(np.zeros(d), np.zeros(n), margin, (1.0, math.inf), "not_separable")
+    # least weighted L1 norm tells whether the data are separable
+    ones = (np.where(can, 1.0, np.inf) for can in start.signs)
+    costs = np.concatenate(start.weights if math.isinf(total) else tuple(ones))
+    allowed, units = np.isfinite(costs), np.abs(rows).max()
+    signed = np.hstack([rows, -rows])[:, allowed] / units
+    program = linprog(costs[allowed], -signed, -np.ones(n), method="highs")
+    if program.status == 2 or not allowed.any():
+        return _not_separable(problem, start, total, margin)
     if math.isinf(total):
-        if type(start).__name__ != "Factors":
-            raise InputError(
-                f"total must be finite for {type(start).__name__}: its limit A → ∞ is another norm."
-            )
-        x = margin * (program.x[:d] - program.x[d:]) / units
-        q = -program.ineqlin.marginals / units
-        gap = abs(float(np.abs(x).sum()) - margin * float(q.sum()))
+        parts = np.zeros(2 * d)
+        parts[allowed] = margin / units * program.x
+        x, q = parts[:d] - parts[d:], -program.ineqlin.marginals / units
+        gap = abs(margin / units * program.fun - margin * float(q.sum()))
         return MaxMargin(x, q, margin, (_violation(rows, x, margin), gap), "converged")
     start.check_decay("total", total)
-    q, done = np.zeros(n), False
     scale = _first_scale(start, rows, total, margin)
-    while scale >= 0.0:
-        q, done = _climb(start, rows, total, scale, margin, q)
-        if scale == 0.0 or not np.isfinite(q).all():
-            break
-        scale = max(scale - 2.0, 0.0)
+    q, done = _climb(start, rows, total, scale, margin, np.zeros(n))
+    growth, stride = np.zeros(n), STRIDE
+    while scale > 0.0 and np.isfinite(q).all():
+        lower = max(scale - stride, 0.0)
+        guess = np.maximum(q + (scale - lower) * growth, 0.0)
+        moved, found = _climb(start, rows, total, lower, margin, guess)
+        if not found and stride > STRIDE:
+            growth, stride = np.zeros(n), STRIDE
+            continue
+        growth, stride = (moved - q) / (scale - lower), 2.0 * stride
+        q, done, scale = moved, found, lower
     potential = start.potential(total)
     x = potential.inverse_gradient(rows.T @ q)
     if not np.isfinite(x).all():
         return MaxMargin(np.zeros(d), q, margin, (1.0, math.inf), "not_converged")
-    value, dual = potential.value(x), margin * q.sum() - _conjugate(start, rows.T @ q, total)
-    proofs = _violation(rows, x, margin), abs(float(value - dual))
+    dual = margin * float(q.sum()) - float(_at(start, rows.T @ q, total, 0.0)[Q].sum())
+    proofs = _violation(rows, x, margin), abs(potential.value(x) - dual)
     return MaxMargin(x, q, margin, proofs, "converged" if done else "not_converged")
+
+
+def _not_separable(problem: Regression, start: MirrorMap, total: float, margin: float) -> MaxMargin:
+    try:
+        x = interpolator(problem, start, total).x
+    except InputError:  # the loss has no minimum
+        x = np.zeros(problem.d)
+    return MaxMargin(x, np.zeros(problem.n), margin, (1.0, math.inf), "not_separable")
 
 
 def _violation(rows: Array, x: Array, margin: float) -> float:
     return max(0.0, 1.0 - float((rows @ x).min()) / margin)
 
 
-def _conjugate(start: MirrorMap, mu: Array, total: float) -> float:
-    return float(start.at(mu, total)[Q].sum())
+def _at(start: MirrorMap, mu: Array, total: float, scale: float) -> Array:
+    """The rows of `MirrorMap.at` times e^scale, where that has a law by less decay."""
+    if math.isfinite(start.decay):
+        return start.at(mu, total - scale / start.decay)
+    return math.exp(scale) * start.at(mu, total)
 
 
 def _first_scale(start: MirrorMap, rows: Array, total: float, margin: float) -> float:
     """log of the factor on X at which the metric at 0 is as large as the solution."""
-    metric = start.at(np.zeros(start.d), total)[DX]
+    scale, zero = 0.0, np.zeros(start.d)
+    metric = _at(start, zero, total, scale)[DX]
+    while not metric.max(initial=0.0) > 1e-200 and scale < 1e6:  # below what kernels resolve
+        scale += 300.0
+        metric = _at(start, zero, total, scale)[DX]
     typical = margin / float(np.abs(rows).sum(axis=1).max())
-    size = float(np.median(metric[metric > 0])) if (metric > 0).any() else 1.0
-    return max(0.0, math.log(typical / size)) if size > 0 else 0.0
+    size = float(np.median(metric[metric > 0])) if metric.any() else 1.0
+    return max(0.0, scale + math.log(typical / size))
 
 
 def _climb(
     start: MirrorMap, rows: Array, total: float, scale: float, margin: float, q: Array
 ) -> tuple[Array, bool]:
     """The dual's maximum with X times e^scale, from q; whether it was reached to rounding."""
-    factor = math.exp(scale)
 
     def value(q: Array) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
-            result = margin * float(q.sum()) - factor * float(start.at(rows.T @ q, total)[Q].sum())
+            point = _at(start, rows.T @ q, total, scale)
+            result = margin * float(q.sum()) - float(point[Q].sum())
         return result if math.isfinite(result) else -math.inf
 
     for _ in range(STEPS):
         mu = rows.T @ q
-        point = factor * start.at(mu, total)
-        slope, size = margin - rows @ point[X], np.abs(rows) @ (np.abs(point[X]) + point[DX])
+        point = _at(start, mu, total, scale)
+        if not np.isfinite(point).all():
+            return q, False
+        # μ is a sum, and X as exact as that allows
+        worth = np.abs(point[X]) + point[DX] * (1.0 + np.abs(rows).T @ q)
+        slope, size = margin - rows @ point[X], np.abs(rows) @ worth
         off = np.abs(np.where(q > 0, slope, np.maximum(slope, 0.0)))
         if (off <= 100.0 * EPS * (margin + size)).all():
             return q, True

@@ -153,6 +153,21 @@ class MirrorMap(Displayed):
         return np.where(negative, -np.inf, 0.0), np.where(positive, np.inf, 0.0)
 
     @property
+    def weights(self) -> tuple[Array, Array]:
+        """t⁺ and t⁻, (d,) each: R nears Σ t⁺x⁺ + t⁻x⁻ for large x; inf where a sign can't be.
+
+        They are the ends of the domain, and 1 at degree 2, where R grows like |x| log|x|.
+        """
+        if not self.degree >= 2.0:
+            raise InputError(
+                f"total must be finite for {type(self).__name__} of degree {self.degree:g}, whose "
+                "potential for large x is no weighted L1 norm; begin at a tiny θ₀."
+            )
+        low, high = self.domain if self.degree > 2.0 else (np.full(self.d, -1.0), np.ones(self.d))
+        positive, negative = self.signs
+        return np.where(positive, high, np.inf), np.where(negative, -low, np.inf)
+
+    @property
     def d(self) -> int:
         """Number of coordinates of x."""
         return int(self.theta.shape[-1])
