@@ -43,11 +43,14 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ does
     )
     from mirrorflow.limits import (
         Interpolator,
+        L1Distance,
         MaxMargin,
         interpolator,
         interpolators,
+        l1_distance,
         lasso_limit,
         max_margin,
+        total_for_l1,
     )
     from mirrorflow.losses import Exponential, Logistic, Loss, Poisson, PseudoHuber, Squared
     from mirrorflow.maps import (
@@ -79,6 +82,7 @@ __all__ += ["discrete_limit", "follow_descent", "gaussian_recovery", "gradient_f
 __all__ += ["gradient_flows", "interpolator", "interpolators", "lasso", "lasso_limit", "load"]
 __all__ += ["margin_flow", "max_margin", "min_l1", "min_l2", "min_potential", "predicted_gain"]
 __all__ += ["saddle_path", "softmax_flow"]
+__all__ += ["L1Distance", "l1_distance", "total_for_l1"]
 
 # modules that are there without being asked for by name, and what they can't do without
 _MODULES = {

@@ -1,21 +1,23 @@
-r"""Late L1: the distance to minimum L1 falls like e^{−4A·margin}, the margin from an LP."""
+r"""Late L1: how far limits are from minimum L1, and how that falls with A."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from scipy.optimize import linprog
 
 from mirrorflow.certificates.base import EPS, Certificate
 from mirrorflow.checks import Array, InputError
-from mirrorflow.limits import Interpolator
+from mirrorflow.limits import Interpolator, interpolator, l1_distance
+from mirrorflow.limits.l1_distance import margin_program
+from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.powers import Powers
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.references import LOOSEST, Reference
 
-__all__ = ["entropic_choice", "l1_excess", "l1_exponent", "margin", "relative_scale"]
+__all__ = ["entropic_choice", "l1_excess", "l1_exponent", "margin", "sharp_l1"]
 
 FALL = 4.0  # rate at which the masses p̄ and q̄ of m ⊙ w fall with A
 
@@ -27,57 +29,91 @@ def margin(problem: Regression, x: Array) -> float:
     minimiser and strictly complementary. The limit's distance to x falls like e^{−4A·margin}.
     Entries below 1e-7 of the largest count as 0. Returns 1 where the support is everything.
     """
-    V = problem.row_space.V
     on = np.abs(x) > 1e-7 * np.abs(x).max(initial=0.0)
-    if on.all():
-        return 1.0
-    rank, off = V.shape[0], V[:, ~on].T
-    ones = np.ones((off.shape[0], 1))
-    result = linprog(
-        np.append(np.zeros(rank), 1.0),
-        A_ub=np.block([[off, -ones], [-off, -ones]]),
-        b_ub=np.zeros(2 * off.shape[0]),
-        A_eq=np.hstack([V[:, on].T, np.zeros((int(on.sum()), 1))]),
-        b_eq=np.sign(x[on]),
-        bounds=[(None, None)] * rank + [(0.0, None)],
-        method="highs",
-    )
-    return 1.0 - float(result.fun) if result.status == 0 else 0.0
+    return max(1.0 - margin_program(problem.row_space.V, x, on)[1], 0.0)
 
 
 def l1_excess(
-    limit: Interpolator, potential: HyperbolicEntropy | None, best: Reference, best_margin: float
+    limit: Interpolator, best: Reference, total: float, share: float = 1.0
 ) -> Certificate:
-    """‖x‖₁ over the minimum falls like e^{−4A·margin}.
+    """‖x_∞‖₁ exceeds the minimum by no more than an entropy over 4A, unique or not (this project).
 
-    Value: (‖x‖₁ − min‖·‖₁)/min‖·‖₁ with the minimum from cvxpy. Bound:
-    10·relative_scale^margin + 1e-9, which is 10 e^{−4A·margin} for β = 1, x₀ = 0 and
-    ‖x‖_∞ = 1; 1e-9 alone for `potential=None`, the limit at A = ∞, whose name is
-    l1_at_infinity: from there to 1e-6, the accuracy of `references`, it judges nothing.
-    `best_margin` is `margin(problem, best.x)`. An asymptotic law, refuted only where the power
-    is below e^{−1} and the excess above 4d e^{spread} times it, spread that of log(|x|/p̄) over the
-    support; with margin 0 (several minimisers) it says nothing. A reference without success gives
-    inf and judges nothing.
+    As R_A(x_∞) ≤ R_A(x̂) for any minimum-L1 interpolator x̂ that the start's signs allow,
+
+        Σ(p + q) − min ‖·‖₁ ≤ [E(x̂) − E(p, q)]/(4A),  E = Σ p(log(p/p̄) − 1) + q(log(q/q̄) − 1),
+
+    with p̄ = ½u₀², q̄ = ½v₀² and Σ(p + q) ≥ ‖x_∞‖₁ of m ⊙ w; and of u^L − v^L from u = v = α,
+    with α e^{−2A} for α,
+
+        ‖x_∞‖₁ − min ‖·‖₁ ≤ ½L α^{L−2} Σ[|x_∞|^{2/L} − (|x̂| + α^L)^{2/L} + α²].
+
+    Value: the left side over min ‖·‖₁ from cvxpy. Bound: the right side + 1e-9; what 1e-6, the
+    accuracy of `references`, explains judges nothing. At A = ∞, where the name is
+    l1_at_infinity, the bound is 1e-9. A reference without success gives inf and judges nothing.
+
+    Parameters
+    ----------
+    limit : Interpolator
+        Of Factors, LogFactors or such Powers.
+    total : float in (0, inf]
+        Its A.
+    share : float
+        A factor on the right side, to try.
     """
-    name = "l1_excess" if potential is not None else "l1_at_infinity"
+    name = "l1_excess" if total < math.inf else "l1_at_infinity"
     if not (best.success and limit.success):
         return Certificate.of(name, math.inf, math.nan)
-    value = float(np.abs(limit.x).sum()) / best.value - 1.0 if best.value > 0 else 0.0
-    if potential is None:
+    least, start = best.value if best.value > 0 else 1.0, limit.start
+    value = float(np.sum(limit.p + limit.q)) / least - 1.0 if best.value > 0 else 0.0
+    if total == math.inf:
         return Certificate.of(name, abs(value), 1e-9, LOOSEST)
-    power, explained = relative_scale(potential, best.x) ** best_margin, math.inf
-    if power < math.exp(-1.0) and best.value > 0:
-        on = np.abs(best.x) > 1e-7 * np.abs(best.x).max()
-        start = np.where(best.x > 0, potential.log_p, potential.log_q)[on]
-        spread = float(np.ptp(np.log(np.abs(best.x[on])) - start))
-        explained = 4.0 * best.x.size * math.exp(min(spread, 700.0)) * power
-    return Certificate.of(name, value, 10.0 * power + 1e-9, explained)
+    if isinstance(start, Powers) and start.depth > 2:
+        alpha, power = float(start.u[0]) * math.exp(-2.0 * total), 2.0 / start.depth
+        spread = np.sum(np.abs(limit.x) ** power - (np.abs(best.x) + alpha**start.depth) ** power)
+        paid = alpha ** (start.depth - 2) / power * float(spread + best.x.size * alpha**2)
+    else:
+        potential = start.potential()
+        far = _entropy(potential, np.maximum(best.x, 0.0), np.maximum(-best.x, 0.0))
+        paid = (far - _entropy(potential, limit.p, limit.q)) / (FALL * total)
+    bound = share * paid / least + 1e-9
+    return Certificate.of(name, value, bound, bound + LOOSEST)
 
 
-def relative_scale(potential: HyperbolicEntropy, x: Array) -> float:
-    """max(m₀² + w₀²) e^{−4A} / ‖x‖_∞: the size at which a coordinate counts as off."""
-    masses = np.exp(np.logaddexp(potential.log_p, potential.log_q))
-    return float(2.0 * masses.max() / (np.abs(x).max(initial=0.0) or 1.0))
+def _entropy(potential: HyperbolicEntropy, p: Array, q: Array) -> float:
+    """Σ p(log(p/p̄) − 1) + q(log(q/q̄) − 1)."""
+    masses, logs = np.append(p, q), np.append(potential.log_p, potential.log_q)
+    on = masses > 0
+    return float(masses[on] @ (np.log(masses[on]) - logs[on] - 1.0))
+
+
+def sharp_l1(problem: Regression, start: MirrorMap, share: float = 1.0) -> Certificate:
+    """x_∞ − x̂ ~ constant·e^{−exponent·A}, with constant and exponent of `l1_distance`.
+
+    E(A) = max_{j∉S} |x_j e^{exponent·A} − constant_j|/max|constant_j| falls like e^{−order·A}.
+    Value: E(A) where the law says max|x_j| = 1e-6‖x̂‖₁, so that Zx = y in float64 leaves E some
+    1e-9. Bound: 10·E(½A)e^{−0.45·order·A}, at most 0.3, and 1e5 eps/1e-6; nan where the law's
+    conditions fail, it has not set in (E(½A) > ½ or e^{−order·A} > 1/20), or a limit was not found.
+
+    Parameters
+    ----------
+    share : float
+        A factor on the exponent of E(A), to try.
+    """
+    law, unjudged = l1_distance(problem, start, 0.0), Certificate.of("sharp_l1", math.nan, math.nan)
+    off = law.nearest == 0
+    constant, size = law.constant[off], float(np.abs(law.nearest).sum())
+    top = float(np.abs(constant).max(initial=0.0))
+    if not (law.success and top > 1e-6 * size):
+        return unjudged
+    errors, late = [], math.log(top / size / 1e-6) / law.exponent
+    for total, factor in ((0.5 * late, 1.0), (late, share)):
+        limit = interpolator(problem, start, total)
+        apart = limit.x[off] * math.exp(factor * law.exponent * total) - constant
+        errors.append(float(np.abs(apart).max()) / top if limit.success else math.nan)
+    if not (errors[0] <= 0.5 and law.order * late > math.log(20.0)):
+        return unjudged
+    bound = min(10.0 * errors[0] * math.exp(-0.45 * law.order * late), 0.3) + 1e5 * EPS / 1e-6
+    return Certificate.of("sharp_l1", errors[1], bound)
 
 
 def l1_exponent(

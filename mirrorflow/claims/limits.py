@@ -9,13 +9,14 @@ import numpy as np
 
 from mirrorflow import certificates as certify
 from mirrorflow import references
-from mirrorflow.certificates import Certificate
+from mirrorflow.certificates import Certificate, unjudged
 from mirrorflow.claims.draws import RTOL, pilot_start, random_problem, sparse
 from mirrorflow.claims.registry import Checks, Claim, Rng, judges
 from mirrorflow.flows import direct_flow
-from mirrorflow.limits import interpolator, lasso_limit
+from mirrorflow.limits import interpolator, l1_distance, lasso_limit, total_for_l1
 from mirrorflow.losses import Loss
 from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.powers import Powers
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Constant, Harmonic
@@ -84,35 +85,64 @@ def _following(rng: Rng, problem: Regression, factors: Factors) -> Certificate:
     return certify.convergence(problem, target, schedule, path, RTOL)
 
 
+UNKNOWN = Certificate.of("", math.nan, math.nan)
+UNIQUE = "unique minimum L1"
+EXCESS = "any minimum L1; A where the excess is 3e-5 to 3e-4"
+UNIFORM = "u^L − v^L, L = 3, 4, 5, u₀ = v₀ = α; unique minimum L1"
+
+
 @judges("sparse", ("none",),
-    Claim("l1_excess", "2.3",
-          "the limit's ‖x‖₁ exceeds the least by at most ~ e^(−4A·margin)", "ICLR 2.1 (late L1)",
-          "unique minimum L1"),
+    Claim("l1_excess", "2.3", "Σ(p + q) exceeds min‖·‖₁ by at most [E(x̂) − E(p, q)]/(4A)",
+          "this project; late L1: ICLR 2.1", EXCESS),
+    Claim("changed_l1_excess", "2.3", "it exceeds it by at most [E(x̂) − E(p, q)]/(8A)",
+          "factor changed", EXCESS, "changed", "l1_excess"),
+    Claim("sharp_l1", "2.3", "x_∞ − x̂ ~ constant·e^(−4A·margin), both from a linear program",
+          "this project; the power: Wind et al. 2023", UNIQUE + ", where the law has set in"),
+    Claim("changed_sharp_l1", "2.3", "x_∞ − x̂ ~ constant·e^(−2A·margin)", "exponent changed",
+          UNIQUE + ", where the law has set in", "changed", "sharp_l1"),
+    Claim("deep_l1_excess", "2.3",
+          "depth L: ‖x_∞‖₁ − min‖·‖₁ ≤ ½Lα^(L−2) Σ[∣x_∞∣^(2/L) − (∣x̂∣ + α^L)^(2/L) + α²]",
+          "this project", UNIFORM),
+    Claim("deep_sharp_l1", "2.3", "depth L: x_∞ − x̂ ~ constant·e^(−2LA), from a smooth barrier",
+          "this project", UNIFORM),
+    Claim("changed_deep_sharp_l1", "2.3", "depth L: x_∞ − x̂ ~ constant·e^(−LA)",
+          "exponent changed", UNIFORM, "changed", "deep_sharp_l1"),
     Claim("l1_exponent", "2.3",
           "the mass off the support falls like e^(−4A·margin), margin from an LP",
-          "ICLR 2.1 (late L1)", "unique minimum L1"),
+          "ICLR 2.1 (late L1)", UNIQUE),
     Claim("harmonic_l1", "2.3", "∫α = ∞: the limit has minimum L1", "beyond ICLR 2.3",
           "harmonic schedule, A → ∞", "outside"))  # fmt: skip
 def _sparse_limit(rng: Rng, loss: Loss) -> Checks:
-    gap = 0.0
-    while gap < 0.02:  # below, the law sets in beyond the totals that float64 resolves
+    gap, sharp, deep_sharp = 0.0, UNKNOWN, UNKNOWN
+    # else the laws set in beyond what float64 resolves
+    while gap < 0.02 or unjudged(sharp.value, sharp.bound):
         problem = random_problem(rng, loss)
-        best = references.min_l1(problem)
-        gap = certify.margin(problem, best.x)
-    factors = pilot_start(rng, problem.d)
-    start = HyperbolicEntropy.of(factors)
-    # late: the law's power is e^{−1} to e^{−8}
-    scale = math.log(certify.relative_scale(start, best.x))
-    total = max(0.25 * (scale + float(rng.uniform(1.0, 8.0)) / gap), 0.0)
-    late = interpolator(problem, factors, total)
+        factors = pilot_start(rng, problem.d)
+        gap, sharp = (
+            0.25 * l1_distance(problem, factors, 0.0).exponent,
+            certify.sharp_l1(problem, factors),
+        )
+    while unjudged(deep_sharp.value, deep_sharp.bound):
+        alpha = np.full(problem.d, float(rng.uniform(0.3, 1.0)))
+        deep = Powers(alpha, alpha, int(rng.integers(3, 6)))
+        deep_sharp = certify.sharp_l1(problem, deep)
+    best, start = references.min_l1(problem), HyperbolicEntropy.of(factors)
     totals = (1.0 / gap, 4.0 / gap)  # from e^{−4} to e^{−16}
     pair = (interpolator(problem, factors, totals[0]), interpolator(problem, factors, totals[1]))
-    potential = HyperbolicEntropy.of(factors, total)
+    excess, decay = np.exp(rng.uniform(np.log(3e-5), np.log(3e-4))), float(rng.uniform(0.1, 0.7))
+    total = max(total_for_l1(problem, factors, float(excess)), 0.1)
+    late = interpolator(problem, factors, total)
     endless = interpolator(problem, factors, math.inf)
     return {
-        "l1_excess": certify.l1_excess(late, potential, best, gap),
+        "l1_excess": certify.l1_excess(late, best, total),
+        "changed_l1_excess": certify.l1_excess(late, best, total, share=0.5),
+        "sharp_l1": sharp,
+        "changed_sharp_l1": certify.sharp_l1(problem, factors, share=0.5),
+        "deep_l1_excess": certify.l1_excess(interpolator(problem, deep, decay), best, decay),
+        "deep_sharp_l1": deep_sharp,
+        "changed_deep_sharp_l1": certify.sharp_l1(problem, deep, share=0.5),
         "l1_exponent": certify.l1_exponent(problem, start, pair, totals, best.x, gap),
-        "harmonic_l1": certify.l1_excess(endless, None, best, gap),
+        "harmonic_l1": certify.l1_excess(endless, best, math.inf),
     }
 
 
