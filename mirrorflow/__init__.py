@@ -32,12 +32,14 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ does
     from mirrorflow.flows import (
         Flow,
         MarginFlow,
+        MomentumFlow,
         SaddlePath,
         direct_flow,
         direct_flows,
         gradient_flow,
         gradient_flows,
         margin_flow,
+        momentum_flow,
         saddle_path,
         softmax_flow,
     )
@@ -56,6 +58,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ does
     from mirrorflow.maps import (
         DeepFactors,
         Factors,
+        Ham,
         HyperbolicEntropy,
         LogFactors,
         MirrorMap,
@@ -72,17 +75,16 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ does
 __version__ = "0.1.0"
 
 __all__ = ["Certificate", "Constant", "Custom", "DeepFactors", "Descent", "DescentPath"]
-__all__ += ["Exponential", "Factors", "Flow", "Geometric", "Harmonic", "HyperbolicEntropy"]
-__all__ += ["InputError", "Interpolator", "LogFactors", "Logistic", "Loss", "MarginFlow"]
-__all__ += ["MaxMargin", "MirrorMap", "Piecewise", "Poisson", "Potential", "Powers"]
-__all__ += ["PseudoHuber", "Quadratic"]
-__all__ += ["Reference", "Regression", "SaddlePath", "Sam", "Schedule", "SignedPower", "Squared"]
-__all__ += ["Stepwise", "descend", "diabetes", "digits_sensing", "direct_flow", "direct_flows"]
-__all__ += ["discrete_limit", "follow_descent", "gaussian_recovery", "gradient_flow"]
-__all__ += ["gradient_flows", "interpolator", "interpolators", "lasso", "lasso_limit", "load"]
-__all__ += ["margin_flow", "max_margin", "min_l1", "min_l2", "min_potential", "predicted_gain"]
-__all__ += ["saddle_path", "softmax_flow"]
-__all__ += ["L1Distance", "l1_distance", "total_for_l1"]
+__all__ += ["Exponential", "Factors", "Flow", "Geometric", "Ham", "Harmonic", "HyperbolicEntropy"]
+__all__ += ["InputError", "Interpolator", "L1Distance", "LogFactors", "Logistic", "Loss"]
+__all__ += ["MarginFlow", "MaxMargin", "MirrorMap", "MomentumFlow", "Piecewise", "Poisson"]
+__all__ += ["Potential", "Powers", "PseudoHuber", "Quadratic", "Reference", "Regression"]
+__all__ += ["SaddlePath", "Sam", "Schedule", "SignedPower", "Squared", "Stepwise", "descend"]
+__all__ += ["diabetes", "digits_sensing", "direct_flow", "direct_flows", "discrete_limit"]
+__all__ += ["follow_descent", "gaussian_recovery", "gradient_flow", "gradient_flows"]
+__all__ += ["interpolator", "interpolators", "l1_distance", "lasso", "lasso_limit", "load"]
+__all__ += ["margin_flow", "max_margin", "min_l1", "min_l2", "min_potential", "momentum_flow"]
+__all__ += ["predicted_gain", "saddle_path", "softmax_flow", "total_for_l1"]
 
 # modules that are there without being asked for by name, and what they can't do without
 _MODULES = {

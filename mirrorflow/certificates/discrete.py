@@ -13,13 +13,15 @@ from mirrorflow.checks import Array, InputError
 from mirrorflow.descent.mean_square import gram_of_gradients, stable_step_sgd, trace_bound
 from mirrorflow.descent.prediction import flow_integrals
 from mirrorflow.descent.reference import DescentPath
+from mirrorflow.descent.signs import SignDescent
+from mirrorflow.flows.momentum import MomentumFlow
 from mirrorflow.limits import Interpolator, interpolator
 from mirrorflow.maps import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Constant
 
 __all__ = ["discrete_argmin", "discrete_balance", "energy", "lag_law", "noise_is_decay"]
-__all__ += ["scale_cap", "sgd_threshold"]
+__all__ += ["momentum_argmin", "scale_cap", "sgd_threshold", "sign_balance"]
 
 
 def _bound(path: DescentPath) -> float:
@@ -28,7 +30,7 @@ def _bound(path: DescentPath) -> float:
     return 10.0 * EPS * (float(path.steps[-1]) + 1000.0) * largest
 
 
-def _size(path: DescentPath) -> float:
+def _size(path: DescentPath | MomentumFlow) -> float:
     return float((0.5 * (path.m**2 + path.w**2)).max()) or 1.0
 
 
@@ -48,16 +50,49 @@ def discrete_argmin(
     gain, shift : (d,) arrays
         Other Λ and r to try.
     """
+    return _argmin("discrete_argmin", problem, path, gain, shift, _bound(path))
+
+
+def momentum_argmin(
+    problem: Regression,
+    path: MomentumFlow,
+    rtol: float,
+    gain: Array | None = None,
+    shift: Array | None = None,
+) -> Certificate:
+    """The same along momentum flow, at its last time (Papazov et al. 2024; decay: this project).
+
+    Value: as `discrete_argmin`. Bound: rtol (100 + steps), the drift of an integrator.
+
+    Parameters
+    ----------
+    rtol : float
+        That of `momentum_flow`.
+    gain, shift : (d,) arrays
+        Other Λ and r to try.
+    """
+    bound = rtol * (PATH_FACTOR + path.steps)
+    return _argmin("momentum_argmin", problem, path, gain, shift, bound)
+
+
+def _argmin(
+    name: str,
+    problem: Regression,
+    path: DescentPath | MomentumFlow,
+    gain: Array | None,
+    shift: Array | None,
+    bound: float,
+) -> Certificate:
     if path.status == "outside":
-        return Certificate.of("discrete_argmin", np.inf, np.nan)
+        return Certificate.of(name, np.inf, np.nan)
     gain = path.gain[-1] if gain is None else gain
     shift = path.shift[-1] if shift is None else shift
     at = problem.with_targets(problem.Z @ path.x[-1])
     limit = interpolator(at, path.start, 0.0, gain=gain, shift=shift)
     if not limit.success:
-        return Certificate.of("discrete_argmin", np.inf, np.nan)
+        return Certificate.of(name, np.inf, np.nan)
     value = float(np.abs(path.x[-1] - limit.x).max()) / _size(path)
-    return Certificate.of("discrete_argmin", value, _bound(path))
+    return Certificate.of(name, value, bound)
 
 
 def discrete_balance(path: DescentPath, gain: Array | None = None) -> Certificate:
@@ -77,6 +112,22 @@ def discrete_balance(path: DescentPath, gain: Array | None = None) -> Certificat
     return Certificate.of(
         "discrete_balance", float(np.abs(ends - claimed).max()) / size, _bound(path)
     )
+
+
+def sign_balance(
+    factors: Factors, run: SignDescent, step_size: float, steps: int, decay: float = 0.0
+) -> Certificate:
+    """|m| − |w| falls by the factor 1 − ηλ per step of sign descent, up to 2η for a change of sign.
+
+    Value: the largest distance of |m_K| − |w_K| to (1 − ηλ)^K(|m₀| − |w₀|), less 2η for each change
+    of sign in the coordinate, relative to the largest |m| + |w| of both ends. Bound: 10 eps
+    (K + 1000).
+    """
+    claimed = (1.0 - step_size * decay) ** steps * (np.abs(factors.m) - np.abs(factors.w))
+    excess = np.abs(np.abs(run.m) - np.abs(run.w) - claimed) - 2.0 * step_size * run.crossings
+    size = np.abs(factors.theta).sum(axis=0).max() + (np.abs(run.m) + np.abs(run.w)).max()
+    value = max(float(excess.max()), 0.0) / float(size)
+    return Certificate.of("sign_balance", value, 10.0 * EPS * (steps + 1000.0))
 
 
 def lag_law(errors: Sequence[float], order: float = 2.0) -> Certificate:

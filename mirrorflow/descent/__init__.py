@@ -19,8 +19,9 @@ from mirrorflow.descent.driver import descend
 from mirrorflow.descent.journal import Descent
 from mirrorflow.descent.prediction import discrete_limit, predicted_gain
 from mirrorflow.descent.reference import DescentPath, Sam, follow_descent
+from mirrorflow.descent.signs import ham_descent, sign_descent
 from mirrorflow.descent.stability import stable_step_size
 from mirrorflow.descent.steps import REGULARIZERS
 
 __all__ = ["REGULARIZERS", "Descent", "DescentPath", "Sam", "descend", "discrete_limit"]
-__all__ += ["follow_descent", "predicted_gain", "stable_step_size"]
+__all__ += ["follow_descent", "ham_descent", "predicted_gain", "sign_descent", "stable_step_size"]

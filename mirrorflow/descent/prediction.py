@@ -17,7 +17,7 @@ import numpy as np
 
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.descent.reference import DescentPath, Sam
-from mirrorflow.flows import gradient_flow
+from mirrorflow.flows import MomentumFlow, gradient_flow
 from mirrorflow.flows.quadrature import gauss_nodes
 from mirrorflow.limits import Interpolator, interpolator
 from mirrorflow.maps import Factors
@@ -29,8 +29,8 @@ __all__ = ["discrete_limit", "flow_integrals", "predicted_gain"]
 DECAYS = 40.0  # e-folds of the slowest mode after which nothing is left to integrate
 
 
-def discrete_limit(problem: Regression, path: DescentPath) -> Interpolator:
-    """Where the run that `follow_descent` began ends, if no later step adds to its gain and shift.
+def discrete_limit(problem: Regression, path: DescentPath | MomentumFlow) -> Interpolator:
+    """Where a run of `follow_descent` or `momentum_flow` ends, if gain and shift stay.
 
     The argmin of R_a(x) + ⟨r, x⟩ over Zx = y with the gain Λ and the shift r of the whole path
     (Even et al. 2023 for α = 0). Exact once the path has converged, at any step size; until then

@@ -129,7 +129,7 @@ class Ready:
             wide[dual.PARTS :], wide[dual.RATES] = parts, start.rate
         numbers[layout.RATE], numbers[layout.LAYERS] = start.rate, len(start.theta)
         numbers[layout.KAPPA] = start.kappa if np.isfinite(start.kappa) else 0.0
-        numbers[layout.SYSTEM], numbers[layout.DEGREE] = system, start.degree
+        numbers[layout.SYSTEM], numbers[layout.DEGREE] = system, start.parameter
         numbers[layout.USUAL] = kernel in USUAL and self.loss.rows is squared
         states = np.empty((times.size, state.size))
         counts = np.array([0, 0, 0, 0, multistep.MOST_CALLS])

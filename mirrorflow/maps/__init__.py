@@ -7,10 +7,11 @@ such as training, must not depend on those.
 from mirrorflow.maps.base import MirrorMap, Potential, check_pair
 from mirrorflow.maps.deep import DeepFactors
 from mirrorflow.maps.entropy import HyperbolicEntropy
+from mirrorflow.maps.ham import Ham
 from mirrorflow.maps.log_factors import LogFactors
 from mirrorflow.maps.powers import Powers
 from mirrorflow.maps.product import Factors
 from mirrorflow.maps.signed_power import SignedPower
 
-__all__ = ["DeepFactors", "Factors", "HyperbolicEntropy", "LogFactors", "MirrorMap", "Potential"]
-__all__ += ["Powers", "SignedPower", "check_pair"]
+__all__ = ["DeepFactors", "Factors", "Ham", "HyperbolicEntropy", "LogFactors", "MirrorMap"]
+__all__ += ["Potential", "Powers", "SignedPower", "check_pair"]

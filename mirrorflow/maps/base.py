@@ -51,8 +51,9 @@ class MirrorMap(Displayed):
         where `out` has a fourth row, e^{−δA}Q(μ), up to a constant. Beyond an end of the domain X
         and X′ are ∓inf and inf, or all is nan: so a step that leaves it is noticed.
     written : Kernel
-        Of `options.MAP`: (θ, low, high, L, scratch, out). Fills the rows of `out`: g, its K first
-        derivatives, and where `out` has rows for them the K(K + 1)/2 second ones, ∂_k∂_l for k ≤ l.
+        Of `options.MAP`: (θ, low, high, `parameter`, scratch, out). Fills the rows of `out`: g, its
+        K first derivatives, and where `out` has rows for them the K(K + 1)/2 second ones, ∂_k∂_l
+        for k ≤ l.
         None where compiled code can't call g (`Custom`), or nothing is written in θ (`LogFactors`).
     """
 
@@ -77,6 +78,11 @@ class MirrorMap(Displayed):
         return 2.0 * (self.degree - 2.0)
 
     @property
+    def parameter(self) -> float:
+        """The number that `written` is told; here L."""
+        return self.degree
+
+    @property
     def theta(self) -> Array:
         """θ₀, (K, d)."""
         raise NotImplementedError
@@ -94,7 +100,7 @@ class MirrorMap(Displayed):
             )
         flat = np.moveaxis(theta, -2, 0).reshape(K, -1)
         out, unused = np.empty((K + 1, flat.shape[1])), np.empty(flat.shape[1])
-        written(np.array(flat), 0, flat.shape[1], float(self.degree), unused, out)
+        written(np.array(flat), 0, flat.shape[1], float(self.parameter), unused, out)
         return np.moveaxis(out[1:].reshape(K, *theta.shape[:-2], d), 0, -2)
 
     def separated(self, theta: Array) -> Array:
