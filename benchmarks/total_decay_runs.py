@@ -49,9 +49,8 @@ def _row(spec: Row) -> Row:
     batches = data.Batches(digits, BATCH_SIZE, spec["seed"])
     epochs = spec["epochs"]
     rates = learning_rates(spec["lr"], "cosine", epochs, len(batches), epochs / 30)
-    method = methods.build(
-        spec["method"], {"total": spec["total"], "beta": BETA, "controller": False}
-    )
+    only = {"beta": BETA, "swing": 1.0} if spec["method"] == "pilot" else {}
+    method = methods.find(spec["method"])(total=spec["total"], **only)
     model = models.build("resnet20", digits.shape, digits.classes, spec["seed"])
     trainer = Trainer(model, method, rates, epochs, MOMENTUM)
     history = trainer.train(batches)

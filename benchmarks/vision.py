@@ -56,7 +56,7 @@ def measure(given: argparse.Namespace) -> list[Row]:
     whole("--threads", given.threads, 1)
     whole("--workers", given.workers, 0)
     for name in given.methods:
-        methods.options(name)  # refuses unknown names
+        methods.find(name)  # refuses unknown names
     device = check_device(given.device)
     torch.set_num_threads(given.threads)
     cuda = device.type == "cuda"

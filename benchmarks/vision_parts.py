@@ -90,7 +90,8 @@ class Setting:
         """Return a fresh trainer with constant learning rate."""
         per_epoch = len(self.dataset.train_labels) // self.batch_size
         rates = learning_rates(LR, "constant", epochs, per_epoch, 0.0)
-        method = methods.build(name, {"total": TOTAL})
+        kind = methods.find(name)
+        method = kind(**({"total": TOTAL} if name in ("pilot", "spred") else {}))
         return Trainer(
             self.model(mode), method, rates, epochs, half=mode.half, capture=mode.capture
         )

@@ -137,7 +137,7 @@ class Experiment:
         )
         return Trainer(
             self.model,
-            methods.build(spec["method"], spec),
+            methods.build(spec),
             rates,
             epochs,
             spec["momentum"],

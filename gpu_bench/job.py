@@ -21,6 +21,8 @@ from mirrorflow.runs.store import Row, Run
 from mirrorflow.runs.study import Result, Work
 
 if TYPE_CHECKING:
+    from gpu_bench.methods import Method
+    from gpu_bench.protocols.base import Protocol
     from gpu_bench.settings import Setting
 
 __all__ = ["Job"]
@@ -32,15 +34,18 @@ class Job(Work):
 
     Attributes
     ----------
-    calculate : callable
-        calculate(run, place, ranks, tell) -> (row, arrays); a function of a module.
+    protocol : Protocol
+        Computes a run.
+    methods : tuple
+        Classes; with them a worker loads the files that they are in.
     place : Place
         Where data, networks and checkpoints are.
     ranks : Ranks
         The processes that compute each run together.
     """
 
-    calculate: Callable[..., Result]
+    protocol: Protocol
+    methods: tuple[type[Method], ...]
     place: Place
     ranks: Ranks
 
@@ -64,7 +69,7 @@ class Job(Work):
         ranks.barrier()
         images = load_data(spec, place)
         data.batches_of(images, spec["batch_size"], 0, ranks=ranks.size)
-        return cls(type(setting), setting.module().compute, place, ranks)
+        return cls(type(setting), setting.module().PROTOCOL, setting.chosen, place, ranks)
 
     @property
     def first(self) -> bool:  # type: ignore[override]
@@ -102,7 +107,7 @@ class Job(Work):
                 write(record)
 
             try:
-                return [self.calculate(run, self.place, self.ranks, tell)]
+                return [self.protocol.compute(run, self.place, self.ranks, tell)]
             except Exception as error:
                 if type(error).__name__ == "OutOfMemoryError":
                     raise InputError(_too_large(run.spec)) from None

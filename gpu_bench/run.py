@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from gpu_bench.methods import find
 from mirrorflow.extras import TABLES
 from mirrorflow.runs.cli import Program, command
 
@@ -21,7 +22,20 @@ PROGRAM = Program(
         )
     },
 )
-main = command(PROGRAM.main)
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    """Run a protocol, or compare results; returns the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    for flag in {"--method", "--methods"}.intersection(words):
+        for word in words[words.index(flag) + 1 :]:
+            if word.startswith("-"):
+                break
+            if word.endswith(".py"):
+                find(word)  # so that its options are flags
+    return PROGRAM.main(arguments)
+
 
 if __name__ == "__main__":
     code = main()

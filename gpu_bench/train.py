@@ -122,9 +122,9 @@ class Trainer:
         self.origin = x.clone()
         self.initial_norm = float(torch.linalg.vector_norm(x, 1))
         rate_sum = float(rates.sum()) / (1.0 - momentum)
-        self.plan = Plan(epochs, rate_sum, self.x.sizes)
+        self.plan = Plan(epochs, rate_sum, self.x.sizes, weight_decay)
         method.begin(self.plan, x)
-        self.parameters = method.start(x)
+        self.parameters = method.inverse(x)
         if start is not None:
             _copy(self.parameters, start.parameters)
         self.decays = method.decays()

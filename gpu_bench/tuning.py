@@ -1,7 +1,8 @@
 """Which setting of a method is best on held-out images, and the file that says so.
 
 tuned.json names the data, the model and how they were split, and for each method its best setting
-by the names of the flags: {"methods": {"spred": {"setting": {"lr": 0.2, "total": 3.0}, …}, …}, …}.
+by the names of its options:
+{"methods": {"spred": {"setting": {"lr": 0.2, "total": 3.0}, …}, …}, …}.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LARGEST = 2**20  # bytes; eight methods take two thousand
 def scores(frame: pandas.DataFrame) -> pandas.DataFrame:
     """Return what each setting reached: one row per method and setting that was tried, in order.
 
-    Columns: `method`; `setting`, a dict by the names of flags; `accuracy`, the mean over
+    Columns: `method`; `setting`, a dict by the names of options; `accuracy`, the mean over
     sparsities and seeds, NaN where a run diverged; and one column per sparsity, the mean over
     seeds.
     """
@@ -34,8 +35,10 @@ def scores(frame: pandas.DataFrame) -> pandas.DataFrame:
 
     rows = []
     for name, tried in frame.groupby("method", sort=False):
-        for setting in methods.METHODS[str(name)].grid:
-            same = tried[[*setting]] == pandas.Series(setting)
+        kind = methods.METHODS[str(name)]
+        for setting in kind.grid:
+            columns = {kind.column(option): value for option, value in setting.items()}
+            same = tried[[*columns]] == pandas.Series(columns)
             there = tried[same.all(axis=1)]
             if len(there):
                 # a run that diverged has accuracy NaN, which is kept

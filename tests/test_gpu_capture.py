@@ -187,7 +187,7 @@ def test_a_batch_of_another_shape_is_a_step_of_its_own(setting, cuda):
 
 def test_only_cuda_and_one_rank_capture(setting):
     rates = torch.ones(3).double().numpy()
-    trainer = Trainer(setting.model(), methods.build("dense", {}), rates, 1, capture=True)
+    trainer = Trainer(setting.model(), methods.METHODS["dense"](), rates, 1, capture=True)
     assert trainer._advance == trainer._step
 
 

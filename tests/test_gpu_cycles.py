@@ -20,13 +20,12 @@ from gpu_bench.protocols import cyclic, iterative, sculpt
 from gpu_bench.ranks import Ranks
 from gpu_bench.rates import learning_rates
 from gpu_bench.settings import Cyclic, Iterative, Sculpt
-from gpu_bench.settings.flags import owners
 from gpu_bench.train import Trainer
 from mirrorflow import Factors, HyperbolicEntropy
 from mirrorflow.checks import InputError
 
 QUICK = {"epochs": 3, "batch_size": 359, "seeds": 1}
-COURSES = {"iterative": iterative.plan, "cyclic": cyclic.plan, "sculpt": sculpt.plan}
+COURSES = {"iterative": iterative, "cyclic": cyclic, "sculpt": sculpt}
 
 
 def tiny(name, shape, classes, seed):
@@ -55,13 +54,15 @@ def _tiny(monkeypatch):
 
 
 def spec_of(kind, **changes):
-    """The first run's configuration; options that its method doesn't have are left out."""
-    given = {**QUICK, "total": 1.0, **changes}
-    name, *_ = given.get("methods", kind.methods)
-    for option, names in owners().items():
-        if option != "weight_decay" and name not in names:
-            given.pop(option, None)
-    return kind(**{**given, "methods": (name,)}).runs()[0].spec
+    """The first run's configuration: of the flags of its method, those among `changes`."""
+    given = {**QUICK, **changes}
+    name, *_ = given.pop("methods", kind.methods)
+    method = methods.METHODS[name]
+    own = {option: given.pop(option) for option in method.options() if option in given}
+    if name in ("pilot", "spred"):
+        own = {"total": 1.0, **own}
+    options = methods.option_groups()(**{name.replace("-", "_"): method(**own)})
+    return kind(**given, methods=(name,), options=options).runs()[0].spec
 
 
 def experiment_of(kind, tmp_path, **changes):
@@ -82,7 +83,7 @@ def trained(kind, tmp_path, checkpoints=None, stop_after=None, **changes):
         if epoch.number == stop_after:
             raise Stop(numbers)
 
-    course = COURSES[kind.name](experiment)
+    course = COURSES[kind.name].PROTOCOL.plan(experiment)
     return cycles.run(experiment, course, checkpoints, tell), numbers
 
 
@@ -124,7 +125,7 @@ def test_masked_training_is_torchs_pruned_training():
 
     ours = tiny("", (1, 8, 8), 10, 0).double()
     flat = Layout(masks.prunable(ours)).flatten(mask)
-    method = methods.build("dense", {"weight_decay": 1e-3})
+    method = methods.METHODS["dense"]()
     trainer = Trainer(ours, method, rates, 2, 0.9, 1e-3, mask=flat, smoothing=0.2)
     trainer.train(Batches())
     trainer.fold()
@@ -169,11 +170,14 @@ def experiment_norm(tmp_path):
 # --- protocols ------------------------------------------------------------------------------
 
 
+STRONG = {"pilot": {"total": 8.0}, "str": {"start": -1.0}}
+
+
 @pytest.mark.parametrize("name", ["dense", "pilot", "str"])
 def test_iterative_cuts_exactly_and_never_gives_back(name, tmp_path):
     """Also where a method makes more exact zeros than are to be cut."""
     outcome, _ = trained(
-        Iterative, tmp_path, methods=(name,), cycles=5, keep=0.5, total=8.0, str_start=-1.0
+        Iterative, tmp_path, methods=(name,), cycles=5, keep=0.5, **STRONG.get(name, {})
     )
     size = len(outcome.masks[0])
     kept = [int(mask.count_nonzero()) for mask in outcome.masks]
@@ -205,7 +209,7 @@ def test_the_order_of_the_images_goes_on(tmp_path, monkeypatch):
     experiment = experiment_of(Iterative, tmp_path, methods=("dense",), cycles=2)
     asked, epoch = [], experiment.batches.epoch
     monkeypatch.setattr(experiment.batches, "epoch", lambda k: asked.append(k) or epoch(k))
-    cycles.run(experiment, iterative.plan(experiment))
+    cycles.run(experiment, iterative.PROTOCOL.plan(experiment))
     # epoch 0, which is never trained on, gives the statistics of the fresh readings
     assert [k for k in asked if k] == [1, 2, 3, 4, 5, 6]
 
@@ -214,7 +218,7 @@ def test_the_smallest_weights_are_cut(tmp_path):
     """Between cycles 1 and 2 of magnitude pruning, against a sort."""
     seen = []
     experiment = experiment_of(Iterative, tmp_path, methods=("dense",), cycles=2)
-    course = iterative.plan(experiment)
+    course = iterative.PROTOCOL.plan(experiment)
 
     def mask(cycle, model, kept):
         chosen = course.mask(cycle, model, kept)
@@ -252,7 +256,7 @@ def test_where_a_cycle_starts(variant, name, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "trainer", spied)
     outcome = cycles.run(
         experiment,
-        iterative.plan(experiment),
+        iterative.PROTOCOL.plan(experiment),
         tell=lambda epoch: after.setdefault(epoch.number, spied.last.weights()),
     )
     origin = {"imp": starts[0][0], "wr": after[2], "lrr": None}[variant]
@@ -283,7 +287,7 @@ def test_a_cycle_says_what_its_epochs_were(tmp_path, monkeypatch):
 
     With a threshold above every norm, so that α falls after every epoch and no two are alike.
     """
-    falling = {"threshold_fraction": 10.0, "delta": 1.5}
+    falling = {"threshold": 10.0, "swing": 1.5**1.5}
     experiment = experiment_of(Iterative, tmp_path, methods=("pilot",), cycles=3, **falling)
     starts, make = [], experiment.trainer
 
@@ -293,7 +297,7 @@ def test_a_cycle_says_what_its_epochs_were(tmp_path, monkeypatch):
         return trainer
 
     monkeypatch.setattr(experiment, "trainer", spied)
-    outcome = cycles.run(experiment, iterative.plan(experiment))
+    outcome = cycles.run(experiment, iterative.PROTOCOL.plan(experiment))
     for number, cycle in enumerate(outcome.cycles):
         first, *_, last = records_of(outcome, number)
         assert cycle.norm_initial == pytest.approx(starts[number], rel=1e-5)
@@ -306,7 +310,7 @@ def test_a_cycle_says_what_its_epochs_were(tmp_path, monkeypatch):
         assert len(set(told)) == len(told)  # none can stand for another
 
 
-@pytest.mark.parametrize(("name", "options"), [("continuous", {}), ("pilot", {"delta": 1.5})])
+@pytest.mark.parametrize(("name", "options"), [("continuous", {}), ("pilot", {"swing": 1.5**1.5})])
 def test_what_moves_between_epochs_moves_alike_in_every_cycle(name, options, tmp_path):
     """A temperature and a controller count the epochs of their cycle."""
     seen = []
@@ -336,7 +340,7 @@ def test_weights_alone_are_carried(tmp_path, monkeypatch):
         return trainer
 
     monkeypatch.setattr(experiment, "trainer", spied)
-    outcome = cycles.run(experiment, iterative.plan(experiment))
+    outcome = cycles.run(experiment, iterative.PROTOCOL.plan(experiment))
     m, w = made[1].parameters
     torch.testing.assert_close(m**2 - w**2, torch.full_like(m, 0.5), rtol=1e-5, atol=1e-6)
     assert made[1].total == 0.0
@@ -365,7 +369,7 @@ def test_sculpt_cuts_once_before_its_last_cycle(tmp_path):
 
 def test_flops_follow_the_mask(tmp_path):
     experiment = experiment_of(Iterative, tmp_path, methods=("dense",), cycles=2, keep=0.5)
-    outcome = cycles.run(experiment, iterative.plan(experiment))
+    outcome = cycles.run(experiment, iterative.PROTOCOL.plan(experiment))
     dense = masks.flops(experiment.model, experiment.shape)["dense"]
     images = len(experiment.batches) * 359 * 3
     assert outcome.cycles[0].flops == 3 * dense * images
@@ -413,7 +417,7 @@ CASES = [(Iterative, {"methods": (name,), "cycles": 2}) for name in methods.METH
     (Iterative, {"methods": ("pilot",), "cycles": 3, "variant": ("wr",), "rewind_epoch": 2}),
     (Iterative, {"methods": ("pilot",), "cycles": 3, "variant": ("imp",)}),
     (Iterative, {"methods": ("pilot",), "cycles": 3, "carry": "weights"}),
-    (Iterative, {"methods": ("pilot",), "cycles": 2, "threshold_fraction": 0.9, "delta": 1.5}),
+    (Iterative, {"methods": ("pilot",), "cycles": 2, "threshold": 0.9, "swing": 1.5**1.5}),
     (Cyclic, {"methods": ("pilot",), "cycles": 2, "mask": ("snip",)}),
     (Sculpt, {"methods": ("pilot",), "cycles": 1}),
 ]
@@ -448,11 +452,11 @@ def test_the_predicted_scale_is_that_of_the_potential(beta):
     """a = ½βe^{−4A}, as of `HyperbolicEntropy`; none without m and w."""
     total = 0.7
     R = HyperbolicEntropy.of(Factors.pilot([0.3], beta), total)
-    method = methods.build("pilot", {"beta": beta})
+    method = methods.METHODS["pilot"](beta=beta)
     method.begin(methods.Plan(1, 1.0, (1,)), torch.ones(1))
     found = cycles.predicted_scale(method, total)
     assert found == pytest.approx(math.exp(float(R.log_a[0])), rel=1e-14)
-    assert cycles.predicted_scale(methods.build("dense", {}), total) is None
+    assert cycles.predicted_scale(methods.METHODS["dense"](), total) is None
 
 
 @pytest.mark.parametrize(("kind", "changes"), CASES, ids=lambda case: str(case)[:60])
@@ -644,7 +648,7 @@ def with_mask(mask, tmp_path, name="dense"):
     setting = Cyclic(**QUICK, methods=(name,), mask_file=tmp_path / "mask.pt", cycles=1)
     place = Place(tmp_path, mask_file=str(tmp_path / "mask.pt"))
     experiment = Experiment(setting.runs()[0].spec, place, Ranks())
-    return cycles.run(experiment, cyclic.plan(experiment)), experiment
+    return cycles.run(experiment, cyclic.PROTOCOL.plan(experiment)), experiment
 
 
 def test_a_mask_file_is_trained(tmp_path):
@@ -687,7 +691,7 @@ def test_a_mask_file_of_another_model_is_refused(tmp_path):
     place = Place(tmp_path, mask_file=str(tmp_path / "mask.pt"))
     experiment = Experiment(setting.runs()[0].spec, place, Ranks())
     with pytest.raises(InputError, match="masks must be named like the model's weights"):
-        cycles.run(experiment, cyclic.plan(experiment))
+        cycles.run(experiment, cyclic.PROTOCOL.plan(experiment))
 
 
 def test_a_mask_file_that_is_too_sparse_for_the_target_is_refused(tmp_path):
@@ -697,4 +701,4 @@ def test_a_mask_file_that_is_too_sparse_for_the_target_is_refused(tmp_path):
     place = Place(tmp_path, mask_file=str(tmp_path / "m.pt"))
     experiment = Experiment(setting.runs()[0].spec, place, Ranks())
     with pytest.raises(InputError, match=r"--sparsities must be at least .* one is 0\.5"):
-        cycles.run(experiment, sculpt.plan(experiment))
+        cycles.run(experiment, sculpt.PROTOCOL.plan(experiment))

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import get_type_hints
 
 import pytest
 
 from gpu_bench import methods, run, sparsities
-from gpu_bench.settings import OneShot, flags
+from gpu_bench.settings import OneShot
 from mirrorflow.checks import InputError
 
-METHOD_OPTIONS = {flags.flag_of(option): names for option, names in flags.owners().items()}
-METHOD_OPTIONS.pop("weight_decay")  # of biases and normalisation too, which all have
 MASK = ("--mask-file", __file__)
+KAPPA = "--powerprop.kappa"
 OUT_OF_PLACE = {
-    ("one-shot", "--kappa", "3"): "--kappa must be left out unless --methods has powerprop",
-    ("one-shot", "--methods", "dense", "mask-l1", "--mask-l1", "0.1"): (
-        "--mask-l1 must be left out unless --methods has continuous (the method mask-l1 has "
-        "--weight-decay, --l1, --l1-total, --beta), but it is 0.1."
+    ("one-shot", KAPPA, "3"): f"{KAPPA} must be left out unless --methods has powerprop",
+    ("one-shot", KAPPA, "2"): f"{KAPPA} must be left out unless --methods has powerprop",
+    ("one-shot", "--methods", "dense", "--pilot.swing", "1"): "--pilot.swing must be left out",
+    ("one-shot", "--methods", "lasso", "--mask-l1.beta", "2"): (
+        "--mask-l1.beta must be left out unless --methods has mask-l1, but it is 2.0."
     ),
-    ("one-shot", "--methods", "dense", "--no-controller"): "--controller must be left out unless",
-    ("one-shot", "--methods", "dense", "--controller"): (
-        "--controller must be left out unless --methods has pilot, but it is True."
-    ),
-    ("one-shot", "--init", "balanced", "--beta", "1"): "--beta must be left out unless --init is",
-    ("one-shot", "--no-controller", "--swing", "2.11"): "--swing must be left out unless the contr",
-    ("one-shot", "--methods", "lasso", "--l1", "1", "--l1-total", "1"): "--l1 and --l1-total excl",
-    ("one-shot", "--delta", "1.01", "--swing", "2"): "--delta and --swing exclude each other",
     (
         "one-shot",
         "--image-size",
@@ -43,6 +34,7 @@ OUT_OF_PLACE = {
     ("cyclic", *MASK, "--sparsities", "0.9"): "--sparsities must be left out unless --mask-file is",
     ("sculpt", *MASK, "--start-sparsity", "0.5"): "--start-sparsity must be left out unless --mask",
 }
+OPTIONS = [(name, option) for name, kind in methods.METHODS.items() for option in kind.options()]
 
 
 @pytest.mark.parametrize("words", OUT_OF_PLACE, ids=" ".join)
@@ -57,51 +49,45 @@ def test_a_flag_without_effect_is_refused(tmp_path, words, capsys):
     assert not (tmp_path / "new").exists()
 
 
-def default(flag):
-    (option,) = (option for option in flags.owners() if flags.flag_of(option) == flag)
-    return {name: methods.options(name)[option] for name in METHOD_OPTIONS[flag]}
+def setting(name, option, value, chosen):
+    kind = methods.METHODS[name]
+    own = methods.option_groups()(**{name.replace("-", "_"): kind(**{option: value})})
+    return OneShot(methods=chosen, seeds=1, device="cpu", options=own)
 
 
-@pytest.mark.parametrize("flag", METHOD_OPTIONS)
-def test_options_belong_to_the_methods_that_have_them(flag):
-    given = {flag: False if flag == "controller" else next(iter(default(flag).values())) or 1.5}
-    for name in methods.METHODS:
-        one = OneShot(methods=(name,), seeds=1, device="cpu", **given)
-        if name in METHOD_OPTIONS[flag]:
-            assert len(one.runs()) == 1
-            continue
-        with pytest.raises(InputError, match=f"^{flags.worded(flag)} must be left out unless .*"):
-            one.runs()
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_an_option_belongs_to_its_method_alone(name, option):
+    """It is in the configuration of no other method's run, and refused where only others run."""
+    default = methods.METHODS[name].options()[option]
+    value = default / 2 if default else 0.5
+    if name in ("pilot", "powerprop", "continuous") and option in ("swing", "kappa", "temperature"):
+        value = 1.5
+    chosen = tuple(methods.METHODS)
+    changed, plain = (setting(name, option, v, chosen).runs() for v in (value, default))
+    for one, other in zip(changed, plain, strict=True):
+        assert (one.key == other.key) == (one.spec["method"] != name)
+        own = {key for key in one.spec if "." in key}
+        assert all(key.startswith(f"{one.spec['method']}.") for key in own)
+    others = tuple(other for other in chosen if other != name)
+    with pytest.raises(InputError, match=rf"^--{name}\.{option} must be left out unless .*"):
+        setting(name, option, value, others).runs()
 
 
-@pytest.mark.parametrize("flag", sorted(METHOD_OPTIONS.keys() - {"init", "controller"}))
-def test_the_options_of_methods_have_ranges_and_the_defaults_of_the_help(flag):
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_the_options_of_methods_have_ranges(name, option):
     for value in (math.nan, -1e300):
-        with pytest.raises(InputError, match=f"^{flags.worded(flag)} must be a (finite )?number"):
-            OneShot(methods=("all",), **{flag: value}).runs()
-    hint = get_type_hints(OneShot, include_extras=True)[flag].__metadata__[0].help_behavior_hint
-    words = hint.removeprefix("(default: ").removesuffix(")").replace("−", "-")
-    found = default(flag)
-    try:
-        assert set(found.values()) == {float(words)}
-    except ValueError:  # "from --total", or a number for each method
-        for name, value in found.items():
-            assert value is None or f"{value:g} of {name}" in words
+        with pytest.raises(InputError, match=rf"^--{name}\.{option} must be a (finite )?number"):
+            setting(name, option, value, ("all",)).runs()
 
 
-def test_zero_is_given_too():
-    with pytest.raises(InputError, match="--l1 and --l1-total exclude each other"):
-        OneShot(methods=("lasso",), l1=0.0, l1_total=1.0).runs()
-
-
-@pytest.mark.parametrize("flag", sorted(METHOD_OPTIONS.keys() - {"init", "controller"}))
-def test_only_a_threshold_is_infinite(flag):
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_only_a_threshold_is_infinite(name, option):
     """K = inf lets the controller never raise alpha."""
-    one = OneShot(methods=METHOD_OPTIONS[flag], seeds=1, device="cpu", **{flag: math.inf})
-    if flag == "threshold":
+    one = setting(name, option, math.inf, (name,))
+    if option == "threshold":
         assert one.runs()
         return
-    with pytest.raises(InputError, match=f"^{flags.worded(flag)} must be a finite number"):
+    with pytest.raises(InputError, match=rf"^--{name}\.{option} must be a finite number"):
         one.runs()
 
 

@@ -14,6 +14,7 @@ from mirrorflow.checks import InputError
 
 SIZES = (40, 7, 53)
 NAMES = list(METHODS)
+DECAY = 0.02
 EPS = torch.finfo(torch.float64).eps
 
 
@@ -25,9 +26,9 @@ def weights(seed=0, scale=0.3):
 def begun(name, epochs=10, rate_sum=50.0, x=None, **options):
     """A method that has begun a run, and its parameters."""
     x = weights() if x is None else x
-    method = methods.build(name, options)
-    method.begin(Plan(epochs, rate_sum, SIZES), x)
-    return method, method.start(x)
+    method = METHODS[name](**options)
+    method.begin(Plan(epochs, rate_sum, SIZES, DECAY), x)
+    return method, method.inverse(x)
 
 
 def moved(method, parameters):
@@ -41,8 +42,8 @@ def moved(method, parameters):
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_autograds(name):
     """(∂g/∂θ)ᵀ ∂x in closed form against torch.autograd, float64."""
-    options = {"str_start": -1.5, "kappa": 2.0, "mask_start": 0.3}
-    method, parameters = begun(name, **options)
+    starts = {"str": {"start": -1.5}, "continuous": {"start": 0.3}}
+    method, parameters = begun(name, **starts.get(name, {}))
     for epoch in range(1, 4):  # a temperature that is not 1
         method.after_epoch(epoch, 0.5, 1.0)
     leaves = tuple(p.detach().clone().requires_grad_() for p in moved(method, parameters))
@@ -66,7 +67,7 @@ def test_gradient_of_other_powers(kappa):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("rate", [1.0, 7.0])
 def test_penalties_are_the_gradients_of_what_they_say(name, rate):
-    """On top of a gradient that is there already; s learns `mask_rate` times as fast, so both
+    """On top of a gradient that is there already; s learns `rate` times as fast, so both
     parts of its gradient count so often."""
     terms = {
         "lasso": lambda x: 0.7 * x.abs().sum(),
@@ -74,7 +75,8 @@ def test_penalties_are_the_gradients_of_what_they_say(name, rate):
         "continuous": lambda theta, s: 0.7 * torch.sigmoid(s).sum(),
     }
     term = terms.get(name, lambda *_: torch.zeros((), dtype=torch.float64))
-    method, parameters = begun(name, l1=0.7, mask_l1=0.7, mask_rate=rate)
+    options = {"total": 0.7 * 50.0} if name in terms else {}
+    method, parameters = begun(name, **options, **({"rate": rate} if name == "continuous" else {}))
     leaves = tuple(p.detach().clone().requires_grad_() for p in moved(method, parameters))
     value = term(*leaves) + sum(0.0 * leaf.sum() for leaf in leaves)
     expected = torch.autograd.grad(value, leaves)
@@ -93,17 +95,18 @@ DECAYS |= dict.fromkeys(("spred", "pilot"), (0.06, 0.06))  # 2α
 @pytest.mark.parametrize("name", NAMES)
 def test_decays_are_those_of_the_docstrings(name):
     """One for each parameter."""
-    method, _ = begun(name, weight_decay=0.02, str_total=1.5, alpha_initial=0.03)
+    strengths = {"str": 1.5, "spred": 0.03 * 50.0, "pilot": 0.03 * 50.0}
+    method, _ = begun(name, **({"total": strengths[name]} if name in strengths else {}))
     assert [float(decay) for decay in method.decays()] == pytest.approx(DECAYS[name], abs=1e-15)
 
 
 STARTS = [(name, {}) for name in NAMES] + [
     ("powerprop", {"kappa": 1.3}),
     ("powerprop", {"kappa": 3.5}),
-    ("continuous", {"mask_start": -0.7}),
-    ("continuous", {"mask_start": 0.7}),
+    ("continuous", {"start": -0.7}),
+    ("continuous", {"start": 0.7}),
     ("pilot", {"beta": 0.01}),
-    ("pilot", {"init": "balanced"}),
+    ("pilot", {"beta": 0.0}),
     ("mask-l1", {"beta": 5.0}),
 ]
 
@@ -122,7 +125,7 @@ def test_starts_of_the_products():
     for name in ("pilot", "mask-l1"):
         m, w = begun(name, beta=0.5)[1]
         torch.testing.assert_close(m**2 - w**2, torch.full_like(m, 0.5))
-    for name, options in (("spred", {}), ("pilot", {"init": "balanced"})):
+    for name, options in (("spred", {}), ("pilot", {"beta": 0.0})):
         m, w = begun(name, **options)[1]
         assert torch.equal(m.abs(), w.abs())
 
@@ -133,13 +136,11 @@ def test_total_sets_alpha(name):
     method, _ = begun(name, rate_sum=80.0, total=2.0)
     assert method.alpha == pytest.approx(0.025)
     assert [float(decay) for decay in method.decays()] == pytest.approx([0.05, 0.05])
-    method, _ = begun(name, rate_sum=80.0, total=2.0, alpha_initial=0.3)
-    assert method.alpha == 0.3
 
 
 def test_controller_reaches_its_swing_and_returns():
     """T/2 risings multiply α by 2.11, as δ = 1.01 does in 75 of 150 epochs; then it falls."""
-    method, _ = begun("pilot", epochs=30, alpha_initial=0.1)
+    method, _ = begun("pilot", epochs=30, total=0.1 * 50.0)
     decay = method.decays()[0]
     alphas = []
     for epoch in range(1, 31):
@@ -151,28 +152,26 @@ def test_controller_reaches_its_swing_and_returns():
     # the very tensor that a captured step reads has followed
     assert method.decays()[0] is decay
     assert float(decay) == pytest.approx(0.2)
-    paper = methods.build("pilot", {})
+    paper = METHODS["pilot"]()
     paper.begin(Plan(150, 1.0, SIZES), weights())
     assert paper.readings()["delta"] == pytest.approx(1.01, abs=1e-4)
 
 
 def test_threshold_as_a_fraction_of_the_start():
     x = weights()
-    method, _ = begun("pilot", x=x, threshold_fraction=0.5)
+    method, _ = begun("pilot", x=x, threshold=0.5)
     K = 0.5 * float(x.abs().sum())
     assert method.readings()["threshold"] == pytest.approx(K)
     before = method.alpha
     method.after_epoch(1, 0.5, 0.99 * K)
     assert method.alpha < before
-    method, _ = begun("pilot", x=x, threshold_fraction=0.5)
+    method, _ = begun("pilot", x=x, threshold=0.5)
     method.after_epoch(1, 0.5, 1.01 * K)
     assert method.alpha > before
-    absolute, _ = begun("pilot", threshold=8000.0, threshold_fraction=0.5)
-    assert absolute.readings()["threshold"] == 8000.0
 
 
-def test_controller_off_keeps_alpha():
-    method, _ = begun("pilot", controller=False, delta=3.0)
+def test_a_swing_of_1_keeps_alpha():
+    method, _ = begun("pilot", swing=1.0)
     before = method.alpha
     for epoch in range(1, 11):
         method.after_epoch(epoch, epoch / 10, 1.0)
@@ -181,12 +180,12 @@ def test_controller_off_keeps_alpha():
 
 @pytest.mark.parametrize("rate_sum", [50.0, 5000.0])
 def test_str_opens_its_thresholds_whatever_the_length_of_the_run(rate_sum):
-    """Without gradient s decays to s₀ e^{−str_total}: the decay has to grow with 1/Σ η."""
-    method, (_, s) = begun("str", rate_sum=rate_sum, str_start=-10.0, str_total=1.5)
+    """Without gradient s decays to s₀ e^{−total}: the decay has to grow with 1/Σ η."""
+    method, (_, s) = begun("str", rate_sum=rate_sum, start=-10.0, total=1.5)
     steps = 20_000
     for _ in range(steps):
         s = s - rate_sum / steps * method.decays()[1] * s
-    # Euler's error is str_total²/(2·steps) = 6e-5
+    # Euler's error is total²/(2·steps) = 6e-5
     torch.testing.assert_close(s, torch.full_like(s, -10.0 * math.exp(-1.5)), rtol=1e-4, atol=0)
 
 
@@ -202,7 +201,7 @@ def test_str_cuts_to_exact_zeros_layer_by_layer():
 
 def test_weights_that_are_zero_give_str_no_undefined_gradient():
     """The sign of 0 is 0: they move neither themselves nor their threshold."""
-    method, (theta, s) = begun("str", str_start=-2.0)
+    method, (theta, s) = begun("str", start=-2.0)
     theta[::3] = 0.0
     slope = weights(seed=2)
     found = method.gradients((theta, s), slope)
@@ -213,7 +212,7 @@ def test_weights_that_are_zero_give_str_no_undefined_gradient():
 
 
 def test_weights_at_their_threshold_are_cut_and_do_not_move():
-    method, (theta, s) = begun("str", str_start=-2.0)
+    method, (theta, s) = begun("str", start=-2.0)
     theta[::3] = torch.sigmoid(s[0])
     at = theta == torch.sigmoid(s[0])
     assert not method.weight(theta, s)[at].any()
@@ -221,7 +220,7 @@ def test_weights_at_their_threshold_are_cut_and_do_not_move():
 
 
 def test_continuous_hardens_geometrically_and_ends_hard():
-    method, (theta, _) = begun("continuous", epochs=5, mask_start=-0.2)
+    method, (theta, _) = begun("continuous", epochs=5, start=-0.2)
     taus = [method.readings()["tau"]]
     for epoch in range(1, 5):
         method.after_epoch(epoch, 0.5, 1.0)
@@ -242,18 +241,15 @@ def test_continuous_hardens_geometrically_and_ends_hard():
     ("name", "option"), [("lasso", "l1"), ("mask-l1", "l1"), ("continuous", "mask_l1")]
 )
 def test_l1_shrinks_runs_of_any_length_alike(name, option):
-    """λ = total / Σ(η/(1 − momentum)), or as given."""
-    method, _ = begun(name, rate_sum=80.0, **{f"{option}_total": 2.0})
+    """λ = total / Σ(η/(1 − momentum))."""
+    method, _ = begun(name, rate_sum=80.0, total=2.0)
     assert method.readings()[option] == pytest.approx(0.025)
-    method, _ = begun(name, rate_sum=80.0, **{option: 0.5})
-    assert method.readings()[option] == 0.5
 
 
 def test_the_tensor_of_a_strength_is_its_factor_times_its_value():
-    """From the start, after every move to a device or dtype, and after every change."""
-    strength = Strength(0.3, factor=2.0)
-    assert float(strength.tensor) == pytest.approx(0.6)
-    strength.to(torch.zeros(1, dtype=torch.float64))
+    """From the start, in the dtype of the weights, and after every change."""
+    plan = Plan(1, 1.0, SIZES, like=torch.zeros(0, dtype=torch.float64))
+    strength = Strength(0.3, plan, factor=2.0)
     assert strength.tensor.dtype == torch.float64
     assert float(strength.tensor) == 0.6
     strength.set(0.25)
@@ -275,5 +271,5 @@ def test_a_grid_goes_from_the_first_values_outwards():
 
 
 def test_unknown_method_lists_the_others():
-    with pytest.raises(InputError, match=r"dense, pilot, spred, lasso.*'magic' is not"):
-        methods.options("magic")
+    with pytest.raises(InputError, match=r"continuous, dense, .*, str, but 'magic' is not"):
+        methods.find("magic")

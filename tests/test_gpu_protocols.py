@@ -24,7 +24,7 @@ ROOT = str(Path(__file__).parents[1])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
 LIMIT = 300  # seconds for a process that takes ten
 DENSE = ["--epochs", "2", "--batch-size", "479", "--jobs", "1", "--seeds", "1"]
-QUICK = [*DENSE, "--total", "1"]  # for methods with a penalty
+QUICK = [*DENSE, "--pilot.total", "1"]  # for methods with a penalty
 
 
 @pytest.fixture(autouse=True)
@@ -292,7 +292,7 @@ def test_two_ranks_train_as_one_process(tmp_path):
     the float64 one, whatever the number of ranks, and eleven steps multiply that.
     """
     flags = ["--method", "pilot", "--cycles", "2", "--epochs", "1", "--batch-size", "128"]
-    flags += ["--keep", "0.5", "--total", "0.1", "--delta", "1.5", "--lr", "0.05"]
+    flags += ["--keep", "0.5", "--pilot.total", "0.1", "--pilot.swing", "3", "--lr", "0.05"]
     flags += ["--batch-norm", "synced", "--precision", "float64"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert finished(command("iterative", *flags, "--out", one))[0] == 0

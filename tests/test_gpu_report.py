@@ -15,6 +15,8 @@ from rich.console import Console
 
 from gpu_bench import job, report, run
 from gpu_bench.experiment import Place
+from gpu_bench.methods import option_groups
+from gpu_bench.methods.pilot import Pilot
 from gpu_bench.protocols import one_shot, per_cycle
 from gpu_bench.ranks import Ranks
 from gpu_bench.report import comparison, cycle_figures, drawing, gathered, lines, published, tables
@@ -47,8 +49,8 @@ def accuracy_of(spec, cycle):
 def write(folder, setting, diverged=lambda spec: False, accuracy=accuracy_of):
     """Put runs that were never computed into a result folder; returns its rows."""
     runs = setting.runs()
-    protocol = one_shot if "tuned" in vars(setting) else per_cycle
-    readings = results.Folder(folder, lists=protocol.COLUMNS)
+    protocol = setting.module().PROTOCOL
+    readings = results.Folder(folder, lists=protocol.columns)
     for one in runs:
         spec, bad = one.spec, diverged(one.spec)
         penalized = spec["method"] != "dense"
@@ -60,7 +62,7 @@ def write(folder, setting, diverged=lambda spec: False, accuracy=accuracy_of):
             "device_name": "CPU",
         }
         first, places = (0.1 if penalized else math.nan), range(1)
-        if protocol is one_shot:
+        if protocol is one_shot.PROTOCOL:
             places = range(len(spec["sparsities"]))
             row |= {
                 "sparsities": spec["sparsities"],
@@ -76,7 +78,7 @@ def write(folder, setting, diverged=lambda spec: False, accuracy=accuracy_of):
             places = range(spec["cycles"])
             zeros = [zeros_of(spec, place + 1) for place in places]
             cost = spec["epochs"] * FLOPS * (1.0 - np.array(zeros))
-            row |= {name: [math.nan] * len(zeros) for name in per_cycle.COLUMNS}
+            row |= {name: [math.nan] * len(zeros) for name in per_cycle.NAMES}
             row |= {"cycle": [place + 1 for place in places], "sparsity": zeros}
             if not bad:
                 row |= {
@@ -144,7 +146,7 @@ def test_the_table_shows_the_masks_that_are_on_disk(tmp_path, asked):
     """Another measure of what is nearest would keep 0.995 for the column of 98 %, not 0.96."""
     setting = OneShot(methods=("dense",), seeds=1, epochs=1, sparsities=asked, device="cpu")
     (one,) = setting.runs()
-    row, _ = one_shot.compute(one, Place(tmp_path), Ranks.join("cpu"))
+    row, _ = one_shot.PROTOCOL.compute(one, Place(tmp_path), Ranks.join("cpu"))
     kept = {float(file.stem[-6:]) for file in (tmp_path / "weights").glob("*-mask-*.pt")}
     frame = write(tmp_path, setting, accuracy=lambda *_: 0.5)
     heading = next(line for line in printed(frame).splitlines() if "uncut" in line)
@@ -505,14 +507,15 @@ def test_other_options_make_another_line(tmp_path):
     one = write_folder(tmp_path, Iterative(variant=("wr",), cycles=3, **QUICK), "one")
     longer = {**QUICK, "epochs": 30}
     two = write_folder(tmp_path, Iterative(variant=("wr",), cycles=3, **longer), "two")
-    strong = Iterative(variant=("wr",), cycles=3, total=6.0, methods=("pilot",), **QUICK)
+    strong = option_groups()(pilot=Pilot(total=6.0))
+    strong = Iterative(variant=("wr",), cycles=3, options=strong, methods=("pilot",), **QUICK)
     three = write_folder(tmp_path, strong, "three")
     frame = gathered.gather([one, two, three])
     # warm-up and rewind epoch follow from the epochs
     dense = frame.loc[frame["method"] == "dense", "course"].unique()
     assert list(dense) == ["WR, epochs=10", "WR, epochs=30"]
     pilot = frame.loc[frame["method"] == "pilot", "course"].unique()
-    expected = [f"WR, epochs={e}, total={t}" for e, t in ((10, 3), (30, 3), (10, 6))]
+    expected = [f"WR, epochs={e}, pilot.total={t}" for e, t in ((10, 3), (30, 3), (10, 6))]
     assert list(pilot) == expected
     assert (frame.groupby(["course", "method", "cycle"])["seed"].count() == 3).all()
 

@@ -15,6 +15,9 @@ import torch
 from rich.progress import Progress
 
 from gpu_bench import cycles, data, job, masks, methods, models, report, run
+from gpu_bench.methods import option_groups
+from gpu_bench.methods.pilot import Pilot
+from gpu_bench.methods.powerprop import Powerprop
 from gpu_bench.protocols import one_shot
 from gpu_bench.settings import OneShot
 from mirrorflow import results
@@ -23,6 +26,7 @@ from mirrorflow.runs.report import Contents, page
 
 # a tenth of a second per epoch: what the files hold matters here, not how good it is
 QUICK = ["--epochs", "2", "--batch-size", "359", "--jobs", "1", "--sparsities", "0", "0.5", "0.9"]
+STRENGTH = ["--pilot.total", "1.5", "--spred.total", "1.5"]
 
 
 def main(folder, *flags):
@@ -49,7 +53,7 @@ pytestmark = pytest.mark.usefixtures("_no_figures")
 def finished(tmp_path_factory):
     """Every method, one seed."""
     folder = tmp_path_factory.mktemp("one-shot")
-    assert main(folder, "--methods", "all", "--seeds", "1", "--total", "1.5") == 0
+    assert main(folder, "--methods", "all", "--seeds", "1", *STRENGTH) == 0
     return folder
 
 
@@ -74,7 +78,7 @@ def test_one_row_per_run_and_sparsity(finished, frame):
         assert paths[f"{key}/layer_density"].shape[0] == 3
         np.testing.assert_allclose(paths[f"{key}/layer_density"][0], 1.0)
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert manifest["configuration"]["total"] == 1.5
+    assert manifest["configuration"]["options"]["pilot"]["total"] == 1.5
     assert manifest["sha256"]["rows.parquet"]
     drawn = {
         f"{name}.{kind}" for name in ("accuracy", "epochs", "layers") for kind in ("png", "pdf")
@@ -163,14 +167,14 @@ def test_cuts_are_the_smallest_weights(finished, frame):
 def test_finished_runs_are_not_repeated(finished, frame, monkeypatch, capsys):
     """The same rows again without a computation; one more seed computes that one only."""
     calls = []
-    original = one_shot.compute
+    original = one_shot.PROTOCOL.compute
 
     def counted(run, *rest):
         calls.append(run.spec["seed"])
         return original(run, *rest)
 
-    monkeypatch.setattr(one_shot, "compute", counted)
-    flags = ["--methods", "dense", "spred", "--total", "1.5"]
+    monkeypatch.setattr(one_shot.PROTOCOL, "compute", counted)
+    flags = ["--methods", "dense", "spred", *STRENGTH[2:]]
     assert main(finished, *flags, "--seeds", "1") == 0
     assert calls == []
     assert main(finished, *flags, "--seeds", "2") == 0
@@ -216,7 +220,7 @@ def test_processes_change_no_number(finished, frame, tmp_path, monkeypatch):
         return add_task(*words, **more)
 
     monkeypatch.setattr(Progress, "add_task", added)
-    flags = ["--methods", "dense", "pilot", "--seeds", "1", "--total", "1.5"]
+    flags = ["--methods", "dense", "pilot", "--seeds", "1", *STRENGTH[:2]]
     assert main(tmp_path, *flags, "--jobs", "2") == 0
     # live progress comes from there too, and leaves nothing behind
     assert sorted(seen) == ["dense seed 0", "pilot seed 0", "runs"]
@@ -272,9 +276,7 @@ def test_validation_reads_held_out_training_images(tmp_path):
 REFUSALS = {
     ("--dataset", "mnist"): "--dataset must be one of digits, fashion-mnist, cifar10",
     ("--model", "vgg"): "--model must be one of resnet20",
-    ("--methods", "magic"): "--methods must be among dense, pilot",
-    ("--alpha", "0.1", "--total", "2"): "--alpha and --total exclude each other",
-    ("--threshold", "9", "--threshold-fraction", "0.5"): "exclude each other",
+    ("--methods", "magic"): "--methods must be among continuous, dense",
     ("--sparsities", "0.5", "1"): "--sparsities must lie in [0, 1), but one is 1.0",
     ("--sparsities", "-0.1"): "--sparsities must lie in [0, 1)",
     ("--sparsities", "nan"): "--sparsities must lie in [0, 1)",
@@ -282,9 +284,9 @@ REFUSALS = {
     ("--seeds", "0"): "--seeds must be at least 1",
     ("--epochs", "0"): "--epochs must be at least 1",
     ("--lr", "nan"): "--lr must be a finite number above 0",
-    ("--alpha", "-1"): "--alpha must be a finite number at least 0",
-    ("--beta", "0"): "--beta must be",
-    ("--delta", "0.9"): "--delta must be",
+    ("--pilot.total", "-1"): "--pilot.total must be a finite number at least 0",
+    ("--methods", "mask-l1", "--mask-l1.beta", "0"): "--mask-l1.beta must be",
+    ("--pilot.swing", "0.9"): "--pilot.swing must be",
     ("--warmup", "3"): "--warmup must be",
     ("--momentum", "1"): "--momentum must lie in [0, 1)",
     ("--label-smoothing", "1"): "--label-smoothing must lie in [0, 1), but it is 1.0",
@@ -387,12 +389,13 @@ def test_runs_are_told_apart_by_what_changes_their_numbers():
     assert keys(epochs=30, batch_size=128, schedule="cosine", model="resnet20") == base
     for change in ({"epochs": 31}, {"batch_size": 64}, {"validation": 0.1}, {"sparsities": (0.5,)}):
         assert not set(keys(**change)) & set(base)
-    for change in ({"init": "balanced"}, {"total": 2.0}, {"delta": 1.0}, {"controller": False}):
-        dense, pilot = keys(**change)
+    for change in ({"beta": 0.0}, {"total": 2.0}, {"swing": 1.0}, {"threshold": 0.5}):
+        dense, pilot = keys(options=option_groups()(pilot=Pilot(**change)))
         assert dense == base[0]
         assert pilot != base[1]
     # options of other methods leave a method's runs alone
-    other = OneShot(methods=("dense", "powerprop"), seeds=1, kappa=3.0).runs()
+    options = option_groups()(powerprop=Powerprop(kappa=3.0))
+    other = OneShot(methods=("dense", "powerprop"), seeds=1, options=options).runs()
     assert other[0].key == base[0]
 
 
@@ -418,7 +421,13 @@ def test_help_explains_and_imports_little():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for flag in ("--methods", "--total", "--threshold-fraction", "--data-root", "--deterministic"):
+    for flag in (
+        "--methods",
+        "--pilot.total",
+        "--pilot.threshold",
+        "--data-root",
+        "--deterministic",
+    ):
         assert flag in done.stdout
 
 

@@ -246,7 +246,7 @@ def test_no_part_has_a_method_that_was_not_asked_for():
 
 def test_the_ablation_differs_in_nothing_but_the_start():
     made = session.parts(flags(methods=["pilot"]))
-    assert made["balanced"] == [*made["tuned"], "--init", "balanced"]
+    assert made["balanced"] == [*made["tuned"], "--pilot.beta", "0"]
 
 
 def test_pieces_of_the_images_are_joined(tmp_path):
@@ -331,7 +331,7 @@ def test_settings_tuned_anew_are_another_question(tmp_path, monkeypatch):
 
 def test_a_part_that_is_stopped_goes_on(tmp_path, monkeypatch):
     """At the end of the time the command gets SIGTERM; rows are what it had finished by then."""
-    begun, computed = [], one_shot.compute
+    begun, computed = [], one_shot.PROTOCOL.compute
 
     class Stopped(Here):
         def wait(self, seconds):
@@ -359,7 +359,9 @@ def test_a_part_that_is_stopped_goes_on(tmp_path, monkeypatch):
 
     again = []
     monkeypatch.setattr(
-        one_shot, "compute", lambda run, *a: again.append(run.spec["method"]) or computed(run, *a)
+        one_shot.PROTOCOL,
+        "compute",
+        lambda run, *a: again.append(run.spec["method"]) or computed(run, *a),
     )
     monkeypatch.setattr(session, "Popen", Here)
     later = started(tmp_path)

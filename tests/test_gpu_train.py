@@ -59,10 +59,13 @@ class Fixed:
         yield from zip(self.images, self.labels, strict=True)
 
 
+RATE_SUM = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0).sum() / (1.0 - 0.9)
+
+
 def trained(name, epochs=EPOCHS, peak=0.2, model=None, batches=None, evaluate=None, **options):
     model = network() if model is None else model
     rates = learning_rates(peak, "cosine", epochs, STEPS, 1.0)
-    trainer = Trainer(model, methods.build(name, options), rates, epochs, weight_decay=3e-3)
+    trainer = Trainer(model, methods.METHODS[name](**options), rates, epochs, weight_decay=3e-3)
     history = trainer.train(Fixed() if batches is None else batches, evaluate)
     trainer.fold()
     return model, trainer, history
@@ -97,12 +100,12 @@ def assert_same(ours, theirs):
 
 @pytest.mark.parametrize(("name", "l1"), [("dense", 0.0), ("lasso", 0.01)])
 def test_plain_weights_are_torchs_sgd(name, l1):
-    ours, *_ = trained(name, weight_decay=2e-3, l1=l1)
+    ours, *_ = trained(name, **({"total": l1 * RATE_SUM} if l1 else {}))
     theirs = network()
     prunable = [theirs[0].weight, theirs[3].weight, theirs[6].weight]
     rest = [p for p in theirs.parameters() if all(p is not q for q in prunable)]
     groups = [
-        {"params": prunable, "weight_decay": 2e-3},
+        {"params": prunable, "weight_decay": 3e-3},
         {"params": rest, "weight_decay": 3e-3},
     ]
     by_torch(theirs, groups, penalty=lambda: l1 * sum(p.abs().sum() for p in prunable))
@@ -110,25 +113,25 @@ def test_plain_weights_are_torchs_sgd(name, l1):
 
 
 PRODUCTS = {
-    "pilot": ("pilot", {"alpha_initial": 0.02, "delta": 1.5, "beta": 0.7}),
-    "spred": ("balanced", {"alpha_initial": 0.02}),
-    "mask-l1": ("pilot", {"weight_decay": 0.04, "l1": 0.01, "beta": 0.7}),
+    "pilot": ("pilot", {"swing": 1.5 ** (EPOCHS / 2), "beta": 0.7}, 0.02),
+    "spred": ("balanced", {}, 0.02),
+    "mask-l1": ("pilot", {"beta": 0.7}, 0.01),
 }
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_products_are_mirrorflows_parametrization_under_torchs_sgd(name):
     """x a plain parameter with chain-rule updates = autograd through m ⊙ w."""
-    init, options = PRODUCTS[name]
-    ours, _, history = trained(name, **options)
+    init, options, strength = PRODUCTS[name]
+    ours, _, history = trained(name, total=strength * RATE_SUM, **options)
     alphas = [epoch.alpha for epoch in history.epochs]
     theirs = pilot.reparametrize(network(), beta=0.7, init=init)
     masks = [m for _, m, _ in pilot.named_factors(theirs)]
     by_torch(
         theirs,
-        pilot.parameter_groups(theirs, 3e-3, 0.02),
+        pilot.parameter_groups(theirs, 3e-3, 1.5e-3 if name == "mask-l1" else 0.02),
         None if name == "mask-l1" else alphas,
-        lambda: options.get("l1", 0.0) * sum(m.abs().sum() for m in masks),
+        lambda: 0.01 * (name == "mask-l1") * sum(m.abs().sum() for m in masks),
     )
     assert_same(ours, pilot.fold(theirs))
     assert (len(set(alphas)) > 1) == (name == "pilot")
@@ -136,7 +139,7 @@ def test_products_are_mirrorflows_parametrization_under_torchs_sgd(name):
 
 def test_total_is_the_sum_over_the_steps():
     """A = Σ η_k α_k/(1 − momentum), with α as the controller moved it."""
-    _, trainer, history = trained("pilot", alpha_initial=0.02, delta=1.3)
+    _, trainer, history = trained("pilot", total=0.02 * RATE_SUM, swing=1.3 ** (EPOCHS / 2))
     rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0).reshape(EPOCHS, STEPS)
     alphas = [epoch.alpha for epoch in history.epochs]
     assert len(set(alphas)) > 1
@@ -152,7 +155,7 @@ def test_asked_total_is_spent(epochs, peak):
 
 
 def test_records_what_happened():
-    model, trainer, history = trained("lasso", l1=1e-2)
+    model, trainer, history = trained("lasso", total=1e-2 * RATE_SUM)
     first, last = history.epochs[0], history.epochs[-1]
     assert history.status == "completed"
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4]
@@ -187,7 +190,7 @@ def test_test_accuracy_is_read_in_evaluation_mode():
         return trainer.accuracy(held.epoch(0))
 
     rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0)
-    trainer = Trainer(model, methods.build("dense", {}), rates, EPOCHS)
+    trainer = Trainer(model, methods.METHODS["dense"](), rates, EPOCHS)
     history = trainer.train(held, evaluate)
     model.eval()
     hits = (model(held.images.flatten(0, 1)).argmax(1) == held.labels.flatten()).double().mean()
@@ -225,7 +228,7 @@ def test_weights_that_are_no_numbers_stop_the_run(name):
     """Also where the last step of an epoch spoils them and every loss before it was finite."""
     rates = np.zeros(2 * STEPS)
     rates[STEPS - 1] = math.inf
-    trainer = Trainer(network(), methods.build(name, {}), rates + 1e-300, 2)
+    trainer = Trainer(network(), methods.METHODS[name](), rates + 1e-300, 2)
     history = trainer.train(Fixed())
     assert history.status == "diverged"
     assert [math.isfinite(epoch.loss) for epoch in history.epochs] == [True]
@@ -239,9 +242,13 @@ def test_same_bits_twice(name):
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+GENTLE = {"pilot": {"total": 0.3}, "spred": {"total": 0.3}}
+GENTLE |= {"lasso": {"total": 0.1}, "mask-l1": {"total": 0.1}}
+
+
 @pytest.mark.parametrize("name", list(methods.METHODS))
 def test_every_method_learns(name):
-    _, _, history = trained(name, epochs=12, total=0.3, l1_total=0.1)
+    _, _, history = trained(name, epochs=12, **GENTLE.get(name, {}))
     assert history.epochs[-1].accuracy > 0.9
     assert history.epochs[-1].loss < 0.7 * history.epochs[0].loss
 
@@ -258,7 +265,7 @@ def test_every_epoch_starts_at_the_methods_weights(name):
             yield from super().epoch(k)
 
     rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0)
-    trainer = Trainer(network(), methods.build(name, {}), rates, EPOCHS)
+    trainer = Trainer(network(), methods.METHODS[name](), rates, EPOCHS)
     trainer.train(Watched())
     assert starts == [True] * EPOCHS
 
@@ -283,7 +290,7 @@ class _Watch(TorchDispatchMode):
 def test_nothing_in_a_step_waits_for_the_device(name):
     """Else it could be neither captured in a CUDA graph nor run ahead of the device."""
     rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0)
-    trainer = Trainer(network(), methods.build(name, {}), rates, EPOCHS)
+    trainer = Trainer(network(), methods.METHODS[name](), rates, EPOCHS)
     images, labels = next(Fixed().epoch(1))
     watch = _Watch()
     with watch:
@@ -299,7 +306,7 @@ def test_a_step_works_in_place(name):
     """A captured step replays on fixed memory: nothing that lasts may be replaced by it."""
     rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0)
     model = network()
-    trainer = Trainer(model, methods.build(name, {}), rates, EPOCHS)
+    trainer = Trainer(model, methods.METHODS[name](), rates, EPOCHS)
     images, labels = next(Fixed().epoch(1))
 
     def lasting():

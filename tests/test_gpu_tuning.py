@@ -39,7 +39,7 @@ def test_a_grid_begins_with_the_defaults_and_names_options(name):
     method = methods.METHODS[name]
     (first, *_), grid = method.grid, method.grid
     assert first["lr"] == method.learning_rate
-    options = methods.options(name)
+    options = method.options()
     assert {flag: options[flag] for flag in first if flag != "lr"} == {
         flag: value for flag, value in first.items() if flag != "lr"
     }
@@ -54,7 +54,7 @@ def test_every_method_has_the_same_budget():
     assert len({one.key for one in runs}) == len(runs)
     assert {one.spec["validation"] for one in runs} == {0.1}
     tried = [
-        {flag: one.spec[flag] for flag in ("lr", "total")}
+        {"lr": one.spec["lr"], "total": one.spec["spred.total"]}
         for one in runs
         if one.spec["method"] == "spred" and one.spec["seed"] == 0
     ]
@@ -66,7 +66,7 @@ def test_every_method_has_the_same_budget():
 
 def made(accuracies, name="spred", seeds=1):
     """Rows of a method: accuracies[setting][sparsity], the same for every seed."""
-    rows = []
+    rows, kind = [], methods.METHODS[name]
     for i, reached in enumerate(accuracies):
         for seed in range(seeds):
             for sparsity, accuracy in zip((0.8, 0.95), reached, strict=True):
@@ -83,7 +83,7 @@ def made(accuracies, name="spred", seeds=1):
                         "validation_seed": 0,
                         "sparsity": sparsity,
                         "accuracy": accuracy,
-                        **methods.METHODS[name].grid[i],
+                        **{kind.column(o): v for o, v in kind.grid[i].items()},
                     }
                 )
     return pandas.DataFrame(rows)
@@ -173,18 +173,19 @@ def test_the_tuned_settings_are_used(tmp_path, monkeypatch):
     tuning.write(file, content)
     specs = {}
     monkeypatch.setattr(report, "figures", lambda *_: [])
-    original = one_shot.compute
+    original = one_shot.PROTOCOL.compute
 
     def seen(one, *rest):
         specs[one.spec["method"]] = one.spec
         return original(one, *rest)
 
-    monkeypatch.setattr(one_shot, "compute", seen)
+    monkeypatch.setattr(one_shot.PROTOCOL, "compute", seen)
     flags = ["--methods", "dense", "spred", "--seeds", "1", "--sparsities", "0.9"]
     out = ["--out", str(tmp_path / "runs")]
     assert run.main(["one-shot", *QUICK, *flags, *out, "--tuned", str(file)]) == 0
     for name, one in wanted.items():
-        assert {flag: specs[name][flag] for flag in one} == one
+        column = methods.METHODS[name].column
+        assert {option: specs[name][column(option)] for option in one} == one
     # what of dense is weight decay is, of spred, that of its biases: the flag's
     assert specs["spred"]["weight_decay"] == 1e-4
     rows = results.load(tmp_path / "runs").set_index("method")
@@ -206,20 +207,20 @@ def test_a_comparison_of_protocols_takes_no_tuning(tuned, capsys):
 
 # --- bad input ---
 
+OUT = "must be left out unless the protocol is one-shot"
 TUNE = {
     ("--validation", "0"): "--validation must lie in (0, 1) to tune, but it is 0",
     ("--budget", "0"): "--budget must be at least 1 and at most 9",
     ("--budget", "10"): "--budget must be at least 1 and at most 9",
-    ("--lr", "0.1"): "--lr must be left out, tune decides, but it is 0.1",
-    ("--total", "2"): "--total must be left out, tune decides",
-    ("--methods", "lasso", "--l1", "1e-4"): "--l1 must be left out, tune decides",
-    ("--weight-decay", "1e-4"): "--weight-decay must be left out, tune decides, but it is 0.0001",
-    ("--methods", "str", "--str-total", "9"): "--str-total must be left out, tune decides",
-    ("--methods", "continuous", "--mask-l1-total", "9"): "--mask-l1-total must be left out, tune",
-    ("--methods", "all", "--mask-l1-total", "9"): "--mask-l1-total must be left out, tune decides",
-    ("--weight-decay", "0.5"): "--weight-decay must be left out, tune decides, but it is 0.5",
+    ("--lr", "0.1"): f"--lr {OUT}, but it is 0.1",
+    ("--pilot.total", "2"): f"--pilot.total {OUT}",
+    ("--weight-decay", "1e-4"): f"--weight-decay {OUT}, but it is 0.0001",
+    ("--methods", "str", "--str.total", "9"): f"--str.total {OUT}",
+    ("--methods", "str", "--str.total", "3"): f"--str.total {OUT}",
+    ("--methods", "all", "--continuous.total", "9"): f"--continuous.total {OUT}",
+    ("--weight-decay", "0.5"): f"--weight-decay {OUT}, but it is 0.5",
     ("--tuned", "somewhere.json"): "--tuned must be left out of tune",
-    ("--methods", "magic"): "--methods must be among dense, pilot",
+    ("--methods", "magic"): "--methods must be among continuous, dense",
 }
 
 
@@ -280,13 +281,13 @@ def test_a_missing_or_huge_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("method", "flag", "value"),
-    [("pilot", "--lr", "0.1"), ("str", "--str-total", "9.0"), ("dense", "--weight-decay", "0.5")],
+    [("pilot", "--lr", "0.1"), ("str", "--str.total", "9.0"), ("dense", "--weight-decay", "0.5")],
 )
 def test_tuned_settings_and_flags_exclude_each_other(tmp_path, method, flag, value, capsys):
     flags = ["--tuned", "any.json", "--methods", method, flag, value]
     assert run.main(["one-shot", *QUICK, *flags, "--out", str(tmp_path / "new")]) == 2
     error = capsys.readouterr().err
-    assert f"{flag} must be left out, --tuned decides, but it is {value}" in error
+    assert f"{flag} must be left out unless --tuned is left out, but it is {value}" in error
 
 
 def test_what_no_chosen_method_is_tuned_by_stays_a_flag():

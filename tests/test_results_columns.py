@@ -29,7 +29,7 @@ def documented(heading: str) -> tuple[set[str], set[str]]:
         if line.startswith(("| column |", "| array |")):
             which = int(line.startswith("| array |"))
         elif line.startswith("| `"):
-            names[which].update(re.findall(r"`(\w+)`", line.split(" | ")[0]))
+            names[which].update(re.findall(r"`([\w.-]+)`", line.split(" | ")[0]))
     return names
 
 

@@ -62,7 +62,7 @@ def run(words: list[str]) -> int:
     if given.methods == ["all"]:
         given.methods = list(methods.METHODS)
     for name in given.methods:
-        methods.options(name)  # refuses unknown names
+        methods.find(name)  # refuses unknown names
     device = check_device(given.device)
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = device.type == "cuda"

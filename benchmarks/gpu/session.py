@@ -148,7 +148,7 @@ def parts(given: argparse.Namespace) -> dict[str, list[str]]:
         ("same-bits", "one-shot", "digits", pilot, ["--epochs", "2", "--deterministic"]),
         ("tune", "tune", given.dataset, every, [*fifth, "--budget", str(given.budget)]),
         ("tuned", "one-shot", given.dataset, every, full),
-        ("balanced", "one-shot", given.dataset, pilot, [*full, "--init", "balanced"]),
+        ("balanced", "one-shot", given.dataset, pilot, [*full, "--pilot.beta", "0"]),
         ("plain", "one-shot", given.dataset, two, full),
         ("iterative", "iterative", given.dataset, two, [*fifth, "--variant", "wr", "lrr"]),
         ("sculpt", "sculpt", given.dataset, two, [*fifth, "--sparsities", "0.9", "0.95"]),

@@ -1,51 +1,62 @@
-"""Methods: ways to parametrize the prunable weights, by their names on the command line."""
+"""Methods: ways to parametrize the prunable weights; every file of this folder is one."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from gpu_bench.methods.base import Method, Plan
-from gpu_bench.methods.continuous import Continuous
-from gpu_bench.methods.dense import Dense
-from gpu_bench.methods.lasso import Lasso
-from gpu_bench.methods.mask_l1 import MaskL1
-from gpu_bench.methods.pilot import Pilot
-from gpu_bench.methods.powerprop import Powerprop
-from gpu_bench.methods.soft_threshold import SoftThreshold
-from gpu_bench.methods.spred import Spred
+from gpu_bench.methods.base import METHODS, Look, Method, Plan
 from mirrorflow.checks import InputError, meant
 
-__all__ = ["METHODS", "Method", "Plan", "build", "options"]
+if TYPE_CHECKING:
+    from mirrorflow.runs.store import Row
 
-METHODS: dict[str, type[Method]] = {
-    "dense": Dense,
-    "pilot": Pilot,
-    "spred": Spred,
-    "lasso": Lasso,
-    "mask-l1": MaskL1,
-    "str": SoftThreshold,
-    "powerprop": Powerprop,
-    "continuous": Continuous,
-}
+__all__ = ["METHODS", "Look", "Method", "Plan", "build", "find", "option_groups"]
+
+for _file in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_file.name}")
 
 
-def options(name: str) -> dict[str, Any]:
-    """Return the options that a method has, with their defaults.
+def find(word: str) -> type[Method]:
+    """Return the method of a name, or the one in a file of one's own, such as cube.py.
 
     Raises
     ------
     InputError
-        If there is no such method.
+        If there is no such method, or the file can't be imported or holds not exactly one.
     """
-    if name not in METHODS:
-        rule = f"--methods must be among {', '.join(METHODS)}, but {name!r} is not."
-        raise InputError(rule + meant(name, METHODS))
-    fields = dataclasses.fields(METHODS[name])  # type: ignore[arg-type]  # all are dataclasses
-    return {field.name: field.default for field in fields}
+    if not word.endswith(".py"):
+        if word not in METHODS:
+            rule = f"--methods must be among {', '.join(METHODS)}, but {word!r} is not."
+            raise InputError(rule + meant(word, METHODS))
+        return METHODS[word]
+    path = Path(word).resolve()
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # of the workers too
+    try:
+        importlib.import_module(path.stem)
+    except InputError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise InputError(f"{word} can't be imported ({said}).") from error
+    own = [kind for kind in METHODS.values() if kind.__module__ == path.stem]
+    if len(own) != 1:
+        raise InputError(f"{word} must hold one method, but it holds {len(own)}.")
+    return own[0]
 
 
-def build(name: str, given: Mapping[str, Any]) -> Method:
-    """Return a fresh method with the options found in `given`; others there are passed over."""
-    return METHODS[name](**{key: given[key] for key in options(name) if key in given})
+def option_groups() -> Any:
+    """Return a dataclass with the options of every method, each a group on the command line."""
+    fields = [(name.replace("-", "_"), kind, kind()) for name, kind in METHODS.items()]
+    return dataclasses.make_dataclass("Options", fields, frozen=True)
+
+
+def build(spec: Row) -> Method:
+    """Return a fresh method with the options that a run's configuration has."""
+    kind = METHODS[spec["method"]]
+    return kind(**{option: spec[f"{kind.name}.{option}"] for option in kind.options()})

@@ -12,19 +12,33 @@ network's. All prunable weights lie in one vector, so each of these passes is on
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import torch
-from torch import Tensor
+from mirrorflow.checks import InputError, number
 
-__all__ = ["Grid", "Method", "Plan", "Strength", "around"]
+if TYPE_CHECKING:  # --help answers without torch
+    from torch import Tensor
 
-Parameters = tuple[Tensor, ...]
+__all__ = ["METHODS", "Grid", "Look", "Method", "Plan", "Strength", "around"]
+
+Parameters = tuple["Tensor", ...]
 Grid = tuple[dict[str, float], ...]
+METHODS: dict[str, type[Method]] = {}  # by name, each put here by its class statement
+FINITE = (0.0, 1e300)  # range of an option for which its method has no other
+
+
+class Look(NamedTuple):
+    """Colour, line style and marker, as matplotlib names them."""
+
+    colour: str
+    dashes: Any = "-"
+    marker: str = "o"
 
 
 def around(**values: Sequence[float]) -> Grid:
@@ -53,11 +67,20 @@ class Plan:
         what has no gradient by e^{−λ·rate_sum}.
     sizes : tuple of int
         Number of weights of each layer, in the order in which they lie in the vector x.
+    weight_decay : float
+        The ordinary one, per unit of η.
+    norm : float
+        ‖x‖₁ of the initial weights.
+    like : Tensor, shape (0,)
+        On their device and in their dtype.
     """
 
     epochs: int
     rate_sum: float
     sizes: tuple[int, ...]
+    weight_decay: float = 1e-4
+    norm: float = math.nan
+    like: Tensor = None  # type: ignore[assignment]  # `Method.begin` knows it
 
 
 class Strength:
@@ -67,13 +90,9 @@ class Strength:
     asynchronous kernel.
     """
 
-    def __init__(self, value: float, factor: float = 1.0) -> None:
+    def __init__(self, value: float, plan: Plan, factor: float = 1.0) -> None:
         self.value, self.factor = value, factor
-        self.tensor = torch.tensor(factor * value)
-
-    def to(self, x: Tensor) -> None:
-        """Move the tensor to the device and the dtype of x."""
-        self.tensor = torch.full((), self.factor * self.value, dtype=x.dtype, device=x.device)
+        self.tensor = plan.like.new_full((), factor * value)
 
     def set(self, value: float) -> None:
         """Change the number; the tensor holds `factor` times it."""
@@ -81,26 +100,81 @@ class Strength:
         self.tensor.fill_(self.factor * value)
 
 
+@dataclass(frozen=True)
 class Method(ABC):
     """One parametrization of the prunable weights; subclasses are dataclasses of their options.
 
+    `class Mine(Method, name="mine")` makes the options flags: --mine.OPTION, explained by the
+    strings below the fields. What a run adds to them, `plan` and cached properties, comes after
+    `begin`.
+
     Attributes
     ----------
+    name, label : str
+        On the command line and in rows; in tables and figures, where it is another.
+    look : Look
+        In figures.
     learning_rate : float
         η where --lr is not given.
     grid : tuple of dict
-        What `tune` tries, by the names of flags, the likeliest first; every method has the same
-        number of settings, so that each is tuned with the same budget.
+        What `tune` tries, by the names of options, lr and weight_decay, the likeliest first;
+        every method has the same number of settings, so that each is tuned with the same budget.
+    ranges : dict of str to (float, float)
+        Least and largest value of the options that are not just any number ≥ 0.
     """
 
+    name: ClassVar[str] = ""
+    label: ClassVar[str] = ""
+    look: ClassVar[Look]
     learning_rate: ClassVar[float] = 0.1
     grid: ClassVar[Grid]
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
 
-    def begin(self, plan: Plan, x: Tensor) -> None:  # noqa: B027  # most need no preparation
+    def __init_subclass__(cls, name: str = "", label: str = "") -> None:
+        if not name:
+            return
+        there = METHODS.setdefault(name, cls)
+        if (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
+            rule = f"{name} must be the name of one method, but it is that of"
+            raise InputError(f"{rule} {there.__module__} and {cls.__module__}.")
+        METHODS[name], cls.name, cls.label = cls, name, label or name
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Return the options with their defaults."""
+        return {field.name: field.default for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def column(cls, option: str) -> str:
+        """Return what an option is called in rows; lr and weight_decay are those of all."""
+        return f"{cls.name}.{option}" if option in cls.options() else option
+
+    @classmethod
+    def flag(cls, option: str) -> str:
+        """Return an option as it is typed."""
+        return f"--{cls.name}.{option.replace('_', '-')}"
+
+    def check(self) -> None:
+        """Raise InputError where an option breaks its rule."""
+        for option in self.options():
+            value = getattr(self, option)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                low, high = self.ranges.get(option, FINITE)
+                number(self.flag(option), value, low, high, infinite=high == math.inf)
+
+    def begin(self, plan: Plan, x: Tensor) -> None:
         """Learn about the run; x (N,) holds the initial weights. Called before `start`."""
+        norm, like = float(x.norm(1)), x.new_empty(0)
+        vars(self)["_plan"] = dataclasses.replace(plan, norm=norm, like=like)
+
+    @property
+    def plan(self) -> Plan:
+        """Facts of the run, known from `begin` on."""
+        plan: Plan = vars(self)["_plan"]
+        return plan
 
     @abstractmethod
-    def start(self, x: Tensor) -> Parameters:
+    def inverse(self, x: Tensor) -> Parameters:
         """Return the parameters θ with g(θ) = x."""
 
     @abstractmethod

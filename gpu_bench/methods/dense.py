@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from gpu_bench.methods.base import Grid, Look, Method, Parameters, around
 
-from gpu_bench.methods.base import Grid, Method, Parameters, around
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Dense"]
 
 
-@dataclass(eq=False)
-class Dense(Method):
-    """x = x."""
+@dataclass(frozen=True)
+class Dense(Method, name="dense"):
+    """The plain network, x = x."""
 
+    look: ClassVar[Look] = Look("#000000")
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), weight_decay=(1e-4, 5e-4, 1e-3))
 
-    weight_decay: float = 1e-4
-
-    def start(self, x: Tensor) -> Parameters:
+    def inverse(self, x: Tensor) -> Parameters:
         return (x,)
 
     def weight(self, *parameters: Tensor) -> Tensor:
@@ -30,4 +30,4 @@ class Dense(Method):
         return (gradient,)
 
     def decays(self) -> tuple[Tensor | float, ...]:
-        return (self.weight_decay,)
+        return (self.plan.weight_decay,)

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
-
-from gpu_bench.methods.base import Grid, Parameters, around
+from gpu_bench.methods.base import Grid, Look, Parameters, around
 from gpu_bench.methods.lasso import Lasso
 from gpu_bench.methods.product import Product
-from mirrorflow.pilot import pilot_factors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["MaskL1"]
 
 
-@dataclass(eq=False)
-class MaskL1(Product, Lasso):
-    """x = m ⊙ w with the penalty of `Lasso` on m and ordinary weight decay on m and w.
+@dataclass(frozen=True)
+class MaskL1(Product, Lasso, name="mask-l1"):
+    """x = m ⊙ w with L1 on m alone, λ‖m‖₁, and ordinary weight decay on m and w.
 
     Without the decay on w the scale would only move from m to w.
     """
 
-    grid: ClassVar[Grid] = around(lr=(0.2, 0.1, 0.4), l1_total=(2.0, 4.0, 1.0))
+    look: ClassVar[Look] = Look("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v")
+    grid: ClassVar[Grid] = around(lr=(0.2, 0.1, 0.4), total=(2.0, 4.0, 1.0))
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"beta": (1e-30, 1e30)}
 
-    l1_total: float = 2.0
+    total: float = 2.0
+    """λ Σ η/(1 − momentum), which sets λ: how far the penalty alone moves m over the run."""
     beta: float = 1.0
+    """β = m₀² − w₀² (units of x)."""
 
-    def start(self, x: Tensor) -> Parameters:
+    def inverse(self, x: Tensor) -> Parameters:
+        from mirrorflow.pilot import pilot_factors
+
         return pilot_factors(x, self.beta)
 
     def decays(self) -> tuple[Tensor | float, ...]:
-        return self.weight_decay, self.weight_decay
+        return self.plan.weight_decay, self.plan.weight_decay

@@ -4,66 +4,61 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from gpu_bench.methods.base import Parameters, Plan
+from gpu_bench.methods.base import Look, Parameters
 from gpu_bench.methods.spred import Spred
-from mirrorflow.pilot import Controller, balanced_factors, pilot_factors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mirrorflow.pilot import Controller
 
 __all__ = ["Pilot"]
 
 
-@dataclass(eq=False)
-class Pilot(Spred):
-    """x = m ⊙ w, m₀² − w₀² = β, penalty α_k(‖m‖² + ‖w‖²) with α_k from `Controller`.
+@dataclass(frozen=True)
+class Pilot(Spred, name="pilot"):
+    """x = m ⊙ w, m₀² − w₀² = β, penalty α(‖m‖² + ‖w‖²) with α moved after every epoch."""
 
-    Parameters
-    ----------
-    alpha_initial, total : float
-        α of the first epoch, or the A that it would give if it stayed: see `Spred`.
-    init : {"pilot", "balanced"}
-        The paper's ablation is "balanced".
-    beta : float
-        β > 0 ("pilot" only).
-    controller : bool
-        False keeps α constant.
-    delta : float, optional
-        δ ≥ 1; None takes swing^{2/T}, with which T/2 risings reach `swing` times α_init. The
-        paper's 1.01 over 150 epochs is a swing of 2.11.
-    threshold : float, optional
-        K, absolute; None takes threshold_fraction · ‖x_init‖₁.
-    """
+    look: ClassVar[Look] = Look("#D55E00", "-", "s")
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {
+        "beta": (0.0, 1e30),
+        "swing": (1.0, 1e30),
+        "threshold": (0.0, math.inf),
+    }
 
-    init: Literal["pilot", "balanced"] = "pilot"
+    total: float = 3.0
+    """A = Σ ηα/(1 − momentum) over the run if α stayed (no unit), which sets the first α."""
     beta: float = 1.0
-    controller: bool = True
-    delta: float | None = None
+    """β = m₀² − w₀² (units of x); 0 starts with |m| = |w|, the paper's ablation."""
     swing: float = 2.11
-    threshold: float | None = None
-    threshold_fraction: float = 0.0
+    """What T/2 risings multiply α by, so that δ = swing^(2/T); the paper's δ = 1.01 over 150
+    epochs is 2.11, and 1 keeps α constant."""
+    threshold: float = 0.0
+    """K as a fraction of the initial ‖x‖₁: α rises only while ‖m ⊙ w‖₁ ≥ K; 0 never stops it."""
 
-    def begin(self, plan: Plan, x: Tensor) -> None:
-        super().begin(plan, x)
-        norm = float(torch.linalg.vector_norm(x, 1))
-        delta = self.swing ** (2.0 / plan.epochs) if self.delta is None else self.delta
-        K = self.threshold_fraction * norm if self.threshold is None else self.threshold
-        self._controller = Controller(
-            self._strength.value, K, plan.epochs, delta if self.controller else 1.0
-        )
+    @cached_property
+    def _controller(self) -> Controller:
+        from mirrorflow.pilot import Controller
 
-    def start(self, x: Tensor) -> Parameters:
-        return pilot_factors(x, self.beta) if self.init == "pilot" else balanced_factors(x)
+        plan = self.plan
+        delta = self.swing ** (2.0 / plan.epochs)
+        K = self.threshold * plan.norm if self.threshold else 0.0
+        return Controller(self._alpha.value, K, plan.epochs, delta)
+
+    def inverse(self, x: Tensor) -> Parameters:
+        from mirrorflow.pilot import pilot_factors
+
+        return pilot_factors(x, self.beta) if self.beta else super().inverse(x)
 
     def after_epoch(self, epoch: int, accuracy: float, norm: float) -> None:
-        self._strength.set(self._controller.step(accuracy, norm))
+        self._alpha.set(self._controller.step(accuracy, norm))
 
     @property
     def imbalance(self) -> float | None:
-        return self.beta if self.init == "pilot" else 0.0
+        return self.beta
 
     def readings(self) -> dict[str, float]:
-        threshold = self._controller.threshold
-        return {"delta": self._controller.delta, "threshold": min(threshold, math.inf)}
+        return {"delta": self._controller.delta, "threshold": self._controller.threshold}

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from gpu_bench.methods.base import Grid, Parameters, around
+from gpu_bench.methods.base import Grid, Look, Parameters, around
 from gpu_bench.methods.dense import Dense
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Powerprop"]
 
 
-@dataclass(eq=False)
-class Powerprop(Dense):
-    """x = θ|θ|^{κ−1}, ∂θ = κ|θ|^{κ−1} ∂x; start θ₀ = sign(x)|x|^{1/κ}.
+@dataclass(frozen=True)
+class Powerprop(Dense, name="powerprop"):
+    """x = θ|θ|^{κ−1}, ∂θ = κ|θ|^{κ−1} ∂x; start θ₀ = sign(x)|x|^{1/κ}."""
 
-    κ = 2 is assumed where the PILoT paper prints exponent 1, the identity.
-    """
-
+    look: ClassVar[Look] = Look("#E69F00", (0, (6, 2)), "*")
     # small weights move κ|x|^{(κ−1)/κ} ≪ 1 times slower than in the plain network
     learning_rate: ClassVar[float] = 0.5
     grid: ClassVar[Grid] = around(lr=(0.5, 0.25, 1.0), weight_decay=(1e-4, 3e-4, 1e-3))
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"kappa": (1.0, 1e30)}
 
     kappa: float = 2.0
+    """κ > 1; 2 is assumed where the PILoT paper prints exponent 1, the identity."""
 
-    def start(self, x: Tensor) -> Parameters:
-        return (torch.copysign(x.abs() ** (1.0 / self.kappa), x),)
+    def inverse(self, x: Tensor) -> Parameters:
+        return ((x.abs() ** (1.0 / self.kappa)).copysign(x),)
 
     def weight(self, *parameters: Tensor) -> Tensor:
         return parameters[0] * self._power(parameters[0])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from gpu_bench.methods.base import Method, Parameters
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Product"]
 

@@ -3,65 +3,66 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
+from gpu_bench.methods.base import Grid, Look, Method, Parameters, around
 
-from gpu_bench.methods.base import Grid, Method, Parameters, Plan, around
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["SoftThreshold"]
 
 
-@dataclass(eq=False)
-class SoftThreshold(Method):
+@dataclass(frozen=True)
+class SoftThreshold(Method, name="str"):
     """x = sign(θ) relu(|θ| − σ(s)), one scalar s per layer, start θ₀ = x, s = s₀.
 
     Where |θ| > σ(s): ∂θ = ∂x and ∂s = −σ(s)(1 − σ(s)) Σ sign(θ) ∂x over the layer; elsewhere 0.
     While σ(s) ≈ 0 nothing but its decay moves s, from s₀ to s₀ e^{−decay·rate_sum}: the decay must
     grow like 1/Σ η for shorter runs, or the network never becomes sparse.
-
-    Parameters
-    ----------
-    weight_decay : float
-        Ordinary decay of θ.
-    str_start : float
-        s₀ < 0; σ(−8) = 3e-4 is far below any useful weight.
-    str_total : float
-        decay of s times rate_sum.
     """
 
-    grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), str_total=(3.0, 4.0, 2.0))
+    look: ClassVar[Look] = Look("#56B4E9", (0, (3, 1, 1, 1)), "P")
+    grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), total=(3.0, 4.0, 2.0))
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"start": (-1e4, 0.0)}
 
-    weight_decay: float = 1e-4
-    str_start: float = -8.0
-    str_total: float = 3.0
+    start: float = -8.0
+    """s₀: thresholds start at σ(s₀) (units of x); σ(−8) = 3e-4 is far below any useful weight."""
+    total: float = 3.0
+    """Decay of s times Σ η/(1 − momentum): without gradient s ends at s₀ e^(−total)."""
 
-    def begin(self, plan: Plan, x: Tensor) -> None:
-        self._sizes = plan.sizes
-        self._decay = self.str_total / plan.rate_sum
-        sizes = torch.tensor(plan.sizes, device=x.device)
-        # where each weight's scalar stands: a gather is one kernel, a loop over layers many
-        self._layer = torch.repeat_interleave(sizes, output_size=x.numel())
+    @property
+    def _decay(self) -> float:
+        return self.total / self.plan.rate_sum
 
-    def start(self, x: Tensor) -> Parameters:
-        return x.clone(), x.new_full((len(self._sizes),), self.str_start)
+    @cached_property
+    def _layer(self) -> Tensor:
+        """Where each weight's scalar stands: a gather is one kernel, a loop over layers many."""
+        import torch
+
+        sizes = torch.tensor(self.plan.sizes, device=self.plan.like.device)
+        return torch.repeat_interleave(sizes, output_size=sum(self.plan.sizes))
+
+    def inverse(self, x: Tensor) -> Parameters:
+        return x.clone(), x.new_full((len(self.plan.sizes),), self.start)
 
     def weight(self, *parameters: Tensor) -> Tensor:
         theta, s = parameters
-        threshold = torch.sigmoid(s)[self._layer]
-        return torch.copysign(torch.relu(theta.abs() - threshold), theta)
+        return (theta.abs() - s.sigmoid()[self._layer]).relu().copysign(theta)
 
     def gradients(self, parameters: Parameters, gradient: Tensor) -> Parameters:
+        import torch
+
         theta, s = parameters
-        sigma = torch.sigmoid(s)
-        active = torch.where(theta.abs() > sigma[self._layer], gradient, 0.0)
+        sigma = s.sigmoid()
+        active = gradient.where(theta.abs() > sigma[self._layer], 0.0)
         # summed layer by layer, in a fixed order: scattered additions are not on a GPU
-        sums = torch.stack([part.sum() for part in (active * theta.sign()).split(self._sizes)])
-        return active, -sums * sigma * (1.0 - sigma)
+        parts = (active * theta.sign()).split(self.plan.sizes)
+        return active, -torch.stack([part.sum() for part in parts]) * sigma * (1.0 - sigma)
 
     def decays(self) -> tuple[Tensor | float, ...]:
-        return self.weight_decay, self._decay
+        return self.plan.weight_decay, self._decay
 
     def readings(self) -> dict[str, float]:
         return {"str_decay": self._decay}

@@ -8,32 +8,33 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from functools import partial
 
 from torch import Tensor, nn
 
 from gpu_bench import initial_masks, masks
 from gpu_bench.cycles import Course
 from gpu_bench.experiment import Experiment
-from gpu_bench.protocols import per_cycle
+from gpu_bench.protocols.per_cycle import PerCycle
 
-__all__ = ["COLUMNS", "compute", "first_mask", "plan"]
+__all__ = ["PROTOCOL", "Cyclic", "first_mask"]
 
 SNIP_BATCHES = 8  # of the run's batch size; more change the mask little
 Masks = Mapping[str, Tensor]
 
 
-def plan(experiment: Experiment) -> Course:
-    """Return the cycles of an experiment."""
-    spec = experiment.spec
+class Cyclic(PerCycle):
+    """One mask at initialisation, trained several times."""
 
-    def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
-        return first_mask(experiment) if kept is None else None
+    def plan(self, experiment: Experiment) -> Course:
+        spec = experiment.spec
 
-    return Course(spec["cycles"], mask, None, spec["carry"], spec["target_sparsity"] or 0.0)
+        def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
+            return first_mask(experiment) if kept is None else None
+
+        return Course(spec["cycles"], mask, None, spec["carry"], spec["target_sparsity"] or 0.0)
 
 
-compute, COLUMNS = partial(per_cycle.compute, plan), per_cycle.COLUMNS
+PROTOCOL = Cyclic()
 
 
 def first_mask(experiment: Experiment) -> dict[str, Tensor]:

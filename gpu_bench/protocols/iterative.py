@@ -9,35 +9,40 @@ with them; learning-rate rewinding (LRR) goes on with the weights as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from torch import Tensor, nn
 
 from gpu_bench import masks
 from gpu_bench.cycles import Course
 from gpu_bench.experiment import Experiment
-from gpu_bench.protocols import per_cycle
+from gpu_bench.protocols.per_cycle import PerCycle
 
-__all__ = ["COLUMNS", "compute", "cut", "plan"]
+__all__ = ["PROTOCOL", "Iterative", "cut"]
 
 Masks = Mapping[str, Tensor]
 ABOVE_ZERO = 1e-30  # added to |x| of what is left: a weight that is 0 must not change places
 
 
-def plan(experiment: Experiment) -> Course:
-    """Return the cycles of an experiment."""
-    spec = experiment.spec
-    keep, count = spec["keep"], spec["cycles"]
+class Iterative(PerCycle):
+    """Train, keep the largest weights, train again."""
 
-    def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
-        return None if kept is None else cut(model, kept, 1.0 - keep**cycle)
+    def plan(self, experiment: Experiment) -> Course:
+        spec = experiment.spec
+        keep, count = spec["keep"], spec["cycles"]
 
-    return Course(
-        count, mask, spec["rewind_epoch"], spec["carry"], last_sparsity=1.0 - keep ** (count - 1)
-    )
+        def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
+            return None if kept is None else cut(model, kept, 1.0 - keep**cycle)
+
+        return Course(
+            count,
+            mask,
+            spec["rewind_epoch"],
+            spec["carry"],
+            last_sparsity=1.0 - keep ** (count - 1),
+        )
 
 
-compute, COLUMNS = partial(per_cycle.compute, plan), per_cycle.COLUMNS
+PROTOCOL = Iterative()
 
 
 def cut(model: nn.Module, kept: Masks, sparsity: float) -> dict[str, Tensor]:

@@ -9,108 +9,72 @@ hyperparameters are to be chosen). Always the last epoch's weights, never the be
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_bench import cycles, exports, masks
-from gpu_bench.checkpoints import Checkpoints
-from gpu_bench.experiment import Experiment, Place
-from gpu_bench.ranks import Ranks
+from gpu_bench import cycles, masks
+from gpu_bench.experiment import Experiment
+from gpu_bench.protocols.base import Protocol, Reading
 from gpu_bench.sparsities import shown
-from gpu_bench.train import Epoch
 from mirrorflow.checks import Array
-from mirrorflow.runs.store import Row, Run
 
-__all__ = ["COLUMNS", "compute"]
-
-# lists of a run's row whose entries become rows of their own, one for each sparsity
-COLUMNS = {
-    "sparsities": "sparsity",
-    "measured_sparsity": "measured_sparsity",
-    "accuracy": "accuracy",
-    "fresh_accuracy": "fresh_accuracy",
-}
+__all__ = ["PROTOCOL", "OneShot"]
 
 
-def compute(
-    run: Run, place: Place, ranks: Ranks, tell: Callable[[Epoch], None] | None = None
-) -> tuple[Row, dict[str, Array]]:
-    """Train one configuration and read it at every sparsity.
+class OneShot(Protocol):
+    """Train, cut at every sparsity, read the accuracy.
 
-    Returns
-    -------
-    row : dict
-        Scalars of the run, among them `last_accuracy` (the network as it was trained) and
-        `uncut_accuracy` (folded: for continuous sparsification another network, its mask is
-        hard), and lists over the sparsities: `measured_sparsity`, `accuracy`, `fresh_accuracy`.
-        The fresh ones are with batch norm's statistics taken at the weights that are read.
-    arrays : dict
-        One entry per epoch: `loss`, `accuracy` (running), `test_accuracy`, `norm` (‖x‖₁),
-        `alpha`, `total` (A), `images_per_second`; and `layer_density` (sparsities, layers).
-
-    Raises
-    ------
-    InputError
-        If the data are missing or the batch does not fit.
+    The row has `last_accuracy` (the network as it was trained), `uncut_accuracy` (folded: for
+    continuous sparsification another network, its mask is hard), and lists over the sparsities.
+    The fresh ones are with batch norm's statistics taken at the weights that are read.
     """
-    started, spec = time.perf_counter(), run.spec
-    experiment = Experiment(spec, place, ranks)
-    checkpoints = Checkpoints(place.out / "checkpoints", run.key)
-    outcome = cycles.run(experiment, cycles.Course(1, lambda *_: None), checkpoints, tell)
-    sparsities = spec["sparsities"]
-    if outcome.status == "completed":
-        lists, densities, cuts = _read_all(experiment, outcome.trainer, sparsities)
-    else:
-        lists, cuts = dict.fromkeys(COLUMNS, [math.nan] * len(sparsities)), {}
-        densities = np.full((len(sparsities), len(experiment.layout.sizes)), math.nan)
-    start = exports.stem(run)
-    row: Row = {
-        "status": outcome.status,
-        "message": outcome.message,
-        **lists,
-        "sparsities": sparsities,
-        **_scalars(outcome),
-        **experiment.machine(),
-        "files": start,
-        "wall_seconds": time.perf_counter() - started,
-    }
-    if ranks.first:
-        path = place.out / "weights" / start
-        exports.export(path, spec, row, experiment.model, experiment.shape, cuts)
-    return row, {**outcome.curves(), "layer_density": densities}
 
-
-def _scalars(outcome: cycles.Outcome) -> Row:
-    trainer, last = outcome.trainer, outcome.epochs[-1]
-    completed = outcome.status == "completed"
-    alpha, x = trainer.method.alpha, trainer.x.values
-    return {
-        "uncut_accuracy": outcome.cycles[0].accuracy if completed else math.nan,
-        "fresh_uncut_accuracy": outcome.cycles[0].fresh_accuracy if completed else math.nan,
-        "last_accuracy": last.test_accuracy,
-        "train_accuracy": last.accuracy,
-        "train_loss": last.loss,
-        "epochs_done": last.number,
-        "steps": trainer.steps,
-        "training_flops": outcome.cycles[0].flops if completed else math.nan,  # multiply-adds
-        "rate_sum": trainer.plan.rate_sum,
-        "alpha_first": outcome.epochs[0].alpha if alpha is not None else None,
-        "alpha_last": last.alpha if alpha is not None else None,
-        "total_spent": last.total if alpha is not None else None,
-        "predicted_scale": cycles.predicted_scale(trainer.method, last.total),
-        "norm_initial": trainer.initial_norm,
-        "norm_final": float(torch.linalg.vector_norm(x, 1)),
-        "exact_zeros": float((x == 0).double().mean()),
-        "prunable_weights": x.numel(),
-        "images_per_second": float(np.median([e.images_per_second for e in outcome.epochs])),
-        # the controller's readings and the temperature, as the method names them
-        **{f"method_{name}": value for name, value in trainer.method.readings().items()},
+    columns: ClassVar[dict[str, str]] = {
+        "sparsities": "sparsity",
+        "measured_sparsity": "measured_sparsity",
+        "accuracy": "accuracy",
+        "fresh_accuracy": "fresh_accuracy",
     }
 
+    def plan(self, experiment: Experiment) -> cycles.Course:
+        return cycles.Course(1, lambda *_: None)
+
+    def read(self, experiment: Experiment, outcome: cycles.Outcome) -> Reading:
+        sparsities, trainer = experiment.spec["sparsities"], outcome.trainer
+        first, last = outcome.epochs[0], outcome.epochs[-1]
+        if outcome.status == "completed":
+            lists, densities, cuts = _read_all(experiment, trainer, sparsities)
+            cycle = outcome.cycles[0]
+            read = cycle.accuracy, cycle.fresh_accuracy, cycle.flops
+        else:
+            lists, cuts = dict.fromkeys(self.columns, [math.nan] * len(sparsities)), {}
+            densities = np.full((len(sparsities), len(experiment.layout.sizes)), math.nan)
+            read = (math.nan,) * 3
+        penalized = trainer.method.alpha is not None
+        row = {
+            **lists,
+            "sparsities": sparsities,
+            **dict(
+                zip(("uncut_accuracy", "fresh_uncut_accuracy", "training_flops"), read, strict=True)
+            ),
+            "last_accuracy": last.test_accuracy,
+            "train_accuracy": last.accuracy,
+            "train_loss": last.loss,
+            "steps": trainer.steps,
+            "alpha_first": first.alpha if penalized else None,
+            "alpha_last": last.alpha if penalized else None,
+            "total_spent": last.total if penalized else None,
+            "predicted_scale": cycles.predicted_scale(trainer.method, last.total),
+            "norm_initial": trainer.initial_norm,
+            "norm_final": float(torch.linalg.vector_norm(trainer.x.values, 1)),
+        }
+        return Reading(row, densities, cuts)
+
+
+PROTOCOL = OneShot()
 
 Cuts = dict[float, dict[str, Tensor]]
 

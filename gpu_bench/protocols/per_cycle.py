@@ -3,93 +3,53 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_bench import cycles, exports
-from gpu_bench.checkpoints import Checkpoints
-from gpu_bench.experiment import Experiment, Place
-from gpu_bench.ranks import Ranks
-from gpu_bench.train import Epoch
-from mirrorflow.checks import Array
-from mirrorflow.runs.store import Row, Run
+from gpu_bench import cycles
+from gpu_bench.experiment import Experiment
+from gpu_bench.protocols.base import Protocol, Reading
+from mirrorflow.runs.store import Row
 
-__all__ = ["COLUMNS", "compute"]
+__all__ = ["PerCycle"]
 
 # what a `Cycle` holds as it goes into the row
 MEASURED = ["accuracy", "fresh_accuracy", "train_loss", "train_accuracy"]
 MEASURED += ["norm_initial", "norm_final", "alpha_first", "alpha_last"]
 NAMES = ["cycle", "sparsity", "kept", *MEASURED, "total_spent", "predicted_scale", "epochs_spent"]
 NAMES += ["training_flops", "overlap_previous", "overlap_final", "final_found"]
-# lists of a run's row whose entries become rows of their own, one for each cycle
-COLUMNS = {name: name for name in NAMES}
 
 
-def compute(
-    plan: Callable[[Experiment], cycles.Course],
-    run: Run,
-    place: Place,
-    ranks: Ranks,
-    tell: Callable[[Epoch], None] | None = None,
-) -> tuple[Row, dict[str, Array]]:
-    """Train one configuration through the cycles that `plan` gives.
+class PerCycle(Protocol):
+    """A protocol with a reading for every cycle; `plan` is what tells them apart.
 
-    Returns
-    -------
-    row : dict
-        Scalars of the run, and lists over its cycles (the last entry of a diverged run is that
-        of the cycle in which it diverged, without readings):
+    The lists of the row (the last entry of a diverged run is that of the cycle in which it
+    diverged, without readings):
 
-        cycle             1, 2, …
-        sparsity, kept    measured fraction of zeros of its mask, and weights left
-        accuracy          at its end, of the folded network; fresh_accuracy: with batch norm's
-                          statistics taken at its weights
-        epochs_spent, training_flops
-                          from the start of the run to its end; multiply-adds, masked weights
-                          not counted, backward as twice forward
-        overlap_previous, overlap_final
-                          |M ∩ M'|/|M ∪ M'| of its mask with the one before and with the last
-        final_found       share of the last mask that the largest weights at its end, as many
-                          as the last mask has, already hold
-    arrays : dict
-        One entry per epoch: see `Outcome.curves`; and `layer_density` (cycles, layers).
-
-    Raises
-    ------
-    InputError
-        If the data are missing, the batch does not fit or a mask file is of another model.
+    cycle             1, 2, …
+    sparsity, kept    measured fraction of zeros of its mask, and weights left
+    accuracy          at its end, of the folded network; fresh_accuracy: with batch norm's
+                      statistics taken at its weights
+    epochs_spent, training_flops
+                      from the start of the run to its end; multiply-adds, masked weights not
+                      counted, backward as twice forward
+    overlap_previous, overlap_final
+                      |M ∩ M'|/|M ∪ M'| of its mask with the one before and with the last
+    final_found       share of the last mask that the largest weights at its end, as many as the
+                      last mask has, already hold
     """
-    started, spec = time.perf_counter(), run.spec
-    experiment = Experiment(spec, place, ranks)
-    checkpoints = Checkpoints(place.out / "checkpoints", run.key)
-    outcome = cycles.run(experiment, plan(experiment), checkpoints, tell)
-    trainer, last = outcome.trainer, outcome.epochs[-1]
-    start, x = exports.stem(run), trainer.x.values
-    row: Row = {
-        "status": outcome.status,
-        "message": outcome.message,
-        **_lists(experiment, outcome),
-        "final_accuracy": outcome.cycles[-1].accuracy if outcome.cycles else math.nan,
-        "epochs_done": last.number,
-        "rate_sum": trainer.plan.rate_sum,
-        "exact_zeros": float((x == 0).double().mean()),
-        "prunable_weights": x.numel(),
-        "images_per_second": float(np.median([e.images_per_second for e in outcome.epochs])),
-        **{f"method_{name}": value for name, value in trainer.method.readings().items()},
-        **experiment.machine(),
-        "files": start,
-        "wall_seconds": time.perf_counter() - started,
-    }
-    mask = experiment.layout.views(outcome.masks[-1])
-    if ranks.first:
-        path, cuts = place.out / "weights" / start, {row["sparsity"][-1]: mask}
-        exports.export(path, spec, row, experiment.model, experiment.shape, cuts)
-    densities = np.array([_layer_densities(experiment, mask) for mask in outcome.masks])
-    return row, {**outcome.curves(), "layer_density": densities}
+
+    columns: ClassVar[dict[str, str]] = {name: name for name in NAMES}
+
+    def read(self, experiment: Experiment, outcome: cycles.Outcome) -> Reading:
+        row = _lists(experiment, outcome)
+        row["final_accuracy"] = outcome.cycles[-1].accuracy if outcome.cycles else math.nan
+        densities = np.array([_layer_densities(experiment, mask) for mask in outcome.masks])
+        mask = experiment.layout.views(outcome.masks[-1])
+        return Reading(row, densities, {row["sparsity"][-1]: mask})
 
 
 def _lists(experiment: Experiment, outcome: cycles.Outcome) -> Row:
@@ -100,7 +60,7 @@ def _lists(experiment: Experiment, outcome: cycles.Outcome) -> Row:
     flops = 0.0
     for i, mask in enumerate(outcome.masks):
         kept = int(mask.count_nonzero())
-        entry: Row = dict.fromkeys(COLUMNS, math.nan)
+        entry: Row = dict.fromkeys(NAMES, math.nan)
         entry |= {"cycle": i + 1, "sparsity": 1.0 - kept / size, "kept": kept}
         entry["overlap_previous"] = _overlap(mask, outcome.masks[i - 1]) if i else math.nan
         entry["overlap_final"] = _overlap(mask, last)
@@ -117,7 +77,7 @@ def _lists(experiment: Experiment, outcome: cycles.Outcome) -> Row:
                 "final_found": _share(last, outcome.candidates[i]),
             }
         entries.append(entry)
-    return {name: [entry[name] for entry in entries] for name in COLUMNS}
+    return {name: [entry[name] for entry in entries] for name in NAMES}
 
 
 def _overlap(one: Tensor, other: Tensor) -> float:

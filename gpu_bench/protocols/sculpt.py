@@ -7,41 +7,42 @@ kept are cut in one step to the target, and one more cycle follows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from torch import Tensor, nn
 
 from gpu_bench import masks
 from gpu_bench.cycles import Course
 from gpu_bench.experiment import Experiment
-from gpu_bench.protocols import per_cycle
 from gpu_bench.protocols.cyclic import first_mask
 from gpu_bench.protocols.iterative import cut
+from gpu_bench.protocols.per_cycle import PerCycle
 from mirrorflow.checks import InputError
 
-__all__ = ["COLUMNS", "compute", "plan"]
+__all__ = ["PROTOCOL", "Sculpt"]
 
 Masks = Mapping[str, Tensor]
 
 
-def plan(experiment: Experiment) -> Course:
-    """Return the cycles of an experiment."""
-    spec = experiment.spec
-    target, last = spec["target_sparsity"], spec["cycles"] - 1
+class Sculpt(PerCycle):
+    """Cyclic training, one cut to the target, one more cycle."""
 
-    def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
-        if kept is None:
-            first = first_mask(experiment)
-            zeros, size = 1.0 - masks.density(first), sum(experiment.layout.sizes)
-            if zeros > target + 1.0 / size:  # both are rounded to whole weights
-                raise InputError(
-                    f"--sparsities must be at least the sparsity of --mask-file, {zeros:.4f}, but "
-                    f"one is {target}."
-                )
-            return first
-        return cut(model, kept, target) if cycle == last else None
+    def plan(self, experiment: Experiment) -> Course:
+        spec = experiment.spec
+        target, last = spec["target_sparsity"], spec["cycles"] - 1
 
-    return Course(spec["cycles"], mask, None, spec["carry"], target)
+        def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
+            if kept is None:
+                first = first_mask(experiment)
+                zeros, size = 1.0 - masks.density(first), sum(experiment.layout.sizes)
+                if zeros > target + 1.0 / size:  # both are rounded to whole weights
+                    raise InputError(
+                        f"--sparsities must be at least the sparsity of --mask-file, "
+                        f"{zeros:.4f}, but one is {target}."
+                    )
+                return first
+            return cut(model, kept, target) if cycle == last else None
+
+        return Course(spec["cycles"], mask, None, spec["carry"], target)
 
 
-compute, COLUMNS = partial(per_cycle.compute, plan), per_cycle.COLUMNS
+PROTOCOL = Sculpt()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from gpu_bench.report import drawing, gathered, published, tables
-from gpu_bench.report.lines import lines
+from gpu_bench.report.lines import label, lines
 from gpu_bench.report.statistics import lag, percent, plain
 from gpu_bench.report.tables import INTERVAL
 from gpu_bench.sparsities import near
@@ -51,7 +51,7 @@ def print_table(console: Console, frame: pandas.DataFrame, targets: Sequence[flo
                 plain(rows["training_flops"].mean(), ".2e"),
                 percent(rows["accuracy"]),
             ]
-            table.append([name, str(course), str(method), *numbers])
+            table.append([name, str(course), label(str(method)), *numbers])
             name = ""
         for point in published.at(first["dataset"], first["model"], target):
             zeros, spent = f"{100 * point.sparsity:g}", str(point.epochs or "")

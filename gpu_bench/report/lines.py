@@ -6,32 +6,16 @@ import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gpu_bench.methods import METHODS, Look
+
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["PROTOCOLS", "Line", "Look", "courses", "families", "given", "lines"]
+__all__ = ["PROTOCOLS", "Line", "courses", "families", "given", "label", "lines"]
 
 
-class Look(NamedTuple):
-    """Colour, line style and marker, as matplotlib names them."""
-
-    colour: str
-    dashes: Any
-    marker: str
-
-
-METHODS = {  # Okabe and Ito's colours
-    "dense": Look("#000000", "-", "o"),
-    "pilot": Look("#D55E00", "-", "s"),
-    "spred": Look("#0072B2", "--", "D"),
-    "lasso": Look("#009E73", "-.", "^"),
-    "mask-l1": Look("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v"),
-    "str": Look("#56B4E9", (0, (3, 1, 1, 1)), "P"),
-    "powerprop": Look("#E69F00", (0, (6, 2)), "*"),
-    "continuous": Look("#7F7F7F", ":", "X"),
-}
 OTHERS = ("#F0E442", "#8C564B", "#1B9E77", "#7570B3")  # of methods that are not listed
-DASHES = [look.dashes for name, look in METHODS.items() if name != "pilot"]
+DASHES = ["-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1, 1, 1)), (0, (6, 2)), ":"]
 PROTOCOLS = ("one-shot", "iterative", "cyclic", "sculpt")
 MASKS = {"random": "uniform", "erk": "ERK", "snip": "SNIP", "synflow": "SynFlow"}
 
@@ -56,7 +40,13 @@ class Line(NamedTuple):
     @property
     def label(self) -> str:
         """What the legend says."""
-        return f"{self.method}, {self.name}" if self.name else self.method
+        method = label(self.method)
+        return f"{method}, {self.name}" if self.name else method
+
+
+def label(method: str) -> str:
+    """Return what a method is called in tables and figures."""
+    return METHODS[method].label if method in METHODS else method
 
 
 def lines(frame: pandas.DataFrame, names: Iterable[str] | None = None) -> list[Line]:
@@ -81,7 +71,8 @@ def lines(frame: pandas.DataFrame, names: Iterable[str] | None = None) -> list[L
     looks = {name: (dashes, marker) for name, dashes, marker in styles}
     strange = [name for name in dict.fromkeys(frame["method"]) if name not in METHODS]
     others = zip(strange, itertools.cycle(OTHERS), itertools.cycle(MARKERS), strict=False)
-    known = METHODS | {name: Look(colour, "-", marker) for name, colour, marker in others}
+    known = {name: kind.look for name, kind in METHODS.items()}
+    known |= {name: Look(colour, "-", marker) for name, colour, marker in others}
     found = []
     for key, rows in frame.groupby([named, "method"], sort=False):
         name, method = map(str, key)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from gpu_bench.report import drawing, published, tables
-from gpu_bench.report.lines import lines
+from gpu_bench.report.lines import label, lines
 from gpu_bench.report.statistics import counted, lag, percent
 from gpu_bench.report.tables import INTERVAL
 from gpu_bench.sparsities import shown
@@ -32,7 +32,7 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         cells = [percent(good.loc[good["sparsity"] == s, "accuracy"]) for s in sparsities]
         spent, uncut = per_run["total_spent"], percent(per_run["uncut_accuracy"])
         total = "" if spent.isna().all() else f"{spent.mean():.2f}"
-        table.append([str(method), counted(rows), total, uncut, *cells])
+        table.append([label(str(method)), counted(rows), total, uncut, *cells])
     tables.print_table(
         console,
         f"{first['dataset']}, {first['model']}, {first['epochs']} epochs: {where} accuracy in % at "

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gpu_bench.report import published, tables
 from gpu_bench.report.cycle_figures import drawings
-from gpu_bench.report.lines import courses
+from gpu_bench.report.lines import courses, label
 from gpu_bench.report.statistics import counted, interval, lag
 from gpu_bench.sparsities import SHOWN, nearest
 
@@ -42,7 +42,7 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
     table: list[list[str]] = []
     scale = _scale(frame["training_flops"].max())
     for (method, course), rows in frame.groupby(["method", courses(frame)], sort=False):
-        names = [str(method), str(course), f"seeds: {counted(rows)}"]
+        names = [label(str(method)), str(course), f"seeds: {counted(rows)}"]
         good = rows[rows["status"] == "completed"]
         readings = _readings(good, cycles, scale)
         for name, reading in itertools.zip_longest(names, readings, fillvalue=""):

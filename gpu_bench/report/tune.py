@@ -8,6 +8,7 @@ from rich.console import Console
 
 from gpu_bench import tuning
 from gpu_bench.report import tables
+from gpu_bench.report.lines import label
 from gpu_bench.report.statistics import lag
 from mirrorflow.checks import Array
 
@@ -29,7 +30,7 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
             words = ", ".join(f"{flag} {value:g}" for flag, value in row["setting"].items())
             cells = [f"{100 * row[sparsity]:.2f}" for sparsity in sparsities]
             mark = "* " if place == best else "  "
-            rows.append([mark + str(name), words, *cells, f"{100 * row['accuracy']:.2f}"])
+            rows.append([mark + label(str(name)), words, *cells, f"{100 * row['accuracy']:.2f}"])
         rows.append([])
     tables.print_table(
         console,

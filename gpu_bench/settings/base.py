@@ -12,10 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from gpu_bench.settings import flags
-from gpu_bench.settings.flags import EITHER, Methods, flag_of, owners, worded
+import tyro
+
+from gpu_bench.methods import METHODS, Method, find, option_groups
 from gpu_bench.units import UNITS
-from mirrorflow.checks import Array, InputError, meant, number, whole
+from mirrorflow.checks import Array, InputError, meant, number, shown, whole
 from mirrorflow.runs.store import Folder, Row, Run, code_digest
 from mirrorflow.runs.study import Study, Verdict, described
 
@@ -26,8 +27,15 @@ if TYPE_CHECKING:
     from gpu_bench.experiment import Place
     from gpu_bench.job import Job
 
-__all__ = ["Setting"]
+__all__ = ["Methods", "Setting", "worded"]
 
+Methods = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(
+        aliases=["--method"],
+        help=f"Any of {', '.join(METHODS)}; or files of your own, such as cube.py; or all.",
+    ),
+]
 WIDTH = 120  # characters of the table that the manifest keeps
 
 # What is usual for a data set: PAPER's settings for CIFAR and ImageNet (Jacobs & Burkholz 2025),
@@ -50,11 +58,11 @@ class Setting(Study):
     units: ClassVar[Mapping[str, str]] = UNITS
     groups: ClassVar[Mapping[str, str]] = {
         "dataset": "training",
-        "alpha": "method",
         "validation": "data",
         "device": "device",
         "workers": "execution",
     }
+    protocol: ClassVar[str]  # module in gpu_bench/protocols
     schedules: ClassVar[dict[str, str]] = {}  # where a protocol's differ from the usual
 
     dataset: str = "digits"
@@ -64,7 +72,6 @@ class Setting(Study):
     ] = None
     """resnet20 (0.27 M weights), resnet18 (CIFAR stem) or resnet50."""
     methods: Methods = ("dense", "spred", "pilot")
-    """Any of dense, pilot, spred, lasso, mask-l1, str, powerprop, continuous; or all."""
     seeds: int = 3
     """Number of seeds (0, 1, …), each with its own initial weights and order of images."""
 
@@ -74,7 +81,7 @@ class Setting(Study):
     """T: passes over the training images, in each cycle."""
     batch_size: Annotated[int | None, described("128; 256 of CIFAR, 512 of imagenet")] = None
     """Images per step, over all ranks."""
-    lr: Annotated[float | None, described("0.2 where x = m ⊙ w, 0.5 of powerprop, else 0.1")] = None
+    lr: Annotated[float | None, described("each method's own")] = None
     """Learning rate η after the warm-up."""
     schedule: Annotated[
         Literal["cosine", "step", "constant"] | None,
@@ -85,53 +92,14 @@ class Setting(Study):
     """Epochs of linear warm-up."""
     momentum: float = 0.9
     """Momentum of SGD, in [0, 1)."""
-    weight_decay: Annotated[float | None, described("1e-4")] = None
+    weight_decay: float = 1e-4
     """Ordinary weight decay (per unit of η): of biases and normalisation, and of the weights of
     the methods that have no penalty of their own."""
     label_smoothing: float = 0.0
     """Share of each training label that is spread over all classes, in [0, 1)."""
 
-    alpha: Annotated[float | None, described("from --total")] = None
-    """α of pilot and spred in the first epoch: weight_decay = 2α on m and w."""
-    total: Annotated[float | None, described("3")] = None
-    """A = Σ ηα/(1 − momentum) over the run (no unit), which sets α from the learning-rate
-    schedule; PILoT's controller moves α from there. Not together with --alpha."""
-    init: Annotated[Literal["pilot", "balanced"] | None, described("pilot")] = None
-    """Start of pilot: m² − w² = β, or |m| = |w| (the paper's ablation)."""
-    beta: Annotated[float | None, described("1")] = None
-    """β = m₀² − w₀² of pilot and mask-l1 (units of x)."""
-    controller: bool = True
-    """Let pilot move α after every epoch (Algorithm 1)."""
-    delta: Annotated[float | None, described("swing^(2/T)")] = None
-    """δ ≥ 1: factor by which the controller moves α."""
-    swing: Annotated[float | None, described("2.11")] = None
-    """What T/2 risings multiply α by, where --delta is not given; δ = 1.01 over 150 epochs is
-    2.11."""
-    threshold: Annotated[float | None, described("from --threshold-fraction")] = None
-    """K of the controller, absolute: α rises only while ‖m ⊙ w‖₁ ≥ K."""
-    threshold_fraction: Annotated[float | None, described("0")] = None
-    """K as a fraction of ‖x_init‖₁; 0 never stops the rising."""
-    l1: Annotated[float | None, described("from --l1-total")] = None
-    """λ of lasso (λ‖x‖₁) and mask-l1 (λ‖m‖₁)."""
-    l1_total: Annotated[float | None, described("1 of lasso, 2 of mask-l1")] = None
-    """λ Σ η/(1 − momentum), which sets λ where --l1 is not given: how far the penalty alone moves
-    a weight over the run (units of x), or of m."""
-    str_start: Annotated[float | None, described("−8")] = None
-    """s₀ of str: thresholds start at σ(s₀) (units of x)."""
-    str_total: Annotated[float | None, described("3")] = None
-    """Decay of str's s times Σ η/(1 − momentum): without gradient s ends at s₀ e^(−str_total)."""
-    kappa: Annotated[float | None, described("2")] = None
-    """κ > 1 of powerprop: x = θ|θ|^(κ−1)."""
-    mask_start: Annotated[float | None, described("0")] = None
-    """s₀ of continuous: every mask starts at σ(s₀)."""
-    mask_l1: Annotated[float | None, described("from --mask-l1-total")] = None
-    """λ of continuous, on Σ σ(τs)."""
-    mask_l1_total: Annotated[float | None, described("5e-3")] = None
-    """λ Σ η/(1 − momentum), which sets λ where --mask-l1 is not given."""
-    mask_rate: Annotated[float | None, described("10")] = None
-    """Learning rate of continuous's s, relative to η."""
-    temperature: Annotated[float | None, described("200")] = None
-    """τ of continuous in the last epoch; 1 in the first, geometric between."""
+    options: Annotated[Any, option_groups, tyro.conf.arg(name="")] = None
+    """Options of the methods, a group for each; None for their defaults."""
 
     validation: float = 0.0
     """Fraction of the training images held out and read instead of the test images: to choose
@@ -184,27 +152,25 @@ class Setting(Study):
 
     def runs(self) -> list[Run]:
         """Return every run; raises InputError where a value breaks its rule."""
-        from gpu_bench import methods
-
-        used = {name: methods.options(name) for name in self.chosen}  # refuses unknown names
         self.check()
-        common = self._common()
-        digest = self.digest()
-        optional = sorted(owners())
-        given = {**dataclasses.asdict(self), "alpha_initial": self.alpha}
+        common, module = self._common(), self.module().__name__
+        digests = {kind: code_digest(module, kind.__module__) for kind in self.chosen}
         runs = []
         for seed in range(self.seeds):
             for variant in self.variants():
-                for name in used:
-                    for setting in self.settings(name):
-                        own = _own(used[name], optional, {**given, **setting})
-                        if own["lr"] is None:
-                            own["lr"] = methods.METHODS[name].learning_rate
-                        named = {"method": name, "seed": seed}
-                        runs.append(Run({**common, **variant, **own, **named}, digest))
+                for kind in self.chosen:
+                    for setting in self.settings(kind):
+                        own = dataclasses.asdict(self.method(kind))
+                        given = {"lr": self.lr, "weight_decay": self.weight_decay, **own, **setting}
+                        if given["lr"] is None:
+                            given["lr"] = kind.learning_rate
+                        # an option of another method must not make this run another one
+                        spec = {kind.column(option): value for option, value in given.items()}
+                        named = {"method": kind.name, "seed": seed}
+                        runs.append(Run({**common, **variant, **spec, **named}, digests[kind]))
         return runs
 
-    def settings(self, name: str) -> Iterable[Mapping[str, float]]:
+    def settings(self, kind: type[Method]) -> Iterable[Mapping[str, float]]:
         """Yield what a method's runs have instead of the flags; one set of runs for each."""
         return ({},)
 
@@ -246,11 +212,16 @@ class Setting(Study):
         return 224 if self.image_size is None else self.image_size
 
     @property
-    def chosen(self) -> tuple[str, ...]:
-        """The methods by their names."""
-        from gpu_bench import methods
+    def chosen(self) -> tuple[type[Method], ...]:
+        """The methods."""
+        if self.methods == ("all",):
+            return tuple(METHODS.values())
+        return tuple(dict.fromkeys(map(find, self.methods)))
 
-        return tuple(methods.METHODS) if self.methods == ("all",) else self.methods
+    def method(self, kind: type[Method]) -> Method:
+        """Return a method with its options."""
+        given: Method = getattr(self.options, kind.name.replace("-", "_"), kind())
+        return given
 
     def _device(self) -> str:
         import torch
@@ -306,18 +277,34 @@ class Setting(Study):
             share = getattr(self, flag)
             if not 0.0 <= share < 1.0:
                 raise InputError(f"{worded(flag)} must lie in [0, 1), but it is {share}.")
-        flags.check(self)
+        number("--weight-decay", self.weight_decay, 0.0)
+        self.check_effect()
+        for kind in self.chosen:
+            self.method(kind).check()
+
+    def check_effect(self, words: Sequence[str] | None = None) -> None:
+        """Raise InputError where a flag has no effect: of those with another value than their
+        default, or of those among `words` with that very value."""
+        for flag, there, rule in self.belongings():
+            name, _, option = flag.rpartition(".")
+            holder: Setting | Method
+            if name:
+                kind = find(name)
+                typed, holder = kind.flag(option), self.method(kind)
+            else:
+                typed, holder = worded(flag), self
+            value, default = getattr(holder, option), getattr(type(holder), option)
+            changed = value != default  # the class keeps the default
+            if not there and (changed if words is None else not changed and typed in words):
+                said = shown(str(value) if isinstance(value, Path) else value)
+                raise InputError(f"{typed} must be left out unless {rule}, but it is {said}.")
 
     def belongings(self) -> Iterator[tuple[str, bool, str]]:
         """Yield flags, whether what was chosen has them, and what would have to be chosen."""
-        for option, names in owners().items():
-            if option != "weight_decay":  # biases and normalisation of every method have it
-                there = any(name in names for name in self.chosen)
-                yield flag_of(option), there, f"--methods has {' or '.join(names)}"
-        balanced = self.init == "balanced" and "mask-l1" not in self.chosen
-        yield "beta", not balanced, "--init is pilot"
-        for flag in ("delta", "swing", "threshold", "threshold_fraction"):
-            yield flag, self.controller, "the controller is on"
+        chosen = self.chosen  # which may load a file first
+        for kind in METHODS.values():
+            for option in kind.options():
+                yield kind.column(option), kind in chosen, f"--methods has {kind.name}"
         for flag in ("image_size", "broken_images", "workers"):
             yield flag, self.dataset == "imagenet", "--dataset is imagenet"
         for flag in ("data_root", "download"):
@@ -330,11 +317,11 @@ class Setting(Study):
 
     @classmethod
     def module(cls) -> ModuleType:
-        """Return the protocol's module, with `compute` and the COLUMNS of its lists."""
-        return importlib.import_module(f"gpu_bench.protocols.{cls.name.replace('-', '_')}")
+        """Return the module of the PROTOCOL."""
+        return importlib.import_module(f"gpu_bench.protocols.{cls.protocol}")
 
     def check_given(self, words: Sequence[str]) -> None:
-        flags.check_effect(self, words)
+        self.check_effect(words)
 
     def work(self, runs: Sequence[Run]) -> Job:
         from gpu_bench.job import Job
@@ -342,7 +329,7 @@ class Setting(Study):
         return Job.of(self, runs)
 
     def store(self) -> Folder:
-        return Folder(self.out, self.units, self.module().COLUMNS)
+        return Folder(self.out, self.units, self.module().PROTOCOL.columns)
 
     def place(self) -> Place:
         """Return where the runs find and leave things."""
@@ -359,8 +346,18 @@ class Setting(Study):
         )
 
     def narrowed(self, run: Run, claim: str | None = None) -> Self:
-        spec = {**run.spec, "alpha": run.spec["alpha_initial"]}
-        return super().narrowed(Run(spec, run.digest))
+        kind = find(run.spec["method"])
+        own = option_groups()(**{kind.name.replace("-", "_"): self.method(kind)})
+        return dataclasses.replace(super().narrowed(run), options=own)
+
+    def typed(self, command: str) -> str:
+        words = [super(Setting, dataclasses.replace(self, options=None)).typed(command)]
+        for kind in METHODS.values():
+            for option, default in kind.options().items():
+                value = getattr(self.method(kind), option)
+                if value != default:
+                    words.append(f"{kind.flag(option)} {value}")
+        return " ".join(words)
 
     def show(
         self, console: Console, frame: pandas.DataFrame, verdicts: Sequence[Verdict]
@@ -383,17 +380,9 @@ class Setting(Study):
         return report.figures(self.out, frame, paths)
 
 
-def _own(used: Row, optional: Iterable[str], values: Row) -> Row:
-    """Return what of `values` a method reads, which has the options `used` with these defaults."""
-    # an option that the method doesn't have must not make its run another one
-    own = {key: used.get(key) for key in optional}
-    own |= {key: values[key] for key in used if values[key] is not None}
-    # where the first is given the second has no effect
-    for one, other in EITHER:
-        if own[one] is not None:
-            own[other] = None
-    decay = 1e-4 if values["weight_decay"] is None else values["weight_decay"]
-    return {**own, "weight_decay": decay, "lr": values["lr"]}
+def worded(flag: str) -> str:
+    """Return a flag as it is typed."""
+    return f"--{flag.replace('_', '-')}"
 
 
 def ranks() -> int:

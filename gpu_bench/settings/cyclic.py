@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from gpu_bench.settings.base import Setting
-from gpu_bench.settings.flags import Methods
+from gpu_bench.settings.base import Methods, Setting
 from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError, whole
 from mirrorflow.runs.store import Row
@@ -25,7 +24,6 @@ class Masked(Setting):
     of_masks: ClassVar[tuple[str, ...]]  # flags that say how a mask is made
 
     methods: Methods = ("dense", "pilot")
-    """Any of dense, pilot, spred, lasso, mask-l1, str, powerprop, continuous; or all."""
     mask: Annotated[
         tuple[Literal["random", "erk", "snip", "synflow"], ...] | None, described("erk", "--masks")
     ] = None
@@ -68,6 +66,7 @@ class Cyclic(Masked, name="cyclic", about="train a mask found at initialisation 
     scikit-learn's digits, ResNet-20, dense + pilot, an ERK mask with 90 % zeros, 3 cycles.
     """
 
+    protocol: ClassVar[str] = "cyclic"
     of_masks: ClassVar[tuple[str, ...]] = ("mask", "sparsities")
 
     sparsities: Annotated[

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from gpu_bench.settings.base import Setting
-from gpu_bench.settings.flags import Methods
+from gpu_bench.settings.base import Methods, Setting
 from mirrorflow.checks import InputError, whole
 from mirrorflow.runs.store import Row
 from mirrorflow.runs.study import described
@@ -28,10 +27,10 @@ class Iterative(
     scikit-learn's digits, ResNet-20, dense + pilot, 5 cycles with learning-rate rewinding.
     """
 
+    protocol: ClassVar[str] = "iterative"
     schedules: ClassVar[dict[str, str]] = {"cifar10": "step", "cifar100": "step"}
 
     methods: Methods = ("dense", "pilot")
-    """Any of dense, pilot, spred, lasso, mask-l1, str, powerprop, continuous; or all."""
     variant: Annotated[tuple[Literal["imp", "wr", "lrr"], ...], described("lrr", "--variants")] = (
         "lrr",
     )

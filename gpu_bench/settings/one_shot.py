@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
+from gpu_bench.methods import Method
 from gpu_bench.settings.base import Setting
-from gpu_bench.settings.flags import EITHER, flag_of, worded
 from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError
 from mirrorflow.runs.store import Row
@@ -28,6 +28,8 @@ class OneShot(
     Without flags: scikit-learn's digits, ResNet-20, dense + spred + pilot, 3 seeds.
     """
 
+    protocol: ClassVar[str] = "one_shot"
+
     out: Path = Path("results/one-shot")
     sparsities: Annotated[tuple[float, ...] | None, described("1 − 0.8^k, k = 1…25")] = None
     """Fractions of the prunable weights to set to zero, each in [0, 1)."""
@@ -35,17 +37,16 @@ class OneShot(
     """The file tuned.json of `tune`: each method has its best setting of learning rate and
     strength instead of the flags."""
 
-    def settings(self, name: str) -> Iterable[Mapping[str, float]]:
+    def settings(self, kind: type[Method]) -> Iterable[Mapping[str, float]]:
         if self.tuned is None:
             return ({},)
         from gpu_bench import tuning
 
         settings = tuning.read(self.tuned, self.dataset, self.usual("model"))
-        if name not in settings:
-            raise InputError(
-                f"--tuned must have a setting of every method, but {self.tuned} has none of {name}."
-            )
-        return (settings[name],)
+        if kind.name not in settings:
+            rule = "--tuned must have a setting of every method"
+            raise InputError(f"{rule}, but {self.tuned} has none of {kind.name}.")
+        return (settings[kind.name],)
 
     def variants(self) -> Iterator[Row]:
         from gpu_bench import masks
@@ -57,18 +58,13 @@ class OneShot(
         super().check()
         if self.sparsities is not None:
             check_sparsities("--sparsities", self.sparsities)
-        if self.tuned is not None:
-            self._decided("--tuned")
 
-    def _decided(self, by: str) -> None:
-        """Raise InputError where a flag says what `by` is to say."""
-        from gpu_bench import methods
+    def belongings(self) -> Iterator[tuple[str, bool, str]]:
+        yield from super().belongings()
+        for kind in self.chosen:
+            for option in kind.grid[0]:
+                yield kind.column(option), *self.decided()
 
-        tried = {flag for name in self.chosen for flag in methods.METHODS[name].grid[0]}
-        tried |= {flag_of(one) for one, other in EITHER if other in tried}
-        for flag in sorted(tried):
-            value = getattr(self, flag)
-            if value is not None:
-                raise InputError(
-                    f"{worded(flag)} must be left out, {by} decides, but it is {value}."
-                )
+    def decided(self) -> tuple[bool, str]:
+        """Return whether the flags say what a tuned setting would, and when they do."""
+        return self.tuned is None, "--tuned is left out"

@@ -26,6 +26,7 @@ class Sculpt(
     3 cycles, a cut to 90 % zeros and a last cycle.
     """
 
+    protocol: ClassVar[str] = "sculpt"
     of_masks: ClassVar[tuple[str, ...]] = ("mask", "start_sparsity")
 
     start_sparsity: Annotated[float | None, described("0.5; of --mask-file, its own")] = None

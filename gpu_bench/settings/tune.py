@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from gpu_bench.methods import Method
 from gpu_bench.settings.one_shot import OneShot
 from gpu_bench.sparsities import SHOWN
 from mirrorflow.checks import Array, InputError, whole
@@ -42,10 +43,11 @@ class Tune(
     budget: int = 6
     """Settings of each method, the likeliest of its list first."""
 
-    def settings(self, name: str) -> Iterable[Mapping[str, float]]:
-        from gpu_bench import methods
+    def settings(self, kind: type[Method]) -> Iterable[Mapping[str, float]]:
+        return kind.grid[: self.budget]
 
-        return methods.METHODS[name].grid[: self.budget]
+    def decided(self) -> tuple[bool, str]:
+        return False, "the protocol is one-shot"
 
     def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
         from gpu_bench import tuning
@@ -56,12 +58,9 @@ class Tune(
 
     def check(self) -> None:
         super().check()
-        from gpu_bench import methods
-
         if self.tuned is not None:
             raise InputError(f"--tuned must be left out of tune, but it is {self.tuned}.")
-        self._decided("tune")
         if self.validation == 0.0:
             raise InputError("--validation must lie in (0, 1) to tune, but it is 0.")
-        longest = min(len(methods.METHODS[name].grid) for name in self.chosen)
+        longest = min(len(kind.grid) for kind in self.chosen)
         whole("--budget", self.budget, 1, longest)

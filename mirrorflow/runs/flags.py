@@ -48,7 +48,7 @@ def mirrored(kind: Any, named: bool = False) -> Any:
 
     `named` puts the names of the dataclasses around them before its flags.
     """
-    hints, texts, titles = get_type_hints(kind, include_extras=True), _texts(kind), _titles(kind)
+    hints, texts, titles = _hints(kind), _texts(kind), _titles(kind)
     order = [title for base in kind.__mro__ for title in vars(base).get("groups", {}).values()]
     entries: dict[str, list[Any]] = {title: [] for title in ("", *order)}
     for one in fields(kind):
@@ -56,7 +56,8 @@ def mirrored(kind: Any, named: bool = False) -> Any:
         if is_dataclass(inner):
             text = tyro.conf.arg(help=texts.get(one.name) or _joined(inspect.getdoc(inner) or ""))
             made = mirrored(inner, named=True)
-            entries[""].append((one.name, Annotated[made, text], field(default_factory=made)))
+            hint = Annotated[(made, text, *extra)]  # type: ignore[valid-type]
+            entries[""].append((one.name, hint, field(default_factory=made)))
             continue
         about = tyro.conf.arg(
             help=texts.get(one.name),
@@ -83,9 +84,19 @@ def _restored(kind: Any, read: Any) -> Any:
     values = {name: value for name, value in vars(read).items() if not name.startswith("_")}
     for name in vars(read).keys() - values.keys():
         values |= vars(getattr(read, name))
-    hints = get_type_hints(kind)
+    hints = {name: _parts(hint)[0] for name, hint in _hints(kind).items()}
     inner = {name: hints[name] for name in values if is_dataclass(hints[name])}
     return kind(**values | {name: _restored(hint, values[name]) for name, hint in inner.items()})
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass; one that a function makes, `Annotated[Any, made]`, is made now."""
+    hints = get_type_hints(kind, include_extras=True)
+    for name, hint in hints.items():
+        _, *extra = _parts(hint)
+        if extra and inspect.isfunction(extra[0]):
+            hints[name] = Annotated[(extra[0](), *extra[1:])]
+    return hints
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:
@@ -127,7 +138,7 @@ def _texts(kind: Any) -> dict[str, str]:
     """The docstring of each field."""
     found = {}
     for base in reversed(kind.__mro__):
-        if "__dataclass_fields__" not in vars(base):
+        if "__dataclass_fields__" not in vars(base) or base.__module__ == "types":  # made, no file
             continue
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
         for pair in itertools.pairwise(tree.body):  # type: ignore[attr-defined]
