@@ -169,7 +169,7 @@ class Trainer:
                 history.status = "diverged"
                 history.message = (
                     f"the loss is {record.loss} and ‖x‖₁ is {record.norm} in epoch "
-                    f"{record.number}; lower --lr, --alpha or --total."
+                    f"{record.number}; lower --lr or the method's total."
                 )
             if tell is not None:
                 tell(record)

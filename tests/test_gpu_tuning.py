@@ -12,6 +12,7 @@ import torch
 from gpu_bench import data, methods, report, run, tuning
 from gpu_bench.protocols import one_shot
 from gpu_bench.run import PROGRAM
+from gpu_bench.settings import OneShot
 from mirrorflow import results
 from mirrorflow.checks import InputError
 
@@ -39,7 +40,7 @@ def test_a_grid_begins_with_the_defaults_and_names_options(name):
     method = methods.METHODS[name]
     (first, *_), grid = method.grid, method.grid
     assert first["lr"] == method.learning_rate
-    options = method.options()
+    options = {"weight_decay": OneShot.weight_decay, **method.options()}
     assert {flag: options[flag] for flag in first if flag != "lr"} == {
         flag: value for flag, value in first.items() if flag != "lr"
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 import sys
@@ -52,7 +53,12 @@ def find(word: str) -> type[Method]:
 
 def option_groups() -> Any:
     """Return a dataclass with the options of every method, each a group on the command line."""
-    fields = [(name.replace("-", "_"), kind, kind()) for name, kind in METHODS.items()]
+    return _options(tuple(METHODS.values()))
+
+
+@functools.cache
+def _options(kinds: tuple[type[Method], ...]) -> Any:
+    fields = [(kind.name.replace("-", "_"), kind, kind()) for kind in kinds]
     return dataclasses.make_dataclass("Options", fields, frozen=True)
 
 

@@ -7,7 +7,7 @@ import importlib
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -98,8 +98,10 @@ class Setting(Study):
     label_smoothing: float = 0.0
     """Share of each training label that is spread over all classes, in [0, 1)."""
 
-    options: Annotated[Any, option_groups, tyro.conf.arg(name="")] = None
-    """Options of the methods, a group for each; None for their defaults."""
+    options: Annotated[Any, option_groups, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: option_groups()()
+    )
+    """Options of the methods, a group for each."""
 
     validation: float = 0.0
     """Fraction of the training images held out and read instead of the test images: to choose
@@ -351,7 +353,7 @@ class Setting(Study):
         return dataclasses.replace(super().narrowed(run), options=own)
 
     def typed(self, command: str) -> str:
-        words = [super(Setting, dataclasses.replace(self, options=None)).typed(command)]
+        words = [super().typed(command)]
         for kind in METHODS.values():
             for option, default in kind.options().items():
                 value = getattr(self.method(kind), option)

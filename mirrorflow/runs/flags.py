@@ -56,8 +56,8 @@ def mirrored(kind: Any, named: bool = False) -> Any:
         if is_dataclass(inner):
             text = tyro.conf.arg(help=texts.get(one.name) or _joined(inspect.getdoc(inner) or ""))
             made = mirrored(inner, named=True)
-            hint = Annotated[(made, text, *extra)]  # type: ignore[valid-type]
-            entries[""].append((one.name, hint, field(default_factory=made)))
+            group: Any = Annotated[(made, text, *extra)]
+            entries[""].append((one.name, group, field(default_factory=made)))
             continue
         about = tyro.conf.arg(
             help=texts.get(one.name),

@@ -214,7 +214,7 @@ class Study(ABC):
             value, flag = getattr(self, field.name), field.name.replace("_", "-")
             if isinstance(value, bool) and value != field.default:
                 words += [f"--{flag}" if value else f"--no-{flag}"]
-            elif value != field.default:
+            elif value != field.default and not dataclasses.is_dataclass(value):
                 words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
         return f"{command} {shlex.join(words)}"
 
