@@ -26,12 +26,15 @@ import scipy.sparse
 import mirrorflow as mf
 from benchmarks.measure import spread
 from benchmarks.settings import starts
+from mirrorflow.checks import Array
 from mirrorflow.runs.store import Row
 
-__all__ = ["STAGES", "run_stages", "stages"]
+__all__ = ["DENSITIES", "STAGES", "run_stages", "stages"]
 
+DENSITIES = {"dense": None, "sparse": 0.01}
 TOTALS = (0.0, 1.0, 4.0)
 NONZEROS = 20
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 END = 1.0
 STAGES = (
     "generate",
@@ -110,24 +113,23 @@ def stages(n: int, d: int, density: float | None, repetitions: int) -> Iterator[
 
 def run_stages(
     n: int, d: int, density: float | None, repetitions: int
-) -> Iterator[tuple[str, Row, list[float]]]:
-    """`stages` in a process of its own: name, row and seconds of each; "failed" where it ended."""
+) -> dict[str, tuple[Row, Array]]:
+    """`stages` in a process of its own: row and seconds of each; "failed" where it ended."""
     command = [sys.executable, "-m", "benchmarks.large", str(n), str(d)]
     command += ["--repetitions", str(repetitions)]
     command += [] if density is None else ["--density", str(density)]
     root = Path(__file__).parents[1]
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        command, cwd=root, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    for one in found:
-        stage, seconds = one.pop("stage"), one.pop("seconds")
-        times = spread(seconds, "seconds")
-        yield stage, {"status": "measured", "message": "", **one, **times}, seconds
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     reason = (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
-    for stage in STAGES[len(found) :]:
-        yield stage, {"status": "failed", "message": reason}, []
+    found: dict[str, tuple[Row, Array]] = {
+        stage: ({"status": "failed", "message": reason}, np.zeros(0)) for stage in STAGES
+    }
+    for one in map(json.loads, done.stdout.splitlines()):
+        stage, seconds = one.pop("stage"), np.array(one.pop("seconds"))
+        found[stage] = ({"status": "measured", **one, **spread(seconds, "seconds")}, seconds)
+    return found
 
 
 def _timed(compute: Callable[[], Any], repetitions: int) -> tuple[list[float], Any]:

@@ -75,22 +75,19 @@ def missing(entry: Entry) -> list[str]:
     return [name for name in entry.requires if importlib.util.find_spec(name) is None]
 
 
-def measure(case: Case, repetitions: int, save: Callable[[Entry, Row, Array], None]) -> None:
-    """Time all entries of a case; `save(entry, row, seconds)` is called after every call of one.
+def measure(case: Case, repetitions: int) -> dict[str, tuple[Row, Array]]:
+    """Time all entries of a case; by name the row of each, and its seconds per run.
 
-    A row's status is "measuring" until the last repetition, then "measured"; "left out" or
-    "failed" with a message where that was the end of it. `seconds` (repetitions so far,) is per
-    run, and so are the row's figures.
+    A row's status is "measured", or "left out" or "failed" with a message. The row's figures are
+    per run too.
     """
     by_name = {entry.name: entry for entry in case.entries}
     assert len(by_name) == len(case.entries), "two entries of one name would hide each other"
-    ready: dict[str, tuple[Callable[[], Any], Row]] = {}
-    seconds: dict[str, list[float]] = {}
-    for entry in case.entries:
-        absent = missing(entry)
-        if absent:
-            message = f"{', '.join(absent)} not installed"
-            save(entry, {"status": "left out", "message": message}, np.zeros(0))
+    ready: dict[str, Callable[[], Any]] = {}
+    rows: dict[str, Row] = {}
+    for name, entry in by_name.items():
+        if absent := missing(entry):
+            rows[name] = {"status": "left out", "message": f"{', '.join(absent)} not installed"}
             continue
         try:
             start = time.perf_counter()
@@ -100,29 +97,21 @@ def measure(case: Case, repetitions: int, save: Callable[[Entry, Row, Array], No
             verdict = {} if answer.x is None else case.judge(answer.x)
         except Exception as error:  # a rival's failure is a result, not the end of the run
             message = f"{type(error).__name__}: {error}".splitlines()[0]
-            save(entry, {"status": "failed", "message": message}, np.zeros(0))
+            rows[name] = {"status": "failed", "message": message}
             continue
-        facts = {"status": "measuring", "message": entry.note, "first_call_seconds": first}
-        row = {**facts, **verdict, **answer.figures}
-        save(entry, row, np.zeros(0))
-        ready[entry.name], seconds[entry.name] = (compute, row), []
-    for repetition in range(repetitions):
-        for name, (compute, row) in ready.items():
-            entry = by_name[name]
+        facts = {"status": "measured", "message": entry.note, "first_call_seconds": first}
+        rows[name], ready[name] = {**facts, **verdict, **answer.figures}, compute
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    for _ in range(repetitions):
+        for name, compute in ready.items():
             start = time.perf_counter()
             compute()
             elapsed = time.perf_counter() - start
-            seconds[name].append(elapsed * entry.stretch / entry.runs)
-            last = repetition == repetitions - 1
-            row = {**row, "status": "measured" if last else "measuring"}
-            row |= _summary(seconds[name], seconds.get(BASE, []))
-            save(entry, row, np.array(seconds[name]))
-
-
-def _summary(own: Sequence[float], base: Sequence[float]) -> Row:
-    """Least, median and most of the seconds per run, and of their ratio to the base's."""
-    ratios = np.array(own) / np.array(base[: len(own)] or np.nan)
-    return spread(own, "seconds") | spread(ratios, "ratio")
+            seconds[name].append(elapsed * by_name[name].stretch / by_name[name].runs)
+    for name in ready:
+        ratios = np.array(seconds[name]) / np.array(seconds.get(BASE) or np.nan)
+        rows[name] |= spread(seconds[name], "seconds") | spread(ratios, "ratio")
+    return {name: (row, np.array(seconds[name])) for name, row in rows.items()}
 
 
 def spread(values: ArrayLike, what: str) -> Row:

@@ -1,10 +1,13 @@
-"""Which cases are measured, against whom, at which size."""
+"""Cases of the benchmark: what is measured, against whom, at which size."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,14 +15,19 @@ import mirrorflow as mf
 from benchmarks import flow_entries as flow
 from benchmarks import limit_entries as limit
 from benchmarks.exact import distance, exact_limit, reference_flow, reference_uncertainty
-from benchmarks.measure import Case
+from benchmarks.large import DENSITIES, STAGES, run_stages
+from benchmarks.machine import rates
+from benchmarks.measure import Case, measure
 from benchmarks.settings import FlowSetting, LimitSetting, starts
 from mirrorflow.checks import Array
 from mirrorflow.runs.store import Row
 
-__all__ = ["FULL", "GROUPS", "QUICK", "Scale", "plan"]
+if TYPE_CHECKING:
+    from mirrorflow.runs.study import Result
 
-GROUPS = ("flows", "stiff", "limits", "l1", "growth", "large")
+__all__ = ["FULL", "GROUPS", "QUICK", "Scale", "compute", "plan", "specs"]
+
+GROUPS = ("machine", "flows", "stiff", "limits", "l1", "growth", "large")
 RTOL = 1e-8
 GAP = 1e-6  # relative, of minimum L1: what LASSO paths are matched at
 STOP = 2.0  # flow time until which α > 0
@@ -59,6 +67,52 @@ QUICK = Scale(
     totals=(0.0, 1.0), limit_runs=4, cone_runs=1, exact_runs=1, l1_problems=2, grow_d=(20, 40),
     grow_n=(5, 10), grow_n_d=40, grow_runs=(1, 4), grow_batch=2, large=(20, 400),
 )  # fmt: skip
+
+
+def specs(quick: bool) -> Iterator[Row]:
+    """What tells every entry of every case apart; those of a case follow each other."""
+    scale = QUICK if quick else FULL
+    one = {"runs": 1, "n": scale.n, "d": scale.d}
+    yield {"case": "machine", "entry": "rates", "group": "machine", **one}
+    for case in plan(scale):
+        for entry in case.entries:
+            yield {"case": case.name, "entry": entry.name, "runs": entry.runs, **case.setting}
+    one["n"], one["d"] = scale.large
+    for name in DENSITIES:
+        for stage in STAGES:
+            yield {"case": f"large, {name}", "entry": stage, "group": "large", **one}
+
+
+def compute(specs: Sequence[Row]) -> list[Result]:
+    """Row and seconds of entries of one case, on one processor."""
+    first = specs[0]
+    scale, group = QUICK if first["scale"] == "quick" else FULL, first["group"]
+    name, repetitions = first["case"], first["repetitions"]
+    with _one_processor():
+        if group == "machine":  # the rates that the cost model needs
+            found = {"rates": ({"status": "measured", **rates(scale.n, scale.d)}, np.zeros(0))}
+        elif group == "large":
+            found = run_stages(*scale.large, DENSITIES[name.removeprefix("large, ")], repetitions)
+        else:
+            case = next(case for case in plan(scale) if case.name == name)
+            found = measure(case, repetitions)
+    measured = [found[spec["entry"]] for spec in specs]
+    return [({"message": "", **row}, {"seconds": seconds}) for row, seconds in measured]
+
+
+@contextlib.contextmanager
+def _one_processor() -> Iterator[None]:
+    """Pools of threads that count processors see one; JAX reads its flags when it is imported."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def plan(scale: Scale) -> Iterator[Case]:

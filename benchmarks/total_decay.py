@@ -1,7 +1,7 @@
 """Study: does the total A = Σ ηα/(1 − momentum) decide how sparse a network becomes?
 
-    python -m benchmarks.total_decay              # 180 runs, some 20 minutes of one core
-    python -m benchmarks.total_decay --jobs 2     # the same numbers in less time
+    python -m benchmarks.run total-decay              # 180 runs, some 20 minutes of one core
+    python -m benchmarks.run total-decay --jobs 2     # the same numbers in less time
 
 ResNet-20 on scikit-learn's digits by pilot and spred, α constant over a run, for every epochs ×
 learning rate × A × seed of the grid. OUT gets rows.parquet (a row per run), manifest.json, the two
@@ -12,7 +12,6 @@ A, and over α. docs/total_decay.md says what came out.
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks import collapse, total_decay_runs
 from mirrorflow.checks import number, whole
-from mirrorflow.extras import TABLES
-from mirrorflow.runs.cli import Program, command
 from mirrorflow.runs.store import Run
 from mirrorflow.runs.study import Study, Verdict
 
@@ -71,10 +68,3 @@ class TotalDecay(Study, name="total-decay", about="how sparse a network becomes,
         report = collapse.report(frame, self.out)
         console.print(report, highlight=False, markup=False)
         return {"title": "Total decay A against sparsity", "printed": report}
-
-
-PROGRAM = Program("benchmarks.total_decay", "STUDY", "benchmarks", "total-decay", TABLES, {})
-main = command(PROGRAM.main)
-
-if __name__ == "__main__":
-    sys.exit(main())

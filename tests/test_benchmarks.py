@@ -219,19 +219,17 @@ def _fake(monkeypatch, seconds: dict[str, list[float]]) -> tuple[list[str], list
 def test_entries_are_interleaved_and_ratios_taken_within_a_repetition(monkeypatch) -> None:
     seconds = {"mirrorflow": [9.0, 4.0, 8.0, 16.0], "rival": [9.0, 1.0, 1.0, 3.0]}
     calls, entries = _fake(monkeypatch, seconds)
-    saved: list[tuple[str, dict, np.ndarray]] = []
     case = Case("case", {}, entries, lambda x: {"error": 0.5})
-    measure(case, 3, lambda entry, row, times: saved.append((entry.name, row, times)))
+    found = measure(case, 3)
     assert calls == ["mirrorflow", "rival"] * 4
-    ours, theirs = ([row for name, row, _ in saved if name == who][-1] for who in seconds)
+    ours, theirs = (found[who][0] for who in seconds)
     # the first call warms up; a call of ours answers 4 runs, the rival's is stretched by 10
     assert [ours[f"{part}_seconds"] for part in page.SPREAD] == [1.0, 2.0, 4.0]
     assert [theirs[f"{part}_seconds"] for part in page.SPREAD] == [10.0, 10.0, 30.0]
     assert [theirs[f"{part}_ratio"] for part in page.SPREAD] == [5.0, 7.5, 10.0]
     assert ours["error"] == theirs["error"] == 0.5
-    statuses = [row["status"] for name, row, _ in saved if name == "rival"]
-    assert statuses == ["measuring"] * 3 + ["measured"]
-    assert [times.size for name, _, times in saved if name == "rival"] == [0, 1, 2, 3]
+    assert {row["status"] for row, _ in found.values()} == {"measured"}
+    assert [times.size for _, times in found.values()] == [3, 3]
 
 
 def test_absent_and_failing_rivals_are_named(monkeypatch) -> None:
@@ -243,9 +241,8 @@ def test_absent_and_failing_rivals_are_named(monkeypatch) -> None:
     read = ours.read
     absent = Entry("absent", 1, give_up, read, ("numpy", "no_such_package"))
     failing = Entry("failing", 1, lambda: give_up, read)
-    rows = {}
     case = Case("case", {}, [ours, absent, failing], lambda x: {})
-    measure(case, 1, lambda entry, row, _: rows.update({entry.name: row}))
+    rows = {name: row for name, (row, _) in measure(case, 1).items()}
     assert (rows["absent"]["status"], rows["absent"]["message"]) == (
         "left out",
         "no_such_package not installed",
@@ -346,16 +343,16 @@ def test_peak_memory_remembers_what_was_given_back() -> None:
 
 def test_peak_memory_of_the_process_is_seen() -> None:
     # 24 MB: far more than what Python happens to hold in reserve
-    (_, row, _), *_ = large.run_stages(10, 300_000, None, 1)
+    row, _ = large.run_stages(10, 300_000, None, 1)["generate"]
     assert row["z_bytes"] == 24_000_000
     # the generator and the checked copy; a process's own size would add some 150 MB
     assert 1.0 <= row["peak_bytes"] / row["z_bytes"] < 3.5
 
 
 def test_a_large_problem_that_fails_says_why() -> None:
-    found = list(large.run_stages(0, 50, None, 1))
-    assert {row["status"] for _, row, _ in found} == {"failed"}
-    assert "n must be" in found[0][1]["message"]
+    found = large.run_stages(0, 50, None, 1)
+    assert {row["status"] for row, _ in found.values()} == {"failed"}
+    assert "n must be" in found["generate"][0]["message"]
 
 
 # --- rows, tables, page
@@ -366,15 +363,19 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("benchmarks")
 
 
+def benchmark(folder: Path, *words: str) -> int:
+    return run.main(["--quick", "--repetitions", "2", "--out", str(folder), "--only", *words])
+
+
 @pytest.fixture(scope="module")
 def rows(folder: Path) -> pandas.DataFrame:
-    return run.benchmark(run.Settings(quick=True, only=("limits", "l1"), repetitions=2, out=folder))
+    assert benchmark(folder, "limits", "l1") == 0
+    return mf.results.load(folder)
 
 
 def test_the_command_leaves_rows_tables_and_figures(rows: pandas.DataFrame, folder: Path) -> None:
-    loaded = mf.results.load(folder)
-    assert len(loaded) == len(rows)
-    ours = loaded[(loaded["case"] == "limits") & (loaded["entry"] == "mirrorflow")].iloc[0]
+    assert rows["group"].unique().tolist() == ["machine", "limits", "l1"]
+    ours = rows[(rows["case"] == "limits") & (rows["entry"] == "mirrorflow")].iloc[0]
     assert ours["status"] == "measured"
     assert ours["error"] < 1e-13
     assert ours["residual"] < 1e-12
@@ -385,16 +386,26 @@ def test_the_command_leaves_rows_tables_and_figures(rows: pandas.DataFrame, fold
         assert (folder / f"{name}.pdf").exists()
 
 
-def test_finished_cases_are_not_measured_again(rows: pandas.DataFrame, folder: Path) -> None:
+def test_finished_cases_are_not_measured_again_and_stay_in_the_table(rows, folder) -> None:
     before = {file: file.stat().st_mtime_ns for file in (folder / "shards").glob("*.run")}
-    run.benchmark(run.Settings(quick=True, only=("l1",), repetitions=2, out=folder))
+    assert benchmark(folder, "l1") == 0
     after = {file: file.stat().st_mtime_ns for file in (folder / "shards").glob("*.run")}
     assert before == after
+    pandas.testing.assert_frame_equal(mf.results.load(folder), rows)
 
 
-def test_bad_counts_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--repetitions and --threads must be at least 1"):
-        run.benchmark(run.Settings(repetitions=0, out=tmp_path))
+def test_a_case_that_is_not_whole_is_measured_again_with_all_its_entries(rows, folder) -> None:
+    case = rows[rows["case"] == "l1"]
+    gone = folder / "shards" / f"{case['key'].iloc[-1]}.run"
+    gone.unlink()
+    assert benchmark(folder, "l1") == 0
+    again = mf.results.load(folder).set_index("key").loc[case["key"].iloc[-1]]
+    assert (again["status"], again["least_ratio"] > 0) == (case["status"].iloc[-1], True)
+
+
+def test_bad_counts_are_refused(tmp_path: Path, capsys) -> None:
+    assert run.main(["--repetitions", "0", "--out", str(tmp_path)]) == 2
+    assert "--repetitions must be" in capsys.readouterr().err
 
 
 def test_every_case_of_the_plan_has_our_entry_first() -> None:

@@ -1,4 +1,4 @@
-"""benchmarks.vision, benchmarks.total_decay and TensorBoard: what they write is what happened."""
+"""benchmarks: vision, total_decay and TensorBoard: what they write is what happened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import collapse, total_decay, total_decay_runs, vision, vision_parts
+from benchmarks import collapse, run, total_decay_runs, vision, vision_parts
 from benchmarks.plain_loop import PlainImages, PlainLoop, sgd, sgd_step
 from gpu_bench import data, masks
 from mirrorflow import pilot, results
@@ -263,7 +263,7 @@ def test_distance_of_two_curves_by_hand():
 def studied(tmp_path_factory):
     folder = tmp_path_factory.mktemp("total-decay")
     flags = ["--epochs", "1", "--lr", "0.1", "0.2", "--totals", "1", "--seeds", "1", "--jobs", "1"]
-    assert total_decay.main([*flags, "--methods", "pilot", "--out", str(folder)]) == 0
+    assert run.main(["total-decay", *flags, "--methods", "pilot", "--out", str(folder)]) == 0
     return folder, flags
 
 
@@ -290,7 +290,7 @@ def test_finished_runs_of_the_study_are_not_repeated(studied, monkeypatch):
     before = results.load(folder)
     monkeypatch.setattr(total_decay_runs, "_row", lambda spec: pytest.fail(f"computed {spec}"))
     monkeypatch.setattr(collapse, "report", lambda *_: "")
-    assert total_decay.main([*flags, "--methods", "pilot", "--out", str(folder)]) == 0
+    assert run.main(["total-decay", *flags, "--methods", "pilot", "--out", str(folder)]) == 0
     pandas.testing.assert_frame_equal(results.load(folder), before)
 
 
@@ -304,7 +304,7 @@ def test_finished_runs_of_the_study_are_not_repeated(studied, monkeypatch):
     ],
 )
 def test_bad_input_of_the_study_is_one_sentence(tmp_path, flags, words, capsys):
-    assert total_decay.main([*flags, "--out", str(tmp_path / "no")]) == 2
+    assert run.main(["total-decay", *flags, "--out", str(tmp_path / "no")]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
