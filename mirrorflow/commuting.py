@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = ["brackets_in_kernel", "commutes", "regularizer_commutes", "regularizer_scale"]
 
+Torch = Callable[["Tensor"], "Tensor"]
 POINTS = 5
 # Rounding of a bracket relative to its two terms: each is a product of derivatives of g, exact to
 # some eps times the number of operations behind it. Brackets that are not 0 are of order 1.
 ROUNDING = 1e3 * float(np.finfo(float).eps)
 
 
-def commutes(g: Callable[[Tensor], Tensor], dim: int, at: ArrayLike | None = None) -> Certificate:
+def commutes(g: Torch, dim: int, at: ArrayLike | None = None) -> Certificate:
     """Whether all [∇g_i, ∇g_j] vanish: sufficient for a mirror flow.
 
     Parameters
@@ -74,16 +75,12 @@ def commutes(g: Callable[[Tensor], Tensor], dim: int, at: ArrayLike | None = Non
     >>> commutes(mine, dim=8).holds
     True
     """
-    worst = 0.0
-    for theta in _points(dim, at):
-        _, terms = _derivatives(g, theta)
-        worst = max(worst, _relative(terms - terms.transpose(1, 0, 2), terms))
+    terms = [_derivatives(g, theta)[1] for theta in _points(dim, at)]
+    worst = max(_relative(T - T.transpose(1, 0, 2), T) for T in terms)
     return Certificate.of("commutes", worst, ROUNDING * dim**0.5)
 
 
-def brackets_in_kernel(
-    g: Callable[[Tensor], Tensor], dim: int, at: ArrayLike | None = None
-) -> Certificate:
+def brackets_in_kernel(g: Torch, dim: int, at: ArrayLike | None = None) -> Certificate:
     """Whether ∂g(θ)[∇g_i, ∇g_j] = 0 for all i, j: necessary for a mirror flow.
 
     Parameters and errors as in `commutes`. Value: largest |∂g [∇g_i, ∇g_j]| over pairs and
@@ -103,12 +100,7 @@ def brackets_in_kernel(
     return Certificate.of("brackets_in_kernel", worst, ROUNDING * dim**0.5)
 
 
-def regularizer_commutes(
-    g: Callable[[Tensor], Tensor],
-    h: Callable[[Tensor], Tensor],
-    dim: int,
-    at: ArrayLike | None = None,
-) -> Certificate:
+def regularizer_commutes(g: Torch, h: Torch, dim: int, at: ArrayLike | None = None) -> Certificate:
     """Whether [∇g_i, ∇h] = ∇²h ∇g_i − ∇²g_i ∇h vanishes for every i.
 
     Then the flow of f(g(θ)) + α_t h(θ) is a mirror flow with a time-dependent potential for
@@ -139,18 +131,13 @@ def regularizer_commutes(
     >>> regularizer_commutes(product, lambda theta: (theta[:3] ** 2).sum(), dim=6).holds
     False
     """
-    worst = 0.0
-    for theta in _points(dim, at):
-        _, along_g, along_h = terms_of_penalty(*_functions(g, h, theta), theta)
-        worst = max(worst, _relative(along_g - along_h, np.stack([along_g, along_h])))
+    terms = [terms_of_penalty(*_functions(g, h, theta), theta) for theta in _points(dim, at)]
+    worst = max(_relative(by_g - by_h, np.stack([by_g, by_h])) for _, by_g, by_h in terms)
     return Certificate.of("regularizer_commutes", worst, ROUNDING * dim**0.5)
 
 
 def regularizer_scale(
-    g: Callable[[Tensor], Tensor],
-    h: Callable[[Tensor], Tensor],
-    dim: int,
-    at: ArrayLike | None = None,
+    g: Torch, h: Torch, dim: int, at: ArrayLike | None = None
 ) -> tuple[Certificate, float]:
     r"""Whether [∇g_i, ∇h] = −κ∇g_i for every i with one number κ, and that κ.
 
@@ -161,7 +148,7 @@ def regularizer_scale(
     Parameters
     ----------
     g, h, dim, at
-        As in `regularizer_commutes`.
+        As in `regularizer_commutes`, and so are the errors.
 
     Returns
     -------
@@ -171,11 +158,6 @@ def regularizer_scale(
     kappa : float
         κ of least squares; says nothing where the certificate doesn't hold.
 
-    Raises
-    ------
-    InputError
-        If g or h has the wrong shape or can't be differentiated.
-
     Examples
     --------
     >>> cubes = lambda theta: theta[:3] ** 3 - theta[3:] ** 3
@@ -183,8 +165,7 @@ def regularizer_scale(
     >>> certificate.holds, round(kappa, 12)
     (True, 2.0)
     """
-    points = _points(dim, at)
-    terms = [terms_of_penalty(*_functions(g, h, theta), theta) for theta in points]
+    terms = [terms_of_penalty(*_functions(g, h, theta), theta) for theta in _points(dim, at)]
     return scale_of_penalty(terms, ROUNDING * dim**0.5)
 
 
@@ -206,16 +187,14 @@ def _points(dim: int, at: ArrayLike | None) -> Array:
     return points
 
 
-def _check_vector(g: Callable[[Tensor], Tensor], theta: Array) -> int:
+def _check_vector(g: Torch, theta: Array) -> int:
     shape = ByTorch("g", g, ()).value(theta).shape
     if len(shape) != 1 or shape == (0,):
         raise InputError(f"g must return a tensor of shape (d,), but its shape is {shape}.")
     return shape[0]
 
 
-def _functions(
-    g: Callable[[Tensor], Tensor], h: Callable[[Tensor], Tensor], theta: Array
-) -> tuple[list[Function], Function]:
+def _functions(g: Torch, h: Torch, theta: Array) -> tuple[list[Function], Function]:
     """g's coordinates one by one, and h; refused where they aren't differentiable at θ."""
     size, penalty = _check_vector(g, theta), ByTorch("h", h, ()).checked(theta)
     ByTorch("g", lambda point: g(point).sum(), ()).checked(theta)
@@ -248,7 +227,7 @@ def scale_of_penalty(terms: Sequence[tuple[Array, ...]], bound: float) -> tuple[
     return Certificate.of("regularizer_scale", misfit, bound), kappa
 
 
-def _derivatives(g: Callable[[Tensor], Tensor], theta: Array) -> tuple[Array, Array]:
+def _derivatives(g: Torch, theta: Array) -> tuple[Array, Array]:
     """∂g, shape (d, D), and T[i, j] = ∇²g_j ∇g_i, shape (d, d, D), at θ."""
     import torch
     from torch.func import jacrev, jvp, vmap
@@ -269,7 +248,7 @@ def _derivatives(g: Callable[[Tensor], Tensor], theta: Array) -> tuple[Array, Ar
     if not (np.isfinite(J).all() and np.isfinite(T).all()):
         raise InputError("g must be twice differentiable, but a derivative is not finite.")
 
-    def by_numpy(function: Callable[[Tensor], Tensor]) -> Callable[[Array], Array]:
+    def by_numpy(function: Torch) -> Callable[[Array], Array]:
         return lambda at: function(torch.tensor(at)).detach().numpy()
 
     check_smooth("g", [(by_numpy(g), J @ v), (by_numpy(slopes), bend)], theta, v)

@@ -30,7 +30,7 @@ from mirrorflow.certificates.base import (
 from mirrorflow.checks import Array, InputError
 from mirrorflow.flows.trajectory import Flow
 from mirrorflow.limits import interpolator
-from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.base import MirrorMap, X
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
@@ -38,8 +38,6 @@ from mirrorflow.schedules import Schedule
 
 __all__ = ["Constants", "closed_form", "finite_time", "invariant", "loss_slope", "mirror_equation"]
 __all__ += ["mirror_flow", "path_difference", "positional_bias", "signs_kept"]
-
-X = 0  # row of x in `MirrorMap.at`
 
 
 @dataclass(frozen=True, slots=True)

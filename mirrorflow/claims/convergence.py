@@ -20,6 +20,12 @@ BOTH = "squared loss, pseudo-Huber"
 STOPPED = "α = 0 from a stop on, full row rank; " + BOTH
 
 
+def _until_a_stop(rng: Rng, loss: Loss) -> tuple[Regression, float, float, Factors]:
+    """A problem, a total that is reached at a stop, and the start."""
+    problem, total = random_problem(rng, loss), float(rng.uniform(0.1, 1.0))
+    return problem, total, float(rng.uniform(0.5, 3.0)), pilot_start(rng, problem.d)
+
+
 @judges("stop", ("squared", "pseudo_huber"),
     Claim("lower_rate", "2.2", "the loss falls at least like exp(−2λ min a_∞ t)",
           "ICLR 2.2, v1 3.2", STOPPED),
@@ -34,12 +40,8 @@ STOPPED = "α = 0 from a stop on, full row rank; " + BOTH
     Claim("printed_argmin", "2.3", "the limit is the argmin with a = 2u₀v₀ e^(−2A)",
           "v1 2.1, 3.1", STOPPED, "printed", "convergence"))  # fmt: skip
 def _stop(rng: Rng, loss: Loss) -> Checks:
-    problem, total, stop = (
-        random_problem(rng, loss),
-        float(rng.uniform(0.1, 1.0)),
-        float(rng.uniform(0.5, 3.0)),
-    )
-    factors, schedule = pilot_start(rng, problem.d), Constant.from_total(total, stop)
+    problem, total, stop, factors = _until_a_stop(rng, loss)
+    schedule = Constant.from_total(total, stop)
     limit = interpolator(problem, factors, total)
     span = 40.0 / certify.slowest_rate(problem, limit)
     times = np.concatenate(
@@ -100,12 +102,8 @@ def _power(rng: Rng, loss: Loss) -> Checks:
           "f_t ≤ C(α) e^(−Λt) f₀, so a minimiser is never left", "v1 3.2", "f(x₀) = 0; " + BOTH,
           "printed", "additive_penalty_from_minimiser"))  # fmt: skip
 def _kick(rng: Rng, loss: Loss) -> Checks:
-    problem, total, stop = (
-        random_problem(rng, loss),
-        float(rng.uniform(0.1, 1.0)),
-        float(rng.uniform(0.5, 3.0)),
-    )
-    factors, schedule = pilot_start(rng, problem.d), Constant.from_total(total, stop)
+    problem, total, stop, factors = _until_a_stop(rng, loss)
+    schedule = Constant.from_total(total, stop)
     problem = Regression(problem.Z, problem.Z @ factors.x, loss=loss)
     times = np.concatenate([[0.0], np.geomspace(1e-2, stop, 15), stop * np.array([1.5, 2.0, 4.0])])
     path = direct_flow(problem, factors, schedule, times, RTOL)

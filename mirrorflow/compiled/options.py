@@ -45,7 +45,6 @@ PACKAGE = Path(__file__).parents[1]
 LONGEST = 300.0  # seconds that compilation may take on a busy machine
 COMPILES = "MIRRORFLOW_COMPILES"  # set in the process that compiles for the others
 COMPILED = "compiled/*.py", "maps/*.py", "losses.py", "flows/[dm]*.py", "limits/newton.py"
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 @functools.cache

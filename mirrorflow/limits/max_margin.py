@@ -25,14 +25,13 @@ from mirrorflow.checks import Array, InputError, number
 from mirrorflow.display import Displayed
 from mirrorflow.limits.exact import interpolator
 from mirrorflow.limits.nonnegative import least_squares
-from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.maps.base import DX, MirrorMap, Q, X, check_pair
 from mirrorflow.problems import Regression
 from mirrorflow.threads import on_one_thread
 
 __all__ = ["MaxMargin", "max_margin", "signed_rows"]
 
 EPS = float(np.finfo(float).eps)
-X, DX, RATES, Q = range(4)
 STEPS = 100  # Newton steps for one scale
 STRIDE = 2.0  # of the scale's logarithm; longer ones are tried as long as they succeed
 

@@ -21,8 +21,8 @@ import numpy as np
 from mirrorflow.checks import Array, InputError, real_array
 from mirrorflow.compiled.options import Kernel, kernel
 from mirrorflow.maps import elliptic, product, quadrature
-from mirrorflow.maps.base import Mask, MirrorMap, check_sizes
-from mirrorflow.maps.quadrature import DEPTH, DOWNWARD, RATES, UPWARD, Q, X
+from mirrorflow.maps.base import RATES, Mask, MirrorMap, Q, X, check_sizes
+from mirrorflow.maps.quadrature import DEPTH, DOWNWARD, UPWARD
 
 __all__ = ["DeepFactors"]
 

@@ -20,7 +20,8 @@ from mirrorflow.checks import Array
 from mirrorflow.compiled.options import loop
 from mirrorflow.compiled.vectors import exponential_minus_1
 from mirrorflow.maps import quadrature
-from mirrorflow.maps.quadrature import DEPTH, DOWNWARD, DX, RATES, START, UPWARD, Q, X
+from mirrorflow.maps.base import DX, RATES, Q, X
+from mirrorflow.maps.quadrature import DEPTH, DOWNWARD, START, UPWARD
 
 __all__ = ["point_loop", "tabulate"]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, number, real_array, vector
 from mirrorflow.compiled.options import Kernel
@@ -47,10 +46,9 @@ class LogFactors(MirrorMap):
         object.__setattr__(self, "log_q", vector("log_q", self.log_q, log_p.size, "as log_p"))
 
     @classmethod
-    def of_scale(cls, d: int, log_1_over_a: float, exponents: ArrayLike = 1.0) -> LogFactors:
-        """x₀ = 0 and a_j = e^{−ℓk_j}: log p₀ = log q₀ = −ℓk_j − log 2."""
-        ell = number("log_1_over_a", log_1_over_a)
-        logs = np.broadcast_to(-ell * np.asarray(exponents, float) - np.log(2.0), d)
+    def of_scale(cls, d: int, log_1_over_a: float) -> LogFactors:
+        """x₀ = 0 and a = e^{−ℓ} in each of d coordinates: log p₀ = log q₀ = −ℓ − log 2."""
+        logs = np.full(d, -number("log_1_over_a", log_1_over_a) - np.log(2.0))
         return cls(logs, logs)
 
     @property

@@ -19,12 +19,11 @@ import numpy as np
 from mirrorflow.checks import Array, real_array, vector, whole
 from mirrorflow.compiled.options import Kernel, kernel, loop
 from mirrorflow.maps import product
-from mirrorflow.maps.base import MirrorMap, check_sizes
+from mirrorflow.maps.base import DX, RATES, MirrorMap, Q, X, check_sizes
 
 __all__ = ["Powers"]
 
 R, S, GAP, DEPTH, ROWS = range(5)  # rows of `parts`: r, s and s − r at μ = 0, L
-X, DX, RATES, Q = range(4)
 
 
 @loop

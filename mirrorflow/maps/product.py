@@ -14,14 +14,13 @@ from numpy.typing import ArrayLike
 from mirrorflow.checks import Array, InputError, number, real_array, vector
 from mirrorflow.compiled.options import Kernel, kernel, loop
 from mirrorflow.compiled.vectors import exponential_minus_1
-from mirrorflow.maps.base import Mask, MirrorMap
+from mirrorflow.maps.base import DX, Mask, MirrorMap, Q, X
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.runs.untrusted import naming, read_arrays
 
 __all__ = ["Factors"]
 
 LOG_P, LOG_Q, C = range(3)  # rows of `parts`
-X, DX, RATES, Q = range(4)
 CANCELS = 1e3  # parts so much larger than a factor lose its digits
 
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from mirrorflow.checks import Array
 from mirrorflow.compiled.options import kernel, loop
+from mirrorflow.maps.base import DX, RATES, Q, X
 
-__all__ = ["DEPTH", "DOWNWARD", "DX", "RATES", "START", "UPWARD", "Q", "X"]
-__all__ += ["point", "point_loop", "tabulate"]
+__all__ = ["DEPTH", "DOWNWARD", "START", "UPWARD", "point", "point_loop", "tabulate"]
 
 # rows of `parts`: F(z₀), ±∞ where the sign is locked; the slack to either side at μ = 0; L; F(z₁),
 # −1 where the sign is locked, ∞ where x ≡ 0; how many μ_k are 0, the product of the others, and
@@ -26,7 +26,6 @@ __all__ += ["point", "point_loop", "tabulate"]
 START, UPWARD, DOWNWARD, DEPTH, INNER, TIES, RATE, POWER, FLOOR, SQUARE = range(10)
 REVERSED, GUESS, NODE = SQUARE + 6, SQUARE + 12, SQUARE + 16
 BLOCKS = 6
-X, DX, RATES, Q = range(4)
 RATIO = 1.35  # of nodes
 CLOSE = 6e-5  # relative step after which the next is below rounding
 POINTS, _weights = np.polynomial.legendre.leggauss(8)

@@ -19,13 +19,12 @@ from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, number, real_array
 from mirrorflow.compiled.options import Kernel, kernel
-from mirrorflow.maps.base import Mask, MirrorMap, check_sizes
+from mirrorflow.maps.base import DX, RATES, Mask, MirrorMap, Q, X, check_sizes
 
 __all__ = ["SignedPower"]
 
 # rows of `parts`: θ₀; b; κ; the largest rate, as for κ < 2 κ²|θ|^{κ−2} has no bound at θ = 0
 THETA, B, KAPPA, FASTEST = range(4)
-X, DX, RATES, Q = range(4)
 
 
 @kernel("MAP")

@@ -15,6 +15,7 @@ from numpy.polynomial import chebyshev, polynomial
 from mirrorflow.checks import Array
 from mirrorflow.compiled.options import kernel
 from mirrorflow.derivatives import Function
+from mirrorflow.maps.base import DX, RATES, Q, X
 
 __all__ = ["FlowMap", "point", "tabulate_flow"]
 
@@ -38,7 +39,6 @@ DECAY, COUNT, EDGES = range(3)
 COEFFICIENTS = 2
 ONCE = 1.0 / np.arange(1.0, NODES + 1)
 TWICE = ONCE / np.arange(2.0, NODES + 2)
-X, DX, RATES, Q = range(4)
 
 
 @kernel("MAP")

@@ -66,20 +66,7 @@ def balanced_factors(x: Tensor) -> tuple[Tensor, Tensor]:
     forever; the price is that m ⊙ w meets x to two roundings instead of one. Where x = 0,
     m = w = 0 and no gradient moves them again.
 
-    Parameters
-    ----------
-    x : Tensor
-        Any shape; float16, bfloat16, float32 or float64.
-
-    Returns
-    -------
-    m, w : Tensor
-        Shape, dtype and device of x, detached.
-
-    Raises
-    ------
-    InputError
-        If x is not finite.
+    x, m and w are those of `pilot_factors`.
     """
     check_tensor("x", x)
     with torch.no_grad():
