@@ -24,6 +24,7 @@ ROOT = str(Path(__file__).parents[1])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
 LIMIT = 300  # seconds for a process that takes ten
 DENSE = ["--epochs", "2", "--batch-size", "479", "--jobs", "1", "--seeds", "1"]
+DENSE += ["--precision", "float32", "--layout", "contiguous"]  # else each folder is measured
 QUICK = [*DENSE, "--pilot.total", "1"]  # for methods with a penalty
 
 

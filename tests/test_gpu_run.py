@@ -26,6 +26,7 @@ from mirrorflow.runs.report import Contents, page
 
 # a tenth of a second per epoch: what the files hold matters here, not how good it is
 QUICK = ["--epochs", "2", "--batch-size", "359", "--jobs", "1", "--sparsities", "0", "0.5", "0.9"]
+QUICK += ["--precision", "float32", "--layout", "contiguous"]  # else each folder is measured
 STRENGTH = ["--pilot.total", "1.5", "--spred.total", "1.5"]
 
 

@@ -17,6 +17,7 @@ from mirrorflow import results
 from mirrorflow.checks import InputError
 
 QUICK = ["--epochs", "1", "--batch-size", "359", "--jobs", "1"]
+QUICK += ["--precision", "float32", "--layout", "contiguous"]  # else each folder is measured
 NAMES = tuple(methods.METHODS)
 
 

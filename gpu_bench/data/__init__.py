@@ -16,9 +16,10 @@ from gpu_bench.data.batches import Batches
 from gpu_bench.data.dataset import Dataset
 from gpu_bench.data.folder_batches import FolderBatches
 from gpu_bench.data.folders import ImageFolders
-from gpu_bench.data.sources import NAMES, load
+from gpu_bench.data.sources import NAMES, load, shape_of
 
 __all__ = ["NAMES", "Batches", "Dataset", "FolderBatches", "ImageFolders", "batches_of", "load"]
+__all__ += ["shape_of"]
 
 
 def batches_of(

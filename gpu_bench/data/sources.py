@@ -20,7 +20,7 @@ from mirrorflow.checks import InputError
 from mirrorflow.extras import require
 from mirrorflow.runs.untrusted import read_arrays
 
-__all__ = ["NAMES", "load"]
+__all__ = ["NAMES", "load", "shape_of"]
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -63,6 +63,14 @@ OFFICIAL = {
 }
 # fmt: on
 NAMES = ("digits", *OFFICIAL, "imagenet")
+
+
+def shape_of(name: str, image_size: int | None = None) -> tuple[int, int, int]:
+    """Return (C, H, W) of a data set's images, without reading them."""
+    if name in OFFICIAL:
+        height, width, channels = OFFICIAL[name].shape
+        return channels, height, width
+    return (1, 8, 8) if name == "digits" else (3, image_size or 224, image_size or 224)
 
 
 def load(

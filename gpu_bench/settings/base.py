@@ -70,7 +70,7 @@ class Setting(Study):
     model: Annotated[
         str | None, described("resnet20; resnet18 of cifar100, resnet50 of imagenet")
     ] = None
-    """resnet20 (0.27 M weights), resnet18 (CIFAR stem) or resnet50."""
+    """resnet20 (0.27 M weights), resnet20-s2 (a quarter of its work), resnet8, resnet18 or 50."""
     methods: Methods = ("dense", "spred", "pilot")
     seeds: int = 3
     """Number of seeds (0, 1, …), each with its own initial weights and order of images."""
@@ -120,11 +120,13 @@ class Setting(Study):
     """cpu, cuda or cuda:N."""
     precision: Annotated[
         Literal["auto", "float32", "bfloat16", "float64"],
-        described("bfloat16 on CUDA, else float32"),
+        described("bfloat16 on CUDA; on a CPU measured, float32 or bfloat16"),
     ] = "auto"
-    """Of forward and backward; weights and updates are float32, with float64 they are float64."""
+    """Of forward and backward; weights and updates are float32, with float64 they are float64.
+    What is measured on a CPU is kept in OUT/fastest.json, and decides for all runs there."""
     layout: Annotated[
-        Literal["auto", "contiguous", "channels-last"], described("channels-last only on CUDA")
+        Literal["auto", "contiguous", "channels-last"],
+        described("channels-last on CUDA; on a CPU measured"),
     ] = "auto"
     """Memory format of images and convolutions."""
     batch_norm: Literal["local", "synced"] = "local"
@@ -329,6 +331,14 @@ class Setting(Study):
         from gpu_bench.job import Job
 
         return Job.of(self, runs)
+
+    def settled(self) -> Self:
+        if "auto" not in (self.precision, self.layout) or self._device() != "cpu" or ranks() > 1:
+            return self
+        from gpu_bench import fastest
+
+        choice = fastest.choose(self.out, self.runs()[0].spec, self.precision, self.layout)
+        return dataclasses.replace(self, **choice._asdict())
 
     def store(self) -> Folder:
         return Folder(self.out, self.units, self.module().PROTOCOL.columns)

@@ -31,9 +31,7 @@ def run(study: Study, module: str, name: str) -> int:
     int
         The exit code, see `mirrorflow.runs.cli`.
     """
-    runs = {run.key: run for run in study.runs()}  # a value given twice is one
-    todo = list(runs.values())
-    work, folder = study.work(todo), study.store()
+    work, folder = study.work(study.runs()), study.store()
     line = command_line(module)
     farewell = f"\nInterrupted; {study.kept}. To go on: {line.replace(' --force', '')}"
 
@@ -41,6 +39,9 @@ def run(study: Study, module: str, name: str) -> int:
         return study.narrowed(run, claim).typed(f"python -m {module} {name}")
 
     with stoppable(farewell), folder.lock() if work.first else contextlib.nullcontext():
+        study = study.settled()
+        runs = {run.key: run for run in study.runs()}  # a value given twice is one
+        todo = list(runs.values())
         failures = execute(study, todo, folder, work)
         if work.first:
             frame, _ = split(folder.consolidate(todo, line, study.plain()))

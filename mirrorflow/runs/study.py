@@ -105,6 +105,10 @@ class Study(ABC):
     def runs(self) -> list[Run]:
         """Every run of this configuration; raises InputError where a value breaks its rule."""
 
+    def settled(self) -> Self:
+        """The study with what a command measures once filled in; `out` keeps it for the next."""
+        return self
+
     def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
         """How `runs` are cut into units of work; each is computed by one process in one go."""
         return [[run] for run in runs]
