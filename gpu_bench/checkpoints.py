@@ -1,15 +1,19 @@
-"""Checkpoints of a run, on disk after every epoch, so that it can be killed at any moment.
+"""Checkpoints of a run, on disk every ten seconds, so that it can be killed at any moment.
 
-A checkpoint is an NPZ file of plain arrays that appears by an atomic rename. It names the run it
-belongs to. The last two are kept: where the last is torn or foreign, the one before it is used.
+They are written beside the training, by a thread. A checkpoint is an NPZ file of plain arrays that
+appears by an atomic rename. It names the run it belongs to. The last two are kept: where the last
+is torn or foreign, the one before it is used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 import shutil
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +25,7 @@ from mirrorflow.runs.untrusted import read_arrays
 __all__ = ["Checkpoints", "entry"]
 
 KEPT = 2
+PERIOD = 10.0  # seconds between two, at least
 
 
 class Checkpoints:
@@ -35,11 +40,34 @@ class Checkpoints:
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder / key, key
+        self._saved = -math.inf
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for the next."""
+        return time.monotonic() - self._saved >= PERIOD
 
     def save(self, number: int, arrays: Mapping[str, Array]) -> None:
-        """Write the state after epoch `number` and drop what is older than the one before."""
+        """Begin to write the state after epoch `number`; what is older than the one before goes.
+
+        The arrays must stay as they are until `finish`, or until the next `save` begins. Raises
+        what went wrong with the one before.
+        """
+        self.finish()
+        self._saved = time.monotonic()
+        self._writing = self._thread.submit(self._write, number, dict(arrays))
+
+    def finish(self) -> None:
+        """Wait until all is on disk."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, number: int, arrays: Mapping[str, Array]) -> None:
         stream = io.BytesIO()
-        np.savez(stream, run=_letters(self.key), **dict(arrays))  # type: ignore[arg-type]
+        np.savez(stream, run=_letters(self.key), **arrays)  # type: ignore[arg-type]
         self.folder.mkdir(parents=True, exist_ok=True)
         atomic_write(self.folder / f"{number:06d}.npz", stream.getvalue())
         for old in self._files()[KEPT:]:

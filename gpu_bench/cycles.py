@@ -1,8 +1,9 @@
 """Training in cycles: each has a mask, a fresh optimizer and a full learning-rate schedule.
 
 Every protocol is a `Course` of cycles. Between two of them a new mask may be cut, and the
-weights may go back to where they once were. After every epoch all of it is on disk; the same
-course goes on from there and, on the CPU, ends with the same bits as if it had not stopped.
+weights may go back to where they once were. After an epoch, every ten seconds, all of it goes to
+disk; the same course goes on from there and, on the CPU, ends with the same bits as if it had not
+stopped.
 """
 
 from __future__ import annotations
@@ -160,6 +161,13 @@ class _Run:
     trainer: Trainer | None = None
 
     def finish(self) -> Outcome:
+        try:
+            return self._trained()
+        finally:
+            if self.checkpoints is not None:
+                self.checkpoints.finish()
+
+    def _trained(self) -> Outcome:
         trainer = self._resumed() or self._begin(None)
         while True:
             history = trainer.train(self.experiment.batches, self._read, self._after_epoch)
@@ -214,7 +222,7 @@ class _Run:
         if epoch.number == self.course.rewind:
             self.rewound = self.trainer.weights()
         going_on = self.trainer.history.status == "completed" and self.experiment.ranks.first
-        if self.checkpoints is not None and going_on:
+        if self.checkpoints is not None and going_on and self.checkpoints.due:
             self.checkpoints.save(epoch.number, self._state())
         if self.tell is not None:
             self.tell(epoch)

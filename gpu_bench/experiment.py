@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import itertools
-import sys
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpu_bench import data, masks, methods, models
 from gpu_bench.flat import Layout
+from gpu_bench.memory import keep_memory
 from gpu_bench.ranks import Ranks
 from gpu_bench.rates import learning_rates
 from gpu_bench.train import Trainer, Weights
 from mirrorflow.runs.store import Row
 
-__all__ = ["Experiment", "Place", "keep_memory", "load_data"]
+__all__ = ["Experiment", "Place", "load_data"]
 
 FRESH_BATCHES = 4  # for the statistics of a reading; more change the accuracy less than a seed
 
@@ -50,16 +52,23 @@ class Place:
 
 
 def load_data(spec: Row, place: Place) -> data.Dataset | data.ImageFolders:
-    """Return the images that a run trains on and is read on."""
-    images = data.load(
-        spec["dataset"],
-        place.data_root,
-        image_size=spec["image_size"] if spec["dataset"] == "imagenet" else None,
-        broken=place.broken,
-    )
-    if spec["validation"]:
-        images = images.split(spec["validation"], spec["validation_seed"])
-    return images
+    """Return the images that a run trains on and is read on; read once for runs in a row."""
+    size = spec["image_size"] if spec["dataset"] == "imagenet" else None
+    held_out = spec["validation"], spec["validation_seed"]
+    return _load(spec["dataset"], place.data_root, size, place.broken, *held_out)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(
+    name: str,
+    root: str | None,
+    image_size: int | None,
+    broken: str,
+    validation: float,
+    validation_seed: int,
+) -> data.Dataset | data.ImageFolders:
+    images = data.load(name, root, image_size=image_size, broken=broken)
+    return images.split(validation, validation_seed) if validation else images
 
 
 class Experiment:
@@ -115,6 +124,9 @@ class Experiment:
         model = models.build(spec["model"], images.shape, images.classes, spec["seed"])
         if spec["batch_norm"] == "synced":
             model = ranks.synchronise_batch_norm(model)
+        for module in model.modules():  # one kernel a layer and step, for a number nobody reads
+            if isinstance(module, _BatchNorm) and module.momentum is not None:
+                module.num_batches_tracked = None
         layout = torch.channels_last if spec["channels_last"] else torch.contiguous_format
         wide = torch.float64 if spec["precision"] == "float64" else torch.float32
         self.model = model.to(self.device, wide, memory_format=layout)  # type: ignore[call-overload]
@@ -185,23 +197,18 @@ class Experiment:
             "device_name": torch.cuda.get_device_name(self.device) if cuda else "CPU",
             "threads_used": torch.get_num_threads(),
             "torch_version": torch.__version__,
+            "tf32": cuda and torch.backends.cudnn.allow_tf32,
         }
 
 
 def _determinism(wanted: bool) -> None:
+    """Set what decides about the bits of a result in this process."""
+    if wanted:  # cuBLAS reads it once, before its first call
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # torch would fill every new tensor, with a kernel of its own
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # float32 is float32: torch's default has ten bits of mantissa in CUDA's convolutions
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.use_deterministic_algorithms(wanted)
     torch.backends.cudnn.deterministic = wanted
     torch.backends.cudnn.benchmark = not wanted
-
-
-def keep_memory() -> None:
-    """Let glibc keep what a step frees for the next one, in this process.
-
-    Otherwise every activation above some 100 kB is memory from the system again, page by page:
-    a tenth to a fifth of a step on one core.
-    """
-    allocator = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if allocator is not None:
-        trim, mapped, never = -1, -4, 2**31 - 1  # M_TRIM_THRESHOLD, M_MMAP_MAX
-        allocator(trim, never)
-        allocator(mapped, 0)

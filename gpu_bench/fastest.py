@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from gpu_bench import data, models
-from gpu_bench.experiment import keep_memory
+from gpu_bench.memory import keep_memory
 from mirrorflow.checks import InputError
 from mirrorflow.runs.store import Row, atomic_write
 from mirrorflow.runs.untrusted import file_size

@@ -65,13 +65,48 @@ class Flat:
     values, gradient : Tensor, shape (N,)
     """
 
+    narrow: tuple[Tensor, Tensor] | None = None
+
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self.layout = Layout(parameters)
         self.sizes = self.layout.sizes
         some = next(iter(parameters.values()), torch.empty(0))
         self.values = torch.empty(sum(self.sizes), dtype=some.dtype, device=some.device)
         self.gradient = torch.zeros_like(self.values)
-        values, slopes = self.layout.views(self.values), self.layout.views(self.gradient)
-        for name, parameter in parameters.items():
-            values[name].copy_(parameter.detach())
-            parameter.data, parameter.grad = values[name], slopes[name]
+        self._parameters = dict(parameters)
+        for name, view in self.layout.views(self.values).items():
+            view.copy_(parameters[name].detach())
+        self._show(self.values, self.gradient)
+
+    def round_to(self, dtype: torch.dtype) -> None:
+        """Let the module use copies in `dtype`, until `widen`: one cast a step, not two a layer.
+
+        `write` brings the values there, `read` the gradients back.
+        """
+        self.narrow = self.values.to(dtype), self.gradient.to(dtype)
+        self._show(*self.narrow)
+
+    def widen(self) -> None:
+        """Let the module use `values` again."""
+        self.narrow = None
+        self._show(self.values, self.gradient)
+
+    def write(self) -> None:
+        """Bring `values` to where the module uses them."""
+        if self.narrow is not None:
+            self.narrow[0].copy_(self.values)
+
+    def read(self) -> None:
+        """Bring the gradients from where the module left them to `gradient`."""
+        if self.narrow is not None:
+            self.gradient.copy_(self.narrow[1])
+
+    def zero_gradient(self) -> None:
+        """Make the gradients that the module adds to 0."""
+        (self.gradient if self.narrow is None else self.narrow[1]).zero_()
+
+    def _show(self, values: Tensor, gradient: Tensor) -> None:
+        views, slopes = self.layout.views(values), self.layout.views(gradient)
+        for name, parameter in self._parameters.items():
+            parameter.grad = None  # of the other dtype
+            parameter.data, parameter.grad = views[name], slopes[name]

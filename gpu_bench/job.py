@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_bench import data
 from gpu_bench.checkpoints import Checkpoints
 from gpu_bench.experiment import Place, load_data
+from gpu_bench.memory import is_full
 from gpu_bench.ranks import Ranks
 from mirrorflow.checks import InputError
 from mirrorflow.extras import require
@@ -58,8 +58,6 @@ class Job(Work):
         InputError
             If data or devices are missing, or a batch is larger than the data.
         """
-        if setting.deterministic:  # cuBLAS reads it once, before its first call
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         if setting.tensorboard:
             require("--tensorboard", "tensorboard")
         spec, place = runs[0].spec, setting.place()
@@ -68,7 +66,7 @@ class Job(Work):
             data.load(setting.dataset, place.data_root, download=True)
         ranks.barrier()
         images = load_data(spec, place)
-        data.batches_of(images, spec["batch_size"], 0, ranks=ranks.size)
+        data.check_batch_size(spec["batch_size"], images, ranks.size)
         return cls(type(setting), setting.module().PROTOCOL, setting.chosen, place, ranks)
 
     @property
@@ -109,7 +107,7 @@ class Job(Work):
             try:
                 return [self.protocol.compute(run, self.place, self.ranks, tell)]
             except Exception as error:
-                if type(error).__name__ == "OutOfMemoryError":
+                if is_full(error):
                     raise InputError(_too_large(run.spec)) from None
                 raise
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from gpu_bench.memory import is_full
 from mirrorflow.checks import InputError
 from mirrorflow.checks import number as check_number
 from mirrorflow.pilot import default_selection
@@ -230,9 +231,9 @@ def fitting(argument: str, value: str) -> Iterator[None]:
     """Turn the model's complaints about its input into one about `argument`."""
     try:
         yield
-    except torch.cuda.OutOfMemoryError:
-        raise
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        if is_full(error):
+            raise
         raise InputError(
             f"{argument} must fit the model, but {value} does not ({str(error)[:200]})."
         ) from None

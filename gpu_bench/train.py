@@ -1,10 +1,10 @@
 """Trainer: SGD on a network whose prunable weights are x = mask ⊙ g(θ), for any method.
 
 On CUDA one whole training step (forward, backward, update) is captured in a CUDA graph and
-replayed. The learning rate and α live in 0-d tensors on the device: they change without a new
-capture, and nothing inside an epoch waits for the device. Several ranks share each batch: their
-gradients are averaged, and what an epoch measures is summed, so that all of them take the same
-steps and the same α.
+replayed, and so is the evaluation of a batch. The learning rate and α live in 0-d tensors on the
+device: they change without a new capture, and nothing inside an epoch waits for the device. Several
+ranks share each batch: their gradients are averaged, and what an epoch measures is summed, so that
+all of them take the same steps and the same α.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Trainer:
     smoothing : float
         Label smoothing of the training loss, in [0, 1).
     half : bool
-        Forward and backward in bfloat16 (autocast); weights and updates stay float32.
+        Forward and backward in bfloat16 (autocast); weights and updates stay float32. On one rank
+        the module holds bfloat16 copies of the prunable weights from the first step to `fold`.
     capture : bool
         Replay a CUDA graph (CUDA and one rank only).
     mask : bool Tensor, shape (N,), optional
@@ -140,10 +141,15 @@ class Trainer:
         self.total = 0.0 if start is None else start.total
         self.steps = 0
         self.history = History()
+        self.counts = torch.zeros(2, dtype=torch.float64, device=self.device)  # hits, images
         self._network = model if network is None else network
-        capture = capture and self.device.type == "cuda" and self.ranks.size == 1
-        self._advance: Callable[[Tensor, Tensor], None] = (
-            Captured(self._step, self.device) if capture else self._step
+        alone = self.ranks.size == 1
+        self._rounds = half and alone
+        # of steps and of evaluations
+        self._captured = (
+            (Captured(self.device), Captured(self.device))
+            if capture and alone and self.device.type == "cuda"
+            else None
         )
         self._push()
 
@@ -173,12 +179,19 @@ class Trainer:
                 )
             if tell is not None:
                 tell(record)
+        if self._captured is not None:
+            self._captured[0].release()
         return history
 
     def step(self, images: Tensor, labels: Tensor, rate: float) -> None:
         """Take one step at learning rate η = `rate`; nothing waits for the device."""
+        if self._rounds and self.x.narrow is None:
+            self.x.round_to(torch.bfloat16)
         self.minus_rate.fill_(-rate)
-        self._advance(images, labels)
+        if self._captured is None:
+            self._step(images, labels)
+        else:
+            self._captured[0](self._step, images, labels)
 
     def weights(self) -> Weights:
         """Return a copy of what has been learned."""
@@ -246,6 +259,7 @@ class Trainer:
     def fold(self) -> nn.Module:
         """Put the final weights into the model and return it."""
         with torch.no_grad():
+            self.x.widen()
             self._set(self.method.fold(*self.parameters))
         return self.model
 
@@ -281,13 +295,14 @@ class Trainer:
         )
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
-        self.x.gradient.zero_()
-        self.rest.gradient.zero_()
+        self.x.zero_gradient()
+        self.rest.zero_gradient()
         with self._autocast():
             logits = self._network(images)
             loss = functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)
         loss.backward()
         with torch.no_grad():
+            self.x.read()
             self._update()
             self._push()
             hits = (logits.argmax(1) == labels).sum()
@@ -328,6 +343,7 @@ class Trainer:
             torch.mul(x, self.mask, out=self.x.values)
         elif x is not self.x.values:
             self.x.values.copy_(x)
+        self.x.write()
 
     def _autocast(self) -> torch.autocast:
         # the cache of cast weights would outlive a captured step
@@ -361,13 +377,20 @@ class Trainer:
         Each rank gives its own `batches`; the share is that over all of them.
         """
         self.model.eval()
-        counts = torch.zeros(2, dtype=torch.float64, device=self.device)
-        with self._autocast():
-            for images, labels in batches:
-                counts[0] += (self.model(images).argmax(1) == labels).sum()
-                counts[1] += len(labels)
-        hits, seen = self.ranks.sum(counts)
+        self.counts.zero_()
+        for images, labels in batches:
+            if self._captured is None:
+                self._count(images, labels)
+            else:
+                self._captured[1](self._count, images, labels)
+        hits, seen = self.ranks.sum(self.counts)
         return hits / seen
+
+    def _count(self, images: Tensor, labels: Tensor) -> None:
+        with self._autocast():
+            hits = (self.model(images).argmax(1) == labels).sum()
+        self.counts[0] += hits
+        self.counts[1] += len(labels)
 
 
 def _on_host(tensors: Mapping[str, Tensor]) -> dict[str, Array]:

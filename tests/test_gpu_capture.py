@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import threading
+import weakref
 
 import pytest
 import sync_points
 import torch
 
 from benchmarks import vision
-from benchmarks.vision_parts import Setting
-from gpu_bench import capture, data, methods
+from benchmarks.vision_parts import Mode, Setting
+from gpu_bench import capture, data, memory, methods
 from gpu_bench.train import Trainer
 
 CPU = torch.device("cpu")
@@ -85,7 +88,8 @@ class Cuda:
 
     def __init__(self, monkeypatch):
         self.events, self.streams, self.current = [], 0, "main"
-        self.captured = self.trainer = None
+        self.trainer = self.refused = None
+        monkeypatch.setattr(capture, "_streams", {})
         for name in ("Stream", "CUDAGraph", "graph", "stream", "device", "current_stream"):
             monkeypatch.setattr(torch.cuda, name, getattr(self, f"_{name}"))
 
@@ -113,8 +117,10 @@ class Cuda:
         """Record without running: what the step does to memory is undone."""
         assert capture_error_mode == "thread_local"
         trainer = self.trainer
-        kept = [*trainer._tensors().values(), trainer.x.values, trainer.sums]
+        kept = [*trainer._tensors().values(), trainer.x.values, trainer.sums, trainer.counts]
         before = [tensor.clone() for tensor in kept]
+        if self.refused is not None:
+            raise self.refused
         yield
         with torch.no_grad():
             for tensor, value in zip(kept, before, strict=True):
@@ -136,8 +142,10 @@ class _Graph:
 
     def replay(self):
         self.cuda.events.append(f"replay on {self.cuda.current}")
-        captured = self.cuda.captured
-        captured.step(captured.images, captured.labels)
+        trainer = self.cuda.trainer
+        for one, step in zip(trainer._captured, (trainer._step, trainer._count), strict=True):
+            if one.graph is self:
+                step(one.images, one.labels)
 
 
 @pytest.fixture
@@ -147,7 +155,7 @@ def cuda(monkeypatch):
 
 def captured(setting, cuda, name, epochs):
     trainer = setting.trainer(name, epochs=epochs)
-    trainer._advance = cuda.captured = capture.Captured(trainer._step, CPU)
+    trainer._captured = capture.Captured(CPU), capture.Captured(CPU)
     cuda.trainer = trainer
     return trainer
 
@@ -163,6 +171,95 @@ def test_captured_steps_are_the_eager_ones(setting, cuda, name):
         assert torch.equal(ours._tensors()[key], tensor), key
     assert cuda.events.count("capture on side 1") == 1
     assert [event for event in cuda.events if event.startswith("replay")] == 3 * ["replay on main"]
+
+
+def test_captured_evaluations_are_the_eager_ones(setting, cuda):
+    """Of a batch's shape; the last, smaller one is eager. They know what the weights are now."""
+    batches, trainer = setting.batches(), captured(setting, cuda, "dense", 1)
+    found = []
+    for _ in range(6):
+        found.append(trainer.accuracy(batches.evaluation()).clone())
+        trainer.x.values.mul_(-1.0)
+    assert cuda.events.count("replay on main") >= 2
+    trainer._captured = None
+    for value in found:
+        assert torch.equal(trainer.accuracy(batches.evaluation()), value)
+        trainer.x.values.mul_(-1.0)
+
+
+def test_a_graph_is_freed_when_training_ends_and_with_its_trainer(setting, cuda):
+    """Without the garbage collector: one of a cycle may take half of the device's memory."""
+    trainer = captured(setting, cuda, "pilot", 2)
+    graphs = []
+    steps = trainer._captured[0]
+    trainer.train(setting.batches(), None, lambda _: graphs.append(steps.graph))
+    assert graphs[-1] is not None
+    assert steps.graph is None
+    freed = weakref.ref(trainer)
+    cuda.trainer = None
+    gc.disable()
+    try:
+        del trainer
+        assert freed() is None
+    finally:
+        gc.enable()
+
+
+def test_where_capturing_fails_steps_are_eager(setting, cuda):
+    """With a warning, once, and the same numbers; not where the memory is full."""
+    eager, ours = setting.trainer("dense", epochs=2), captured(setting, cuda, "dense", 2)
+    eager.train(setting.batches())
+    cuda.refused = RuntimeError("operation would make the legacy stream depend on a capture")
+    with pytest.warns(UserWarning, match="could not be captured") as found:
+        ours.train(setting.batches())
+    assert len(found) == 1
+    for key, tensor in eager._tensors().items():
+        assert torch.equal(ours._tensors()[key], tensor), key
+    cuda.refused = RuntimeError("CUDA error: out of memory")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        captured(setting, cuda, "dense", 2).train(setting.batches())
+
+
+def test_a_thread_keeps_one_side_stream(setting, cuda):
+    """Torch gives out 32, and then the first again: another thread's."""
+    for _ in range(3):
+        captured(setting, cuda, "dense", 1).train(setting.batches())
+    assert cuda.streams == 1
+    other = threading.Thread(target=capture._side, args=(CPU,))
+    other.start()
+    other.join()
+    assert cuda.streams == 2
+
+
+@pytest.mark.parametrize("words", [*memory.FULL, "CUDA error: out of memory", "cuDNN: fine"])
+def test_a_full_memory_is_known_by_its_words(words):
+    """Also where leaving the capture raised another error on top of it."""
+    full = "fine" not in words
+    inner, outer = RuntimeError(words), ValueError("capture_end")
+    outer.__context__ = inner
+    assert memory.is_full(inner) == memory.is_full(outer) == full
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_weights_rounded_once_a_step_give_the_bits_of_autocast(setting, name):
+    """Each weight is used once in a pass, so its gradient is rounded once, as autocast's is."""
+    mode = Mode(half=True)
+    batches = setting.batches(mode)
+    ours, theirs = (setting.trainer(name, mode, epochs=2) for _ in range(2))
+    theirs._rounds = False
+    for trainer in (ours, theirs):
+        trainer.train(batches, lambda t=trainer: t.accuracy(batches.evaluation()))
+    assert ours.x.narrow is not None
+    assert theirs.x.narrow is None
+    for trainer in (ours, theirs):
+        trainer.fold()
+    assert {weight.dtype for weight in ours.model.parameters()} == {torch.float32}
+    for key, tensor in theirs._tensors().items():
+        assert torch.equal(ours._tensors()[key], tensor), key
+    assert torch.equal(ours.x.values, theirs.x.values)
+    assert [e.test_accuracy for e in ours.history.epochs] == [
+        e.test_accuracy for e in theirs.history.epochs
+    ]
 
 
 def test_eager_steps_share_one_side_stream(setting, cuda):
@@ -188,7 +285,7 @@ def test_a_batch_of_another_shape_is_a_step_of_its_own(setting, cuda):
 def test_only_cuda_and_one_rank_capture(setting):
     rates = torch.ones(3).double().numpy()
     trainer = Trainer(setting.model(), methods.METHODS["dense"](), rates, 1, capture=True)
-    assert trainer._advance == trainer._step
+    assert trainer._captured is None
 
 
 def test_cuda_evaluates_in_large_batches(monkeypatch):

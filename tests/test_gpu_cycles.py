@@ -69,6 +69,12 @@ def experiment_of(kind, tmp_path, **changes):
     return Experiment(spec_of(kind, **changes), Place(tmp_path), Ranks())
 
 
+@pytest.fixture(autouse=True)
+def _every_epoch(monkeypatch):
+    """A checkpoint after every epoch, however short it is."""
+    monkeypatch.setattr("gpu_bench.checkpoints.PERIOD", 0.0)
+
+
 class Stop(Exception):
     """What a kill looks like from inside; its argument is what was trained until then."""
 

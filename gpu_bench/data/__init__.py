@@ -12,14 +12,16 @@
 
 from typing import Any
 
+from gpu_bench.data import batches
 from gpu_bench.data.batches import Batches
 from gpu_bench.data.dataset import Dataset
 from gpu_bench.data.folder_batches import FolderBatches
 from gpu_bench.data.folders import ImageFolders
+from gpu_bench.data.shards import Shard
 from gpu_bench.data.sources import NAMES, load, shape_of
 
 __all__ = ["NAMES", "Batches", "Dataset", "FolderBatches", "ImageFolders", "batches_of", "load"]
-__all__ += ["shape_of"]
+__all__ += ["check_batch_size", "shape_of"]
 
 
 def batches_of(
@@ -29,3 +31,9 @@ def batches_of(
     if isinstance(images, Dataset):
         return Batches(images, batch_size, seed, **options)
     return FolderBatches(images, batch_size, seed, **options)
+
+
+def check_batch_size(batch_size: int, images: Dataset | ImageFolders, ranks: int) -> None:
+    """Raise InputError unless the images have a full batch, and ranks can share it evenly."""
+    labels = images.train_labels if isinstance(images, Dataset) else images.train
+    Shard(0, ranks).size(batches.check_batch_size(batch_size, len(labels), images.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -89,11 +90,8 @@ class Batches:
         self.device = check_device(device)
         self.dataset = dataset
         self._group = CUDA_GROUP if self.device.type == "cuda" else 1
-        padding = PADDING if dataset.augment else 0
-        self._train = _Rows(dataset.train_images, self.device, padding)
-        self._test = _Rows(dataset.test_images, self.device, 0)
-        self._train_labels = dataset.train_labels.to(self.device)
-        self._test_labels = dataset.test_labels.to(self.device)
+        self._train, self._train_labels = _on_device(dataset, True, self.device)
+        self._test, self._test_labels = _on_device(dataset, False, self.device)
         self._normalised = Normalise(dataset.mean, dataset.std, self.device, dtype, channels_last)
 
     def __len__(self) -> int:
@@ -144,6 +142,14 @@ class Batches:
                 images = self._train.images[chosen]
             images, labels = self._normalised(images), self._train_labels[chosen]
             yield from zip(images.split(self.per_rank), labels.split(self.per_rank), strict=True)
+
+
+@functools.lru_cache(maxsize=2)  # both parts of one data set: runs in a row share them
+def _on_device(dataset: Dataset, train: bool, device: torch.device) -> tuple[_Rows, Tensor]:
+    if train:
+        padding = PADDING if dataset.augment else 0
+        return _Rows(dataset.train_images, device, padding), dataset.train_labels.to(device)
+    return _Rows(dataset.test_images, device, 0), dataset.test_labels.to(device)
 
 
 class _Rows:

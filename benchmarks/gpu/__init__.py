@@ -1,1 +1,0 @@
-"""Measurements of one GPU and the comparison grid on it, in short sessions; docs/gpu.md."""
