@@ -1,20 +1,24 @@
-"""Exported files: folded weights, boolean masks, sparsity and FLOPs layer by layer."""
+"""Exports: folded weights, boolean masks, sparsity and FLOPs by layer; masks of torch's pruning."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import prune
 
 from gpu_bench import masks
+from mirrorflow.checks import InputError
 from mirrorflow.runs.store import Row, Run, atomic_write
 
-__all__ = ["export", "stem"]
+__all__ = ["export", "from_prune", "stem", "to_prune"]
 
 Cuts = Mapping[float, Mapping[str, Tensor]]
 
@@ -22,7 +26,44 @@ Cuts = Mapping[float, Mapping[str, Tensor]]
 def stem(run: Run) -> str:
     """Return how the names of a run's files begin."""
     spec = run.spec
-    return f"{spec['dataset']}-{spec['model']}-{spec['method']}-seed{spec['seed']}-{run.key[:8]}"
+    place = re.sub(r"[^\w-]+", "-", f"{spec['dataset']}-{spec['model']}")
+    return f"{place}-{spec['method']}-seed{spec['seed']}-{run.key[:8]}"
+
+
+def to_prune(model: nn.Module, kept: Mapping[str, Tensor]) -> nn.Module:
+    """Put masks into `model` as `torch.nn.utils.prune` has them; returns it.
+
+    Each weight becomes weight_orig · weight_mask, the values stay; `prune.remove` cuts for good.
+
+    Raises
+    ------
+    InputError
+        If a mask belongs to no prunable weight or has another shape; nothing is changed then.
+    """
+    masks.check_masks(kept, masks.prunable(model))
+    for name, mask in kept.items():
+        layer, _, weight = name.rpartition(".")
+        prune.custom_from_mask(model.get_submodule(layer), weight, mask)
+    return model
+
+
+def from_prune(model: nn.Module) -> dict[str, Tensor]:
+    """Return the boolean masks of a model pruned by `torch.nn.utils.prune`, by weight names.
+
+    Raises
+    ------
+    InputError
+        If nothing in it is.
+    """
+    tensors = dict(model.named_parameters())
+    found = {
+        name.removesuffix("_mask"): buffer.bool()
+        for name, buffer in model.named_buffers()
+        if f"{name.removesuffix('_mask')}_orig" in tensors
+    }
+    if not found:
+        raise InputError("model must be pruned by torch.nn.utils.prune, but it has no mask of it.")
+    return found
 
 
 def export(
@@ -43,6 +84,9 @@ def export(
         Of all prunable weights.
     """
     start.parent.mkdir(parents=True, exist_ok=True)
+    for module in model.modules():  # training does without the counters, others look for them
+        if isinstance(module, _BatchNorm) and module.num_batches_tracked is None:
+            module.num_batches_tracked = torch.tensor(0)
     state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
     stream = io.BytesIO()
     torch.save(state, stream)

@@ -1,4 +1,4 @@
-"""Residual networks for small and large images, Kaiming-normal, seeded.
+"""Residual networks for small and large images, Kaiming-normal, seeded; and those of others.
 
 >>> model = build("resnet20", (3, 32, 32), classes=10, seed=0)
 >>> sum(p.numel() for p in model.parameters())
@@ -7,17 +7,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mirrorflow.checks import InputError, whole
+from gpu_bench import masks
+from mirrorflow.checks import InputError, meant, whole
 from mirrorflow.problems import random_stream
 
-__all__ = ["NAMES", "build"]
+__all__ = ["NAMES", "build", "source"]
+
+PACKAGES = ("torchvision", "timm")
 
 
 def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
@@ -31,7 +40,10 @@ def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: in
 
     Parameters
     ----------
-    name : {"resnet20", "resnet20-s2", "resnet8", "resnet18", "resnet50"}
+    name : {"resnet20", "resnet20-s2", "resnet8", "resnet18", "resnet50"} or FROM:NAME
+        torchvision:NAME and timm:NAME are built by these packages, untrained; MODULE:FUNCTION is
+        what function(shape, classes) returns. They keep their own initialisation, drawn from
+        torch's global generator at a state that `seed` decides.
         resnet20: the CIFAR network of He et al. (2016), 3 stages of 3 blocks with 16, 32, 64
         channels, with projections where the shape changes (their option B, as in the pruning
         literature); 0.27 M weights. With them ‖x‖₁ ≈ 14 860 at the start, of which the PILoT
@@ -52,10 +64,10 @@ def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: in
     Raises
     ------
     InputError
-        If the name is unknown or a size is out of range.
+        If the name is unknown or a size is out of range; if another's model can't be built, has
+        nothing to prune, or does not map such images to as many logits as there are classes.
     """
-    if name not in BUILDERS:
-        raise InputError(f"model must be one of {', '.join(NAMES)}, but it is {name!r}.")
+    source(name)
     if len(dataset_shape) != 3:
         raise InputError(f"dataset_shape must be (C, H, W), but it is {dataset_shape!r}.")
     for letter, size in zip("CHW", dataset_shape, strict=True):
@@ -63,9 +75,73 @@ def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: in
     classes, seed = whole("classes", classes, 2), whole("seed", seed, 0)
     # layers draw their first values from the global state when they are made
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        if name not in BUILDERS:
+            torch.manual_seed(int(random_stream("model", name, seed).integers(2**63)))
+            return _checked(name, _foreign(name, dataset_shape, classes), dataset_shape, classes)
         model = BUILDERS[name](dataset_shape[0], classes)
     _initialise(model, name, seed)
     return model
+
+
+def source(name: str) -> str | None:
+    """Return what the code of another's model is: a package's version, or a hash of its module.
+
+    It belongs to a run's configuration. None of the models here, which the code's digest covers;
+    what the module of MODULE:FUNCTION imports is not looked at.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, package or module.
+    """
+    if name in BUILDERS:
+        return None
+    place, colon, rest = name.partition(":")
+    if not (place and colon and rest):
+        rule = f"model must be one of {', '.join(NAMES)}, torchvision:NAME, timm:NAME or"
+        raise InputError(f"{rule} MODULE:FUNCTION, but it is {name!r}." + meant(name, NAMES))
+    try:
+        found = importlib.util.find_spec(place)
+    except (ImportError, ValueError):
+        found = None
+    if place in PACKAGES:
+        if found is None:
+            raise InputError(f"model {name!r} needs {place}; install it with: pip install {place}.")
+        return f"{place} {importlib.metadata.version(place)}"
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        raise InputError(f"model must name a module that can be imported, but {place!r} can't.")
+    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:20]
+
+
+def _foreign(name: str, shape: tuple[int, int, int], classes: int) -> Any:
+    place, _, rest = name.partition(":")
+    try:
+        if place == "torchvision":
+            models = importlib.import_module("torchvision.models")
+            return models.get_model(rest, weights=None, num_classes=classes)
+        if place == "timm":
+            timm = importlib.import_module("timm")
+            return timm.create_model(rest, num_classes=classes, in_chans=shape[0])
+        return getattr(importlib.import_module(place), rest)(shape, classes)
+    except Exception as error:  # another's code raises what it likes
+        said = f"{type(error).__name__}: {str(error)[:200]}"
+        raise InputError(f"model {name!r} can't be built ({said}).") from None
+
+
+def _checked(name: str, model: Any, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        kind = type(model).__name__
+        raise InputError(f"model must be a torch.nn.Module, but {name!r} gives a {kind}.")
+    masks.prunable(model)  # refuses one without
+    with masks.modes(model), torch.no_grad(), masks.fitting(f"images of {name!r}", str(shape)):
+        logits = model(torch.zeros(2, *shape))
+    if not isinstance(logits, Tensor) or logits.shape != (2, classes):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(
+            f"model must map two images to logits of shape {(2, classes)}, but {name!r} gives "
+            f"{found}."
+        )
+    return model.train()
 
 
 def _shortcut(c_in: int, c_out: int, stride: int) -> nn.Module:
