@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ does
         MarginFlow,
         MomentumFlow,
         SaddlePath,
+        controlled_flow,
         direct_flow,
         direct_flows,
         gradient_flow,
@@ -84,7 +85,7 @@ __all__ += ["diabetes", "digits_sensing", "direct_flow", "direct_flows", "discre
 __all__ += ["follow_descent", "gaussian_recovery", "gradient_flow", "gradient_flows"]
 __all__ += ["interpolator", "interpolators", "l1_distance", "lasso", "lasso_limit", "load"]
 __all__ += ["margin_flow", "max_margin", "min_l1", "min_l2", "min_potential", "momentum_flow"]
-__all__ += ["predicted_gain", "saddle_path", "softmax_flow", "total_for_l1"]
+__all__ += ["predicted_gain", "saddle_path", "softmax_flow", "total_for_l1", "controlled_flow"]
 
 # modules that are there without being asked for by name, and what they can't do without
 _MODULES = {

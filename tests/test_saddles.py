@@ -104,6 +104,24 @@ def test_the_flow_stays_within_the_proven_bound(alpha, ell):
     assert certify.saddle_deviation(problem, ell, 1.5, alpha, wrong).verdict == "refuted"
 
 
+@pytest.mark.parametrize("depth", [3, 4])
+def test_at_depth_the_start_sets_the_thresholds(depth):
+    """Within the bound, which falls like α^{½(L−2)}; not with equal, swapped or scaled weights."""
+    problem, rng = mf.gaussian_recovery(8, 20, 2, 1), np.random.default_rng(1)
+    shape, end = rng.uniform(0.6, 1.2, (2, 20)), 3.0 * 8.0 / np.abs(problem.y).max() / 8.0
+    for alpha in (1e-2, 1e-3):
+        start = mf.Powers(*(alpha * shape), depth)
+        assert certify.deep_saddle_deviation(problem, start, end).holds
+        low, high = start.domain
+        unit = min(high.min(), -low.max())
+        for weights in ((-low / unit, high / unit), (1.2 * high / unit, -1.2 * low / unit)):
+            other = mf.saddle_path(problem, thresholds=weights)
+            check = certify.deep_saddle_deviation(problem, start, end, other)
+            assert check.verdict == "refuted"
+    with pytest.raises(mf.InputError, match="start must have depth 3 or more"):
+        certify.deep_saddle_deviation(problem, mf.Powers(*shape, 2), 1.0)
+
+
 def test_a_flow_from_logarithms_is_that_of_its_factors():
     """Where floats hold both."""
     problem = mf.gaussian_recovery(5, 12, 2, 3)

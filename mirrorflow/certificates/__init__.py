@@ -8,7 +8,7 @@ order of a series; each function says which.
 
 mirror: Theorem 2.1. lyapunov, rates: Theorem 2.2. limits: Theorem 2.3. sparsity: late L1. bias:
 what R_a prefers. discrete: steps of (S)GD as they are run. hessians: steps of gradient descent.
-saddles: small starts.
+saddles: small starts. penalties: what can be solved exactly beside weight decay.
 """
 
 from types import ModuleType as _Module
@@ -22,6 +22,7 @@ from mirrorflow.certificates.limits import *
 from mirrorflow.certificates.lyapunov import *
 from mirrorflow.certificates.margins import *
 from mirrorflow.certificates.mirror import *
+from mirrorflow.certificates.penalties import *
 from mirrorflow.certificates.rates import *
 from mirrorflow.certificates.saddles import *
 from mirrorflow.certificates.sparsity import *

@@ -270,12 +270,13 @@ def lasso_suboptimality(
     problem: Regression,
     factors: Factors,
     limit: Interpolator,
-    alpha: float,
+    alpha: float | Array,
     path: Flow,
     rtol: float,
 ) -> Certificate:
     """Under a constant α the flow descends to the LASSO: F_t − F* ≤ KL/(2t).
 
+    Under one α_j for each coordinate (d,), to the adaptive LASSO, f + 2Σα_j|x_j|.
     F = f(x) + 2αΣ(p + q) with p + q = ½(m² + w²) ≥ |x|; (p, q) follow the mirror flow of the
     entropy for F, so that KL = Σ KL(p*‖p₀) + KL(q*‖q₀) bounds ∫(F − F*), and F falls. Value:
     largest 2t(F_t − F*)/KL. Bound: 1 + 200 rtol t F₀/KL.
@@ -285,14 +286,14 @@ def lasso_suboptimality(
     limit : Interpolator
         `lasso_limit(problem, factors, alpha)`.
     """
-    objective = path.loss + alpha * np.sum(path.parameters**2, axis=(1, 2))
-    least = problem.value(limit.x) + 2.0 * alpha * float(np.sum(limit.p + limit.q))
+    objective = path.loss + np.sum(alpha * path.parameters**2, axis=(1, 2))
+    least = problem.value(limit.x) + 2.0 * float(np.sum(alpha * (limit.p + limit.q)))
     away = 0.0
     for mass, root in ((limit.p, factors.u), (limit.q, factors.v)):
         start = 0.5 * root**2
         on = mass > 0
         away += float(np.sum(mass[on] * np.log(mass[on] / start[on])) - mass.sum() + start.sum())
     value = float((2.0 * path.times * (objective - least)).max()) / away
-    first = problem.value(factors.x) + alpha * float(np.sum(factors.theta**2))
+    first = problem.value(factors.x) + float(np.sum(alpha * factors.theta**2))
     bound = 1.0 + 2.0 * PATH_FACTOR * rtol * float(path.times[-1]) * first / away
     return Certificate.of("lasso_suboptimality", value, bound)

@@ -258,21 +258,30 @@ def path_difference(dual: Flow, direct: Flow, rtol: float) -> Certificate:
 
 
 def finite_time(
-    problem: Regression, start: MirrorMap, flow: Flow, rtol: float, checks: int = 6
+    problem: Regression,
+    start: MirrorMap,
+    flow: Flow,
+    rtol: float,
+    checks: int = 6,
+    decay: Array | None = None,
 ) -> Certificate:
-    """x_t = argmin {R_{A_t}(x) : Zx = Zx_t} at every finite time, for any loss.
+    """x_t = argmin {R_{A_t}(x) : Zx = Zx_t} at every finite time, for any loss or other control.
 
     A flow that has not arrived gets its verdict here. Value: largest ‖x_t − argmin‖_∞ over
     `checks` times spread over the flow, relative to its largest |∂g||θ|/L = √(x² + a²); inf where
     an argmin was not found, which judges nothing. Times at which all of θ is below 1e-140 are left
-    out: there x is denormal. Bound: rtol (100 + steps).
+    out: there x is denormal. Bound: rtol (100 + steps). Of Factors, `decay` (d,) gives each
+    coordinate its own A_j = decay_j·A.
     """
     chosen = np.unique(np.linspace(0, flow.times.size - 1, checks).astype(int))
     worst = 0.0
     alive = (np.abs(flow.parameters) > SMALLEST).any(axis=(1, 2)) & np.isfinite(flow.times)
     for i in chosen[alive[chosen]]:
         at = problem.with_targets(problem.Z @ flow.x[i])
-        found = interpolator(at, start, float(flow.total[i]))
+        if decay is None:
+            found = interpolator(at, start, float(flow.total[i]))
+        else:
+            found = interpolator(at, start, 0.0, gain=start.decay * decay * flow.total[i])
         if not found.success:
             return Certificate.of("finite_time", math.inf, math.nan)
         worst = max(worst, float(np.abs(flow.x[i] - found.x).max()) / size_of(flow))

@@ -22,7 +22,7 @@ STOPPED = "the same maps, α = 0 from a stop on; squared loss, pseudo-Huber"
 COUNTS = "m ⊙ w, u^L − v^L or w₁ ⊙ w₂ ⊙ w₃, any α_t ≥ 0; logistic, Poisson loss"
 
 
-def _deep(rng: Rng, d: int) -> MirrorMap:
+def deep_start(rng: Rng, d: int) -> MirrorMap:
     if rng.random() < 0.5:
         u, v = rng.uniform(0.4, 1.0, (2, d))
         return Powers(u, v, depth=int(rng.integers(3, 6)))
@@ -44,7 +44,7 @@ def _deep(rng: Rng, d: int) -> MirrorMap:
           "exponent changed", STOPPED, "changed", "depth_convergence"))  # fmt: skip
 def _depth(rng: Rng, loss: Loss) -> Checks:
     problem, total = random_problem(rng, loss), float(rng.uniform(0.1, 0.4))
-    start, stop = _deep(rng, problem.d), float(rng.uniform(0.5, 2.0))
+    start, stop = deep_start(rng, problem.d), float(rng.uniform(0.5, 2.0))
     limit = interpolator(problem, start, total)
     end = stop + 30.0 / certify.slowest_rate(problem, limit)
     times = np.concatenate([np.linspace(0.0, stop, 8), np.geomspace(1.2 * stop, end, 12)])
@@ -77,7 +77,7 @@ def _labels(rng: Rng, loss: Loss) -> Checks:
     if isinstance(loss, Poisson):
         y = np.asarray(np.round(np.exp(scores / 3.0)) + 1.0, float)
     problem = Regression(Z, y, loss=loss)
-    start = any_signs(rng, d) if rng.random() < 0.4 else _deep(rng, d)
+    start = any_signs(rng, d) if rng.random() < 0.4 else deep_start(rng, d)
     schedule = Constant.from_total(float(rng.uniform(0.1, 0.4)), 2.0)
     path = direct_flow(problem, start, schedule, [0.0, 0.3, 1.0, 2.0, 10.0], RTOL)
     half = dataclasses.replace(path, total=0.5 * path.total)

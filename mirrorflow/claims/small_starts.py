@@ -10,9 +10,12 @@ from mirrorflow.claims.registry import Checks, Claim, Rng, judges
 from mirrorflow.flows.saddles import saddle_path
 from mirrorflow.losses import Loss
 from mirrorflow.maps.log_factors import LogFactors
+from mirrorflow.maps.powers import Powers
 from mirrorflow.schedules import Constant
 
 SADDLES = "x₀ = 0, a = e^(−ℓ), ℓ in [100, 1000], α ≥ 0 constant; squared loss only"
+
+DEEP = "u^L − v^L, L = 3, 4, u₀ = 1e-3·U(0.6, 1), v₀ = 1e-3·U(1, 1.5); squared loss only"
 
 
 @judges("small_starts", ("squared",),
@@ -24,7 +27,13 @@ SADDLES = "x₀ = 0, a = e^(−ℓ), ℓ in [100, 1000], α ≥ 0 constant; squa
     Claim("lasso_of_average", "A", "(1/t)∫x is a LASSO point, λ = (log(1/a₀) + 4A_t)/(2t), up to a "
           "gap in closed form", "Berthier 2025 for a → 0; the gap: this project", SADDLES),
     Claim("changed_average", "A", "so it is for λ = (log(1/a₀) + 4A_t)/t", "factor changed",
-          SADDLES, "changed", "lasso_of_average"))  # fmt: skip
+          SADDLES, "changed", "lasso_of_average"),
+    Claim("deep_saddle_deviation", "A", "depth L: ν keeps a proven distance, of order α^(L/2−1), "
+          "to the path whose thresholds u₀^(2−L), v₀^(2−L) the start sets",
+          "Zhao et al. 2026 for α → 0; the bound: this project", DEEP),
+    Claim("changed_deep_saddles", "A", "depth L: it keeps that distance to the path with t⁺, t⁻ "
+          "interchanged", "thresholds changed", DEEP, "changed",
+          "deep_saddle_deviation"))  # fmt: skip
 def _small_starts(rng: Rng, loss: Loss) -> Checks:
     problem = random_problem(rng, loss)
     log_1_over_a = float(np.exp(rng.uniform(np.log(100.0), np.log(1000.0))))
@@ -39,7 +48,14 @@ def _small_starts(rng: Rng, loss: Loss) -> Checks:
         time = end * log_1_over_a
         return certify.lasso_of_average(problem, start, schedule, time, share)[0]
 
+    u, v = 1e-3 * rng.uniform([[0.6], [1.0]], [[1.0], [1.5]], (2, problem.d))
+    deep = Powers(u, v, int(rng.integers(3, 5)))
+    ends, late = (-deep.domain[0], deep.domain[1]), 3.0 * end  # t⁺ is up to 2.5 t⁻
+    least = min(map(np.min, ends))
+    swapped = saddle_path(problem, thresholds=(ends[0] / least, ends[1] / least))
     return {
+        "deep_saddle_deviation": certify.deep_saddle_deviation(problem, deep, late),
+        "changed_deep_saddles": certify.deep_saddle_deviation(problem, deep, late, swapped),
         "saddle_deviation": certify.saddle_deviation(problem, log_1_over_a, end, alpha),
         "changed_saddles": certify.saddle_deviation(problem, log_1_over_a, end, alpha, other),
         "lasso_of_average": average(1.0),
