@@ -29,8 +29,8 @@ UNEVEN = "m ⊙ w, α_j = α_t·U(0.2, 0.5) or α_t·U(1.6, 1.9); squared loss o
 @judges("control", ("squared",),
     Claim("any_control", "2.1", "ṁ = −w ⊙ Zᵀr − 2αm, ẇ = −m ⊙ Zᵀr − 2αw with any r(t, x) ∈ Rⁿ: "
           "x_t = argmin R_A(t) over Zx = Zx_t", "this project", ANY),
-    Claim("changed_any_control", "2.1", "the same with ½A for A", "total changed", ANY, "changed",
-          "any_control"),
+    Claim("changed_any_control", "2.1", "any r: the same with ½A for A", "total changed", ANY,
+          "changed", "any_control"),
     Claim("uneven_rates", "2.1", "unequal learning rates of the coordinates, as Adam's, break "
           "it (bound/value)", "this project", ANY, "outside"),
     Claim("uneven_decay", "2.1", "decay α_j of their own: x_t = argmin R with a_j e^(−4A_j)",
@@ -98,8 +98,8 @@ TWICE = "any α_t ≥ 0; squared loss only"
           "solvable_penalty"),
     Claim("commuting_quadratics", "C", "commuting forms g_i = ½θᵀA_iθ, h = ½θᵀBθ: "
           "x_t = g(e^M θ₀), M = −A_tB − ΣA_i∫∂_if", "Jacobs, Zhou, Burkholz 2025, 3.3", FORMS),
-    Claim("changed_quadratics", "C", "the same with 2A for A", "total changed", FORMS, "changed",
-          "commuting_quadratics"),
+    Claim("changed_quadratics", "C", "forms: the same with 2A for A", "total changed", FORMS,
+          "changed", "commuting_quadratics"),
     Claim("squares_are_products", "C", "u² − v² is m ⊙ w, m = u + v, w = u − v, run twice as fast "
           "under ½α", "Amid & Warmuth 2020; decay: this project", TWICE),
     Claim("changed_squares", "C", "the same under α", "decay changed", TWICE, "changed",

@@ -29,8 +29,8 @@ SHORT[REFUTED["changed"] + RIGHT] = "refuted (changed)"
 INTRODUCTION = """\
 # Ledger of claims
 
-Written by `{command}`. Each row unfolds to the
-number of its random trials, its source, its conditions, and the command that repeats it.
+Written by `{command}`. Below each claim unfold its source, its conditions
+and the command that repeats it.
 
 A trial is a random problem with its certificates (`mirrorflow.certificates`): numbers with bounds
 that follow from theory, rounding or the integrator's tolerance. Paths are integrated (m, w), which
@@ -54,7 +54,7 @@ class Claims(
 ):
     """The ledger: every claim of the theory on random problems, with a verdict each.
 
-    Writes claims.md into --out, and a copy to --page. A heir in a file with claims is their ledger.
+    Writes claims.md into --out, and a copy to --page.
     """
 
     trials: int = 200
@@ -105,6 +105,7 @@ class Claims(
         return code_digest(compute.__module__, *sorted(trials))
 
     def _shown(self) -> list[Claim]:
+        # of a subclass beside claims of one's own: those
         own = [g.keys for g in GROUPS.values() if g.trial.__module__ == type(self).__module__]
         chosen = self.only or [key for keys in own for key in keys] or CLAIMS
         return [claim for claim in CLAIMS.values() if claim.key in chosen]
@@ -137,8 +138,7 @@ class Claims(
 
     def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
         """Write the ledger."""
-        own = type(self) is not Claims
-        name = f"{type(self).__module__}.py" if own else "claims"
+        name = "claims" if type(self) is Claims else f"{type(self).__module__}.py"
         text = page(self._shown(), frame, f"python -m mirrorflow.sweep {name}").encode()
         for place in (self.out / "claims.md", self.page):
             if place is not None:
@@ -159,7 +159,7 @@ def verdict(claim: Claim, frame: pandas.DataFrame) -> Verdict:
 
 def page(claims: Sequence[Claim], frame: pandas.DataFrame, command: str) -> str:
     """The ledger in Markdown, narrow enough for a telephone."""
-    lines = [INTRODUCTION.format(command=f"{command} --page docs/claims.md")]
+    lines = [INTRODUCTION.format(command=command)]
     for section, heading in SECTIONS.items():
         rows = [claim for claim in claims if claim.section == section]
         if rows:
