@@ -269,6 +269,7 @@ HORIZONS = {
     "u³ − v³": (lambda draw: mf.Powers(*draw.uniform(0.3, 1.0, (2, 12)), 3), np.inf),
     "4 layers": (lambda draw: mf.DeepFactors(draw.uniform(0.3, 1.5, (4, 12))), np.inf),
     "u² − v²": (lambda draw: mf.Powers(*draw.uniform(0.3, 1.0, (2, 12)), 2), np.inf),
+    "HAM": (lambda draw: mf.Ham(draw.standard_normal(12), 200.0), np.inf),
     "tiny a": (lambda draw: mf.LogFactors.of_scale(12, 9.0), np.inf),
     "θ|θ|^¼": (lambda draw: mf.SignedPower(np.full(12, 1e-20), 1.25), 0.0),
     "θ|θ|^½": (lambda draw: mf.SignedPower(np.full(12, 1e-20), 1.5), 0.0),

@@ -8,7 +8,8 @@ order of a series; each function says which.
 
 mirror: Theorem 2.1. lyapunov, rates: Theorem 2.2. limits: Theorem 2.3. sparsity: late L1. bias:
 what R_a prefers. discrete: steps of (S)GD as they are run. hessians: steps of gradient descent.
-saddles: small starts. penalties: what can be solved exactly beside weight decay.
+saddles: small starts. penalties: what can be solved exactly beside weight decay. depth: L ≥ 3.
+margins: classification.
 """
 
 from types import ModuleType as _Module
@@ -16,6 +17,7 @@ from types import ModuleType as _Module
 from mirrorflow.certificates.averages import *
 from mirrorflow.certificates.base import *
 from mirrorflow.certificates.bias import *
+from mirrorflow.certificates.depth import *
 from mirrorflow.certificates.discrete import *
 from mirrorflow.certificates.hessians import *
 from mirrorflow.certificates.limits import *

@@ -11,7 +11,7 @@ from mirrorflow.checks import Array
 from mirrorflow.claims.draws import RTOL, any_signs, random_problem, sparse
 from mirrorflow.claims.registry import Checks, Claim, Rng, judges
 from mirrorflow.flows import direct_flow
-from mirrorflow.limits import interpolator
+from mirrorflow.limits import Interpolator, interpolator
 from mirrorflow.losses import Loss, Poisson
 from mirrorflow.maps import DeepFactors, MirrorMap, Powers
 from mirrorflow.problems import Regression
@@ -19,6 +19,7 @@ from mirrorflow.schedules import Constant
 
 DEEP = "u^L − v^L, L = 3, 4, 5, or w₁ ⊙ w₂ ⊙ w₃, any α_t ≥ 0; squared loss, pseudo-Huber"
 STOPPED = "the same maps, α = 0 from a stop on; squared loss, pseudo-Huber"
+STOPPED_SQUARED = "the same maps, α = 0 from a stop on; squared loss only"
 COUNTS = "m ⊙ w, u^L − v^L or w₁ ⊙ w₂ ⊙ w₃, any α_t ≥ 0; logistic, Poisson loss"
 
 
@@ -85,3 +86,81 @@ def _labels(rng: Rng, loss: Loss) -> Checks:
         "labels_finite_time": certify.finite_time(problem, start, path, RTOL, checks=3),
         "changed_labels_finite_time": certify.finite_time(problem, start, half, RTOL, checks=3),
     }
+
+
+@judges("depth_rates", ("squared",),
+    Claim("depth_rate", "2.2", "depth L: the loss falls at least like exp(−(2σ²/n) e^(−4(L−1)A) "
+          "min Πμ² t)", "Labarrière et al. 2024 for α = 0; decay: this project",
+          STOPPED_SQUARED),
+    Claim("depth_asymptotic_rate", "2.2", "depth L: asymptotically residuals follow e^(−Ht), "
+          "H = (1/n) Z diag(Σ_j Π_(k≠j) w_k²) Zᵀ", "this project", STOPPED_SQUARED))  # fmt: skip
+def _depth_rates(rng: Rng, loss: Loss) -> Checks:
+    problem, total, stop = random_problem(rng, loss), float(rng.uniform(0.0, 0.2)), 1.0
+    start = deep_start(rng, problem.d)
+    limit = interpolator(problem, start, total)
+    span = 40.0 / certify.slowest_rate(problem, limit)
+    times = np.concatenate([[0.0, stop], stop + np.linspace(0.0, span, 81)[1:]])
+    path = direct_flow(problem, start, Constant.from_total(total, stop), times, RTOL)
+    return {
+        "depth_rate": certify.lower_rate(problem, start, total, path, stop, RTOL),
+        "depth_asymptotic_rate": certify.asymptotic_rate(problem, limit, path, RTOL),
+    }
+
+
+@judges("depth_limits", ("squared",),
+    Claim("late_weights", "2.3", "depth L ≥ 3: A → ∞ leads to the least Σ t⁺x⁺ + t⁻x⁻, t^± from "
+          "the start's shape, at a distance ~ e^(−2LA)", "Zhao et al. 2026 Thm 4.5, Cor 4.6; "
+          "decay: this project", "u^L − v^L, L = 3, 4, 5, or w₁ ⊙ w₂ ⊙ w₃, late A"),
+    Claim("changed_late_weights", "2.3", "depth L ≥ 3: at a distance ~ e^(−2(L−1)A)",
+          "exponent changed", "the same maps, late A", "changed", "late_weights"),
+    Claim("power_choice", "2.3", "depth L ≥ 3: among several minima A → ∞ chooses the largest "
+          "Σ∣x∣^(2/L)", "Wind, Antun, Hansen 2023 (that it depends on depth); this form: this "
+          "project", "uniform start, L = 3, 4, 5, columns among convex combinations"),
+    Claim("changed_power_choice", "2.3", "depth L ≥ 3: … the largest Σ∣x∣^(2/(L+1))",
+          "depth changed", "uniform start, L = 3, 4, 5", "changed", "power_choice"),
+    Claim("deep_stationarity", "2.3", "depth L ≥ 3, constant α: ∂_jf + 2α∂(min ∥θ∥²)/∂∣x_j∣ ∝ "
+          "∣x_j∣^(2/L−1) vanishes on the support", "this project", "α constant, x not collapsed"),
+    Claim("changed_stationarity", "2.3", "depth L ≥ 3, constant α: … with α/2 for α",
+          "factor changed", "α constant, x not collapsed", "changed", "deep_stationarity"),
+    Claim("collapse", "2.3", "depth L ≥ 3: a strong constant α leads every coordinate to 0, like "
+          "e^(−2Lαt)", "this project", "2(L − 2)α min t^± above ∥z_j∥√(2F₀/n)"),
+    Claim("changed_collapse", "2.3", "depth L ≥ 3: … like e^(−2(L+1)αt)", "exponent changed",
+          "2(L − 2)α min t^± above ∥z_j∥√(2F₀/n)", "changed", "collapse"))  # fmt: skip
+def _depth_limits(rng: Rng, loss: Loss) -> Checks:
+    late = changed = certify.Certificate.of("late_weights", np.inf, np.inf)
+    while late.bound > 0.5:  # before A is late
+        n, d = int(rng.integers(4, 8)), int(rng.integers(14, 25))
+        problem = Regression(rng.standard_normal((n, d)), rng.standard_normal(n))
+        start = deep_start(rng, d)
+        L = start.degree
+        last = {3: 4.2, 4: 2.4, 5: 1.8}[int(L)]  # before rounding of μ shows
+        totals = 0.6 * last, 0.8 * last, last
+        late = certify.late_weights(problem, start, totals)
+        changed = certify.late_weights(problem, start, totals, 2.0 * L - 2.0)
+    alpha = 0.02
+    held = direct_flow(problem, start, Constant(alpha), [50.0 / alpha], RTOL)
+    while np.abs(held.x[-1]).max() < 1e-3:
+        alpha *= 0.5
+        held = direct_flow(problem, start, Constant(alpha), [50.0 / alpha], RTOL)
+    strong = 1e4
+    gone = direct_flow(problem, start, Constant(strong), [1.0 / strong, 10.0 / strong], RTOL)
+    chosen = _several(rng, int(L))
+    return {
+        "late_weights": late,
+        "changed_late_weights": changed,
+        "power_choice": certify.power_choice(*chosen),
+        "changed_power_choice": certify.power_choice(*chosen, 2.0 / (L + 1.0) - 1.0),
+        "deep_stationarity": certify.deep_stationarity(problem, held, alpha, RTOL),
+        "changed_stationarity": certify.deep_stationarity(problem, held, alpha, RTOL, 0.5),
+        "collapse": certify.collapse(problem, gone, strong, RTOL),
+        "changed_collapse": certify.collapse(problem, gone, strong, RTOL, 2.0 * L + 2.0),
+    }
+
+
+def _several(rng: Rng, depth: int) -> tuple[Regression, Interpolator]:
+    """Columns beside their convex combinations: all x ≥ 0 have one L1 norm."""
+    n = int(rng.integers(3, 7))
+    corners, mixed = rng.standard_normal((n, n)), rng.dirichlet(np.ones(n), n).T
+    problem = Regression(np.hstack([corners, corners @ mixed]), corners @ rng.uniform(0.5, 2.0, n))
+    start = Powers(np.full(2 * n, 0.5), np.full(2 * n, 0.5), depth)
+    return problem, interpolator(problem, start, np.inf)

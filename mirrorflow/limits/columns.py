@@ -25,11 +25,12 @@ WHOLE = 2**19  # most entries of a G that is used as a whole
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SignedColumns:
-    """G = [V[:, plus], −V[:, minus]], (r, N)."""
+    """G = [V[:, plus], −V[:, minus]]·diag(scales), (r, N); for scales 1/t Σu = Σt|x|."""
 
     basis: Basis
     plus: Indices
     minus: Indices
+    scales: Array | float = 1.0
 
     @property
     def count(self) -> int:
@@ -45,16 +46,17 @@ class SignedColumns:
         """G[:, chosen] for ascending `chosen`."""
         plus = self.plus[chosen[chosen < self.plus.size]]
         minus = self.minus[chosen[chosen >= self.plus.size] - self.plus.size]
-        return np.hstack([self.basis.columns(plus), -self.basis.columns(minus)])
+        scales = np.broadcast_to(self.scales, self.count)[chosen]
+        return np.hstack([self.basis.columns(plus), -self.basis.columns(minus)]) * scales
 
     def correlate(self, dual: Array) -> Array:
         """Gᵀ·dual, (N,)."""
         slope = self.basis.rmatvec(dual)
-        return np.concatenate([slope[self.plus], -slope[self.minus]])
+        return np.concatenate([slope[self.plus], -slope[self.minus]]) * self.scales
 
     def split(self, u: Array) -> tuple[Array, Array]:
         """p and q, each (d,), from u (N,)."""
-        p, q = np.zeros((2, self.basis.shape[1]))
+        p, q, u = *np.zeros((2, self.basis.shape[1])), u * self.scales
         p[self.plus], q[self.minus] = u[: self.plus.size], u[self.plus.size :]
         return p, q
 

@@ -56,7 +56,8 @@ def interpolator(
     start : Factors, Powers, DeepFactors, …
         θ₀, with as many coordinates as the problem.
     total : float in [0, inf]
-        A = ∫α. inf, for Factors: the limit of A → ∞, a minimum-L1 interpolator.
+        A = ∫α. inf, for Factors or degree L > 2: the limit of A → ∞, of least L1 norm, at L > 2
+        of least Σt⁺x⁺ + t⁻x⁻ with `start.weights` t^±.
     gain, shift : (d,) floats, optional
         Of Factors, Λ and r: argmin {R_a(x) + ⟨r, x⟩ : Zx = y} with a = a₀e^{−4A−Λ}, where discrete
         steps, momentum or noise lead (`discrete_limit`). For A = ∞ they only choose among several
@@ -153,9 +154,10 @@ def _interpolators(
         return []
     for start in starts:
         check_pair(problem, start)
-        if math.isinf(totals[-1]) and not isinstance(start, Factors):
+        if math.isinf(totals[-1]) and not (isinstance(start, Factors) or start.degree > 2.0):
             raise InputError(
-                f"{what} may be inf for Factors alone, but the start is {type(start).__name__}."
+                f"{what} may be inf for Factors and degree L > 2 alone, but the start is "
+                f"{type(start).__name__} of degree {start.degree:g}."
             )
         if not start.moves:
             start.check_decay(what, float(totals[-1]))

@@ -1,21 +1,24 @@
-"""Polyhedral limits of m ⊙ w: A → ∞, and a penalty that never fades.
+"""Polyhedral limits: A → ∞ at every depth, and for m ⊙ w a penalty that never fades.
 
 Among all minimum-L1 interpolators A → ∞ leads to the one that minimises KL against ½u₀², ½v₀²,
-since 2R_a = 4A‖x‖₁ + KL + const. A penalty α_∞ > 0 leads to the LASSO min f(x) + 2α_∞‖x‖₁ and the
-same choice among its solutions.
+since 2R_a = 4A‖x‖₁ + KL + const. At depth L ≥ 3 R is Σ(t⁺x⁺ + t⁻x⁻) − C Σ|x|^{2/L} for large x,
+with weights that the start's shape sets (Zhao et al. 2026), hence the least weighted L1 norm and
+among several the largest Σ|x|^{2/L}. A penalty α_∞ > 0 leads m ⊙ w to min f(x) + 2α_∞‖x‖₁.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 
-from mirrorflow.checks import InputError, number
+from mirrorflow.checks import Array, InputError, number
 from mirrorflow.limits.faces import Face, lasso_face, minimum_l1_face
 from mirrorflow.limits.newton import Solver
-from mirrorflow.limits.nonnegative import FaceError
+from mirrorflow.limits.nonnegative import FaceError, least_squares
 from mirrorflow.limits.optimality import Interpolator, Points, failed, proven
 from mirrorflow.limits.reach import Reach, factors_of
 from mirrorflow.losses import Squared
@@ -26,6 +29,8 @@ from mirrorflow.threads import on_one_thread
 
 __all__ = ["endless", "lasso_limit"]
 
+STEPS = 200  # Newton steps
+
 
 def endless(problem: Regression, runs: list[Reach]) -> list[Interpolator]:
     """The limits of A → ∞ of several runs; those without balanced coordinates share a face."""
@@ -33,6 +38,9 @@ def endless(problem: Regression, runs: list[Reach]) -> list[Interpolator]:
     limits = []
     for run in runs:
         try:
+            if run.start.degree > 2.0:
+                limits.append(_deep(problem, run))
+                continue
             face = shared if run.all_signs and shared else minimum_l1_face(run.signed, run.b)
             shared = face if run.all_signs else shared
             points = _on_face(run, face)
@@ -45,26 +53,30 @@ def endless(problem: Regression, runs: list[Reach]) -> list[Interpolator]:
 
 @on_one_thread
 def lasso_limit(problem: Regression, start: MirrorMap, alpha: float) -> Interpolator:
-    """The limit under a penalty that stays: min 1/(2n)‖Zx − y‖² + 2α‖x‖₁.
+    """The limit under a penalty that stays: min f(x) + 2α‖x‖₁, the LASSO, of any convex loss.
 
-    Among several LASSO solutions the one that minimises KL against ½u₀², ½v₀² is returned, as
-    the flow does; balanced coordinates keep their signs.
+    Among several solutions the one that minimises KL against ½u₀², ½v₀² is returned, as
+    the flow does; balanced coordinates keep their signs. Of another loss than the squared one the
+    proofs are those of the LASSO whose targets are Zx − φ′.
 
     Parameters
     ----------
     problem : Regression
-        With the squared loss.
     start : Factors
+        Deeper products have several limits, each with ∂_jf ∝ sign(x_j)|x_j|^{2/L − 1}
+        (`certificates.deep_stationarity`).
     alpha : float > 0
         α_∞; the LASSO's λ is 2α.
     """
     alpha = number("alpha", alpha, 0.0, open_low=True)
     check_pair(problem, start)
-    if not isinstance(start, Factors) or not isinstance(problem.loss, Squared):
+    if not isinstance(start, Factors):
         raise InputError(
-            "a penalty that stays has a known limit for Factors and the squared loss, but they are "
-            f"{type(start).__name__} and {type(problem.loss).__name__}; integrate to a late time."
+            "start must be Factors, as a penalty that stays has one limit for them alone, but it "
+            f"is {type(start).__name__}; integrate to a late time."
         )
+    if not isinstance(problem.loss, Squared):
+        problem = _as_squared(problem, start, alpha)
     n, space = problem.n, problem.row_space
     # signs enter through the columns alone: a LASSO needs no interpolator
     reach = Reach.of(start, space, problem.y)
@@ -80,6 +92,84 @@ def lasso_limit(problem: Regression, start: MirrorMap, alpha: float) -> Interpol
     primal = 0.5 * residual @ residual / n + 2 * alpha * np.sum(points.p + points.q)
     dual = (target @ theta - 0.5 * theta @ theta) / n
     return _polyhedral(problem, reach, points, abs(float(primal - dual)))
+
+
+def _as_squared(problem: Regression, start: Factors, alpha: float) -> Regression:
+    """The squared loss with targets z − φ′(z), z = Zx at the limit: it has ∇f there, and the limit.
+
+    z by proximal Newton: a LASSO for each quadratic model of f.
+    """
+    loss, y = problem.loss, problem.y
+    Z: Any = problem.Z
+    dense = Z.toarray() if scipy.sparse.issparse(Z) else Z
+    positive, negative = start.signs
+    G = np.hstack([dense[:, positive], -dense[:, negative]])
+    u, penalty = np.zeros(G.shape[1]), 2.0 * alpha * problem.n
+
+    def objective(u: Array) -> float:
+        with np.errstate(over="ignore"):
+            return float(loss.value(G @ u, y).sum()) + penalty * float(u.sum())
+
+    for _ in range(STEPS):
+        z, now, length = G @ u, objective(u), 1.0
+        slope, curved = loss.slope(z, y), loss.curvature(z, y)
+        roots = np.sqrt(np.maximum(curved, 1e-12 * curved.max(initial=1e-300)))
+        step = least_squares(roots[:, None] * G, roots * z - slope / roots, penalty)[0] - u
+        descent = float(slope @ (G @ step)) + penalty * float(step.sum())
+        if descent >= -1e-14 * abs(now):  # the last step's error is the square of its length
+            u = u + step
+            break
+        while length > 1e-12 and objective(u + length * step) > now + 1e-4 * length * descent:
+            length *= 0.5
+        u = u + length * step
+    z = G @ u
+    return Regression(Z, z - loss.slope(z, y))
+
+
+def _deep(problem: Regression, run: Reach) -> Interpolator:
+    """The limit A → ∞ of a map of degree L > 2."""
+    columns, sure = run.weighted, True
+    face = minimum_l1_face(columns, run.b)
+    u = face.point
+    if not face.unique:
+        on = np.flatnonzero(face.support)
+        sizes, sure = _largest_power(run.signed.take(on), run.b, face.dual, run.start.degree)
+        u = np.zeros(columns.count)
+        u[on] = sizes / np.broadcast_to(columns.scales, columns.count)[on]
+    p, q = columns.split(u)
+    theta = run.start.shortest(p - q)
+    metric = np.sum(run.start.slopes(theta) ** 2, axis=0)
+    counts = np.zeros(1, dtype=np.int64)
+    parts = p[None], q[None], (p - q)[None], theta[None], metric[None]
+    points = Points(*parts, face.dual[None], counts, np.array([sure]))
+    gap = abs(float(np.sum(u) - run.b @ face.dual))
+    return _polyhedral(problem, run, points, gap, run.start.weights)
+
+
+def _largest_power(G: Array, b: Array, dual: Array, degree: float) -> tuple[Array, bool]:
+    """argmax Σx^{2/L} over x > 0, Gx = b: x_j^{2/L − 1} = g_jᵀη, by Newton's method in η."""
+    power = degree / (degree - 2.0)
+    U, s, _ = np.linalg.svd(G, full_matrices=False)
+    U = U[:, s > 1e-11 * s.max()]
+    G, b, eta = U.T @ G, U.T @ b, U.T @ dual  # Gᵀη > 0, as it is the weights
+    x = (G.T @ eta) ** -power
+    eta *= (float((G.T @ eta) @ x) / float(eta @ b)) ** (1.0 / power)
+    for _ in range(STEPS):
+        slack = G.T @ eta
+        x = slack**-power
+        step = np.linalg.solve((G * (power * x / slack)) @ G.T, G @ x - b)
+        change, length = G.T @ step, 1.0
+        while length > 1e-12 and not (
+            (slack + length * change > 0.0).all()
+            # the dual −((L − 2)/2)Σ slack^{1 − power} − ⟨b, η⟩ still rises there
+            and float(((slack + length * change) ** -power) @ change - b @ step)
+            > -1e-13 * float(b @ step)
+        ):
+            length *= 0.5
+        eta = eta + length * step
+        if float(np.abs(change / slack).max()) < 1e-12:
+            return (G.T @ eta) ** -power, True
+    return x, False
 
 
 def _on_face(reach: Reach, face: Face) -> Points:
@@ -104,11 +194,18 @@ def _on_face(reach: Reach, face: Face) -> Points:
     return Points(*parts, face.dual[None], counts, sure)
 
 
-def _polyhedral(problem: Regression, reach: Reach, points: Points, gap: float) -> Interpolator:
+def _polyhedral(
+    problem: Regression,
+    reach: Reach,
+    points: Points,
+    gap: float,
+    weights: tuple[Array | float, Array | float] = (1.0, 1.0),
+) -> Interpolator:
     p, q = points.p[0], points.q[0]
     slope = reach.space.basis.rmatvec(points.kappa[0])
-    off_p = np.where(p > 0, np.abs(slope - 1.0), np.maximum(slope - 1.0, 0.0))
-    off_q = np.where(q > 0, np.abs(slope + 1.0), np.maximum(-slope - 1.0, 0.0))
+    up, down = slope / weights[0] - 1.0, -slope / weights[1] - 1.0
+    off_p = np.where(p > 0, np.abs(up), np.maximum(up, 0.0))
+    off_q = np.where(q > 0, np.abs(down), np.maximum(down, 0.0))
     stationarity = max(
         off_p[reach.positive].max(initial=0.0), off_q[reach.negative].max(initial=0.0)
     )

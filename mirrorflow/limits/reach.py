@@ -65,6 +65,14 @@ class Reach:
         plus, minus = np.flatnonzero(self.positive), np.flatnonzero(self.negative)
         return SignedColumns(self.space.basis, plus, minus)
 
+    @property
+    def weighted(self) -> SignedColumns:
+        """The same over the weights t^± of A → ∞."""
+        up, down = self.start.weights
+        signed = self.signed
+        scales = 1.0 / np.concatenate([up[signed.plus], down[signed.minus]])
+        return SignedColumns(signed.basis, signed.plus, signed.minus, scales)
+
     def potential(self, total: float) -> HyperbolicEntropy | Potential:
         """The potential after total A, that of m ⊙ w without the signs that are not left."""
         if not isinstance(self.start, Factors):

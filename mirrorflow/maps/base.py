@@ -116,6 +116,10 @@ class MirrorMap(Displayed):
         none = np.empty((*theta.shape[:-2], 0, theta.shape[-1]))
         return none, none
 
+    def shortest(self, x: Array) -> Array:
+        """The shortest θ with g(θ) = x (d,), (K, d), to which decay without end leads."""
+        raise NotImplementedError
+
     def through(self, theta: Array) -> MirrorMap:
         """The same map from another θ₀, (K, d)."""
         raise InputError(
@@ -160,15 +164,10 @@ class MirrorMap(Displayed):
 
     @property
     def weights(self) -> tuple[Array, Array]:
-        """t⁺ and t⁻, (d,) each: R nears Σ t⁺x⁺ + t⁻x⁻ for large x; inf where a sign can't be.
-
-        They are the ends of the domain, and 1 at degree 2, where R grows like |x| log|x|.
-        """
+        """t^± of Σ t⁺x⁺ + t⁻x⁻, R for large x: ends of the domain, 1 if L = 2, inf off `signs`."""
         if not self.degree >= 2.0:
-            raise InputError(
-                f"total must be finite for {type(self).__name__} of degree {self.degree:g}, whose "
-                "potential for large x is no weighted L1 norm; begin at a tiny θ₀."
-            )
+            name = f"{type(self).__name__} of degree {self.degree:g}"
+            raise InputError(f"total must be finite for {name}: R is no weighted L1 norm there.")
         low, high = self.domain if self.degree > 2.0 else (np.full(self.d, -1.0), np.ones(self.d))
         positive, negative = self.signs
         return np.where(positive, high, np.inf), np.where(negative, -low, np.inf)

@@ -118,6 +118,12 @@ class DeepFactors(MirrorMap):
         """The product of the layers, of (…, L, d)."""
         return np.prod(theta, axis=-2)
 
+    def shortest(self, x: Array) -> Array:
+        """|x|^{1/L} in every layer; where x has not the sign of x₀, the least factor turns."""
+        theta = np.copysign(np.abs(x) ** (1.0 / self.degree), self.layers)
+        least = np.arange(len(theta))[:, None] == np.argmin(np.abs(self.layers), axis=0)
+        return np.where(least & (self.g(theta) * x < 0.0), -theta, theta)
+
     def through(self, theta: Array) -> DeepFactors:
         """From other layers."""
         return DeepFactors(theta)

@@ -91,6 +91,11 @@ class Ham(MirrorMap):
         """θ₀ = sign(x₀)(2/α)(√(1 + α|x₀|) − 1), (1, d)."""
         return np.sign(self.origin)[None] * self._length(np.log1p(self.alpha * np.abs(self.origin)))
 
+    @property
+    def weights(self) -> tuple[Array, Array]:
+        """1: R grows like |x| log|x|."""
+        return np.ones(self.d), np.ones(self.d)
+
     def _length(self, exponent: Array) -> Array:
         return 2.0 / self.alpha * np.expm1(0.5 * exponent)
 

@@ -152,6 +152,10 @@ class Powers(MirrorMap):
         """u^L − v^L of (…, 2, d)."""
         return theta[..., 0, :] ** self.depth - theta[..., 1, :] ** self.depth
 
+    def shortest(self, x: Array) -> Array:
+        """(x⁺)^{1/L} and (x⁻)^{1/L}."""
+        return np.maximum([x, -x], 0.0) ** (1.0 / self.depth)
+
     def through(self, theta: Array) -> Powers:
         """From other u and v."""
         return Powers(theta[0], theta[1], self.depth)

@@ -129,6 +129,10 @@ class SignedPower(MirrorMap):
         """θ|θ|^{κ−1} of (…, 1, d)."""
         return theta[..., 0, :] * np.abs(theta[..., 0, :]) ** (self.power - 1.0)
 
+    def shortest(self, x: Array) -> Array:
+        """x|x|^{1/κ − 1}."""
+        return (np.sign(x) * np.abs(x) ** (1.0 / self.power))[None]
+
     def through(self, theta: Array) -> SignedPower:
         """From another θ₀."""
         return SignedPower(theta[0], self.power)
