@@ -85,7 +85,7 @@ __all__ += ["diabetes", "digits_sensing", "direct_flow", "direct_flows", "discre
 __all__ += ["follow_descent", "gaussian_recovery", "gradient_flow", "gradient_flows"]
 __all__ += ["interpolator", "interpolators", "l1_distance", "lasso", "lasso_limit", "load"]
 __all__ += ["margin_flow", "max_margin", "min_l1", "min_l2", "min_potential", "momentum_flow"]
-__all__ += ["predicted_gain", "saddle_path", "softmax_flow", "total_for_l1", "controlled_flow"]
+__all__ += ["controlled_flow", "predicted_gain", "saddle_path", "softmax_flow", "total_for_l1"]
 
 # modules that are there without being asked for by name, and what they can't do without
 _MODULES = {
