@@ -109,7 +109,7 @@ class Session(Study, name="gpu", about="measure one GPU and run the comparison o
     def compute(specs: Sequence[Row]) -> list[Result]:
         import torch
 
-        from benchmarks import vision
+        from benchmarks.vision_parts import make_setting
 
         torch.set_num_threads(1)
         results: list[Result] = []
@@ -117,7 +117,7 @@ class Session(Study, name="gpu", about="measure one GPU and run the comparison o
             device = torch.device(spec["device"])
             torch.backends.cudnn.benchmark = device.type == "cuda"
             flags = argparse.Namespace(steps=None, data_root=None, threads=1, workers=0)
-            setting = vision.make_setting(spec["dataset"], flags, device)
+            setting = make_setting(spec["dataset"], flags, device)
             entries, values, units = zip(*MEASURED[spec["part"]](setting), strict=True)
             lists = {"entries": [*entries], "values": [*values], "value_units": [*units]}
             results.append(({"status": "completed", "message": "", **lists}, {}))

@@ -1,22 +1,18 @@
 """The large problem in a process of its own: seconds and peak memory of each stage.
 
-    python -m benchmarks.large 500 50000 --repetitions 5 [--density 0.01]
-
-One JSON line a stage. Peak memory is that of the whole process (data generation included) less
-what it held before the data, in units of Z's n·d·8 bytes (dense) or of its CSR arrays.
+Peak memory is that of the whole process (data generation included) less what it held before the
+data, in units of Z's n·d·8 bytes (dense) or of its CSR arrays.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +24,13 @@ from benchmarks.measure import spread
 from benchmarks.settings import starts
 from mirrorflow.checks import Array
 from mirrorflow.runs.store import Row
+from mirrorflow.threads import controller
 
 __all__ = ["DENSITIES", "STAGES", "run_stages", "stages"]
 
 DENSITIES = {"dense": None, "sparse": 0.01}
 TOTALS = (0.0, 1.0, 4.0)
 NONZEROS = 20
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 END = 1.0
 STAGES = (
     "generate",
@@ -75,6 +71,7 @@ def stages(n: int, d: int, density: float | None, repetitions: int) -> Iterator[
 
     What is done once (building, factoring) has one time.
     """
+    _ = mf.interpolator, mf.gradient_flow  # their modules are no part of the memory
     before, _ = _resident()
     start = time.perf_counter()
     problem, size = _problem(n, d, density)
@@ -115,21 +112,27 @@ def run_stages(
     n: int, d: int, density: float | None, repetitions: int
 ) -> dict[str, tuple[Row, Array]]:
     """`stages` in a process of its own: row and seconds of each; "failed" where it ended."""
-    command = [sys.executable, "-m", "benchmarks.large", str(n), str(d)]
-    command += ["--repetitions", str(repetitions)]
-    command += [] if density is None else ["--density", str(density)]
-    root = Path(__file__).parents[1]
-    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": path}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    reason = (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
-    found: dict[str, tuple[Row, Array]] = {
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        found, reason = pool.submit(_collected, n, d, density, repetitions).result()
+    failed: dict[str, tuple[Row, Array]] = {
         stage: ({"status": "failed", "message": reason}, np.zeros(0)) for stage in STAGES
     }
-    for one in map(json.loads, done.stdout.splitlines()):
-        stage, seconds = one.pop("stage"), np.array(one.pop("seconds"))
-        found[stage] = ({"status": "measured", **one, **spread(seconds, "seconds")}, seconds)
-    return found
+    return failed | {
+        one.pop("stage"): ({"status": "measured", **one, **spread(seconds, "seconds")}, seconds)
+        for one in found
+        if (seconds := np.array(one.pop("seconds"))).size
+    }
+
+
+def _collected(n: int, d: int, density: float | None, repetitions: int) -> tuple[list[Row], str]:
+    """The rows of the stages that end, and what broke the others off."""
+    found: list[Row] = []
+    try:
+        with controller().limit(limits=1):
+            found.extend(stages(n, d, density, repetitions))
+    except (ArithmeticError, MemoryError, ValueError) as error:
+        return found, str(error)
+    return found, ""
 
 
 def _timed(compute: Callable[[], Any], repetitions: int) -> tuple[list[float], Any]:
@@ -139,18 +142,3 @@ def _timed(compute: Callable[[], Any], repetitions: int) -> tuple[list[float], A
         answer = compute()
         seconds.append(time.perf_counter() - start)
     return seconds, answer
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("n", type=int)
-    parser.add_argument("d", type=int)
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--density", type=float, help="a sparse Z with this part of entries")
-    given = parser.parse_args()
-    for found in stages(given.n, given.d, given.density, given.repetitions):
-        print(json.dumps(found), flush=True)
-
-
-if __name__ == "__main__":
-    main()

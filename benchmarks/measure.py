@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike
 from mirrorflow.checks import Array
 from mirrorflow.runs.store import Row
 
-__all__ = ["BASE", "Answer", "Case", "Entry", "measure", "missing", "spread"]
+__all__ = ["BASE", "SPREAD", "Answer", "Case", "Entry", "measure", "missing", "spread"]
 
+SPREAD = ("least", "median", "most")
 BASE = "mirrorflow"  # the entry that ratios are taken to
 
 
@@ -116,5 +117,5 @@ def measure(case: Case, repetitions: int) -> dict[str, tuple[Row, Array]]:
 
 def spread(values: ArrayLike, what: str) -> Row:
     """Least, median and most of the values, as columns for `what`."""
-    reduced = (("least", np.min), ("median", np.median), ("most", np.max))
+    reduced = zip(SPREAD, (np.min, np.median, np.max), strict=True)
     return {f"{name}_{what}": float(reduce(values)) for name, reduce in reduced}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ import pandas
 
 from benchmarks.growth import exponents
 from benchmarks.machine import bound
+from benchmarks.measure import SPREAD
 from mirrorflow.checks import InputError
 from mirrorflow.runs.store import atomic_write
 
-__all__ = ["FIGURES", "ROWS", "fill", "publish", "tables"]
+__all__ = ["FIGURES", "ROWS", "fill", "markdown", "publish", "tables", "three"]
 
 ROWS = "benchmark_rows.parquet"
 FIGURES = ("benchmark_rivals", "benchmark_growth")
@@ -64,14 +65,18 @@ def publish(rows: pandas.DataFrame, folder: Path, root: Path) -> None:
     shutil.copy(folder / "rows.parquet", root / "figures" / ROWS)
 
 
-def _table(header: str, lines: list[str]) -> str:
+def markdown(header: str, lines: Sequence[Sequence[str]]) -> str:
+    """A table: its headings with | between them, and its rows of cells; numbers on the right."""
     names = [name.strip() for name in header.split("|")]
     rule = "|".join("---" if i == 0 else "--:" for i in range(len(names)))
-    return "\n".join([f"| {' | '.join(names)} |", f"|{rule}|", *lines])
+    rows = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join([f"| {' | '.join(names)} |", f"|{rule}|", *rows])
 
 
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
+def three(row: pandas.Series, what: str, digits: int, unit: float = 1.0) -> str:
+    """Median [least, most] with that many digits behind the point."""
+    least, middle, most = (f"{unit * row[f'{part}_{what}']:,.{digits}f}" for part in SPREAD)
+    return f"{middle} [{least}, {most}]"
 
 
 def _number(value: float, digits: int = 3) -> str:
@@ -86,9 +91,6 @@ def _number(value: float, digits: int = 3) -> str:
 def _spread(row: pandas.Series, what: str, unit: float = 1.0) -> str:
     least, middle, most = (_number(unit * row[f"{part}_{what}"]) for part in SPREAD)
     return f"{middle} [{least}, {most}]" if middle != "–" else "–"
-
-
-SPREAD = ("least", "median", "most")
 
 
 def _small(value: float) -> str:
@@ -142,7 +144,7 @@ def _rivals(rows: pandas.DataFrame) -> str:
         if row["entry"].startswith("diffrax"):
             remarks.append(f"compiled in {_number(_compilation(row))} s, not counted")
         lines.append(
-            _line(
+            (
                 row["entry"],
                 _number(row["runs"], 6),
                 _spread(row, "seconds", 1e3),
@@ -154,7 +156,7 @@ def _rivals(rows: pandas.DataFrame) -> str:
         )
     named = "".join(f"| {'max abs(Zx − y)' if name == 'residual' else name} " for name in quality)
     header = f"who | a call | ms each | time / ours | error {named}| remarks"
-    text = _table(header, lines)
+    text = markdown(header, lines)
     uncertain = rows["reference_error"].dropna() if "reference_error" in rows else []
     if len(uncertain):
         text += f"\n\nThe reference itself is known to {_small(uncertain.iloc[0])}."
@@ -181,7 +183,7 @@ def _bounds(rows: pandas.DataFrame) -> str:
         counts = [0.0 if np.isnan(count) else count for count in (sides, factors)]
         least = bound(int(row["n"]), int(row["d"]), counts[0], counts[1], rates)
         lines.append(
-            _line(
+            (
                 f"{row['case']}: {row['entry']}",
                 _number(counts[0]),
                 _number(counts[1]),
@@ -191,7 +193,7 @@ def _bounds(rows: pandas.DataFrame) -> str:
             )
         )
     header = "case | right-hand sides | factorizations | least ms | measured ms | distance"
-    return _table(header, lines)
+    return markdown(header, lines)
 
 
 def _growth(rows: pandas.DataFrame) -> str:
@@ -199,7 +201,7 @@ def _growth(rows: pandas.DataFrame) -> str:
     if fitted.empty:
         return "Not measured."
     lines = [
-        _line(
+        (
             f"{row['kind']}: {row['entry']}",
             row["axis"],
             str(row["points"]),
@@ -210,7 +212,7 @@ def _growth(rows: pandas.DataFrame) -> str:
         for _, row in fitted.iterrows()
     ]
     header = "who | grows | points | exponent of the time a run | of the time a unit of work | unit"
-    return _table(header, lines)
+    return markdown(header, lines)
 
 
 def _slope(value: float, error: float) -> str:
@@ -226,10 +228,10 @@ def _large(rows: pandas.DataFrame) -> str:
     for _, row in rows.iterrows():
         name = f"{row['case']}, {row['n']}×{row['d']:,}: {row['entry']}"
         if row["status"] != "measured":
-            lines.append(_line(name, row["message"], "–", "–", "–"))
+            lines.append((name, row["message"], "–", "–", "–"))
             continue
         lines.append(
-            _line(
+            (
                 name,
                 _spread(row, "seconds"),
                 f"{row['peak_bytes'] / row['z_bytes']:.2f}",
@@ -238,4 +240,4 @@ def _large(rows: pandas.DataFrame) -> str:
             )
         )
     header = "stage | seconds | peak memory so far / Z | max abs(Zx − y) | factorizations"
-    return _table(header, lines)
+    return markdown(header, lines)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.measure import SPREAD, spread
 from benchmarks.plain_loop import PlainLoop, sgd, sgd_step
 from gpu_bench import data, masks, methods, models
 from gpu_bench.rates import learning_rates
@@ -18,12 +22,21 @@ from gpu_bench.train import Trainer
 from mirrorflow.pilot import fold, parameter_groups, reparametrize
 from mirrorflow.runs.store import Row
 
-__all__ = ["Clock", "Mode", "Setting", "difference", "epochs", "interleaved", "steps", "updates"]
+if TYPE_CHECKING:
+    from mirrorflow.runs.study import Result
+
+__all__ = ["Clock", "Mode", "Setting", "compute", "difference", "epochs", "interleaved"]
+__all__ += ["make_setting", "steps", "updates"]
 
 Clock = Literal["processor", "wall"]
 
 LR = 1e-3  # small: the same batch again and again must not drive the weights anywhere
 TOTAL = 1e-3  # A of the steps: weights that shrank to subnormal numbers would slow some methods
+STEPS = {"cpu": {"digits": 20, "cifar10": 4}, "cuda": {"digits": 100, "cifar10": 100}}
+CIFAR10 = (50_000, 10_000)  # training and test images
+COLUMNS = ("entry", "base", "mode", "peak_mebibytes")
+COLUMNS += tuple(f"{part}_{what}" for what in ("seconds", "ratio", "rate") for part in SPREAD)
+SHARED = ("images", "batch_size", "clock", "difference", "train_images", "test_images")
 WARM_UP = 5  # steps before the first timed one: memory, choice of kernels, CUDA graph
 
 
@@ -100,6 +113,76 @@ class Setting:
         """Return one training step on always the same batch."""
         trainer.model.train()
         return partial(trainer.step, *next(iter(self.batches(mode).epoch(1))), LR)
+
+
+def compute(specs: Sequence[Row]) -> list[Result]:
+    """One row for each part and setting, in it a list over its entries for each of `COLUMNS`."""
+    return [_computed(spec) for spec in specs]
+
+
+def _computed(spec: Row) -> Result:
+    device, repeats = torch.device(spec["device"]), spec["repeats"]
+    torch.set_num_threads(spec["threads"])
+    torch.backends.cudnn.benchmark = cuda = device.type == "cuda"
+    both = (True, False)
+    modes = [Mode(half, capture, True) for half in both for capture in both] if cuda else [PLAIN]
+    setting = make_setting(spec["setting"], SimpleNamespace(**spec), device)
+    if spec["part"] == "steps":
+        rows = steps(setting, modes[0], spec["methods"].split(), repeats)
+    elif spec["part"] == "epochs":
+        rows = epochs(setting, modes, spec["workers"], repeats)
+    else:
+        rows = updates(setting, repeats)
+    entries: list[Row] = [
+        {**row, **spread(row["seconds"], "seconds"), **spread(row["ratios"], "ratio")}
+        | spread(row.get("images_per_second", [np.nan]), "rate")
+        for row in rows
+    ]
+    shared = {name: rows[0][name] for name in SHARED if name in rows[0]}
+    lists = {f"{name}_of_entries": [entry.get(name) for entry in entries] for name in COLUMNS}
+    seconds = np.array([row["seconds"] for row in rows])
+    return {"status": "measured", "message": "", **shared, **lists}, {"seconds": seconds}
+
+
+def machine(device: torch.device) -> str:
+    """The name of a GPU; empty for a CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+
+
+def make_setting(name: str, given: Any, device: torch.device) -> Setting:
+    """Return digits or CIFAR-10, which on a CPU is cut to `steps` batches and a fifth as tests."""
+    steps = STEPS[device.type][name] if given.steps is None else given.steps
+    alone = device.type == "cpu" and given.threads == 1 and given.workers == 0
+    clock: Clock = "processor" if alone else "wall"
+    if name == "digits":
+        return Setting(name, "real images", data.load(name), 128, steps, device, clock)
+    batch_size = 256
+    sizes = CIFAR10 if device.type == "cuda" else (steps * batch_size, steps * batch_size // 5)
+    if given.data_root is None:
+        dataset, source = random_images(*sizes), "random images of its shape"
+    else:
+        dataset, source = first_images(data.load(name, given.data_root), *sizes), "real images"
+    return Setting(name, source, dataset, batch_size, steps, device, clock)
+
+
+def random_images(train: int, test: int) -> data.Dataset:
+    """Return random pixels and labels in CIFAR-10's shape, seeded."""
+    generator = torch.Generator().manual_seed(0)
+
+    def part(count: int) -> tuple[Tensor, Tensor]:
+        shape = (count, 3, 32, 32)
+        pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+        return pixels, torch.randint(10, (count,), generator=generator)
+
+    return data.Dataset.of("random", part(train), part(test), 10, augment=True)
+
+
+def first_images(dataset: data.Dataset, train: int, test: int) -> data.Dataset:
+    """Return the data set cut to its first images; mean and std stay."""
+    counts = {"train_images": train, "train_labels": train}
+    counts |= {"test_images": test, "test_labels": test}
+    cut = {name: getattr(dataset, name)[:count] for name, count in counts.items()}
+    return dataclasses.replace(dataset, **cut)
 
 
 def interleaved(

@@ -48,7 +48,7 @@ TINY += ["0", "0.5", "--schedules", "constant", "geometric", "--transition-betas
         ("gpu_bench.run", ["tune", "--help"], 0),
         ("gpu_bench.run", ["--dataset", "α"], 2),
         ("benchmarks.run", ["--help"], 0),
-        ("benchmarks.vision", ["--help"], 0),
+        ("benchmarks.run", ["vision", "--help"], 0),
         ("benchmarks.run", ["total-decay", "--help"], 0),
     ],
     ids=lambda value: " ".join(value)[:20] if isinstance(value, list) else None,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import collapse, run, total_decay_runs, vision, vision_parts
+from benchmarks import collapse, run, total_decay_runs, vision_parts
 from benchmarks.plain_loop import PlainImages, PlainLoop, sgd, sgd_step
 from gpu_bench import data, masks
 from mirrorflow import pilot, results
@@ -31,7 +31,7 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def setting():
-    digits = vision.first_images(data.load("digits"), 96, 40)
+    digits = vision_parts.first_images(data.load("digits"), 96, 40)
     return vision_parts.Setting("digits", "real images", digits, 32, 2, CPU, "processor")
 
 
@@ -40,7 +40,7 @@ def setting():
 
 def test_plain_images_are_those_of_the_batches():
     """Two pipelines, one image by image and one on whole batches, agree on what is not drawn."""
-    dataset = vision.random_images(24, 10)
+    dataset = vision_parts.random_images(24, 10)
     plain = PlainImages(
         dataset.test_images, dataset.test_labels, dataset.mean, dataset.std, augment=False
     )
@@ -51,7 +51,7 @@ def test_plain_images_are_those_of_the_batches():
 
 
 def test_plain_augmentation_draws_every_window_and_both_mirrors():
-    dataset = vision.random_images(2, 2)
+    dataset = vision_parts.random_images(2, 2)
     plain = PlainImages(dataset.train_images, dataset.train_labels, (0.0,) * 3, (1.0,) * 3, True)
     padded = F.pad(dataset.train_images[0].float() / 255.0, [4] * 4)
     windows = {}
@@ -83,7 +83,7 @@ def test_plain_step_is_the_dense_trainers(setting):
 
 
 def test_plain_loop_learns_and_reads_the_test_images(setting):
-    digits = vision.first_images(data.load("digits"), 600, 100)
+    digits = vision_parts.first_images(data.load("digits"), 600, 100)
     loop = PlainLoop(setting.model(), digits, 64, CPU, lr=0.05)
     first, _ = loop.epoch()
     for _ in range(3):
@@ -135,49 +135,41 @@ def test_entries_take_turns_and_the_fastest_step_counts(setting, monkeypatch):
 
 
 def test_vision_writes_what_it_measured(tmp_path, capsys):
-    file = tmp_path / "new" / "vision.json"
+    out = tmp_path / "vision"
     flags = ["--settings", "digits", "--methods", "pilot", "str", "--steps", "1", "--repeats", "2"]
-    assert vision.main([*flags, "--device", "cpu", "--json", str(file)]) == 0
-    written = json.loads(file.read_text())
-    assert written["device"] == "CPU"
-    assert written["threads"] == 1
-    # a build may say +cpu or +cu130 behind the version
-    assert torch.__version__.startswith(written["environment"]["packages"]["torch"])
-    entries = {}
-    for row in written["rows"]:
-        entries.setdefault(row["part"], []).append(row)
-        base = next(other for other in entries[row["part"]] if other["entry"] == row["base"])
-        assert len(row["seconds"]) == 2
-        assert min(row["seconds"]) > 0
-        assert row["ratios"] == [
-            a / b for a, b in zip(row["seconds"], base["seconds"], strict=True)
-        ]
-        assert row["batch_size"] == 128
-        assert row["clock"] == "processor"
-    assert [row["entry"] for row in entries["steps"]] == ["dense", "pilot", "str"]
-    assert len(entries["epochs"]) == 3
-    for row in entries["epochs"]:
+    assert run.main(["vision", *flags, "--device", "cpu", "--out", str(out)]) == 0
+    frame = results.load(out)
+    assert set(frame["batch_size"]) == {128}
+    assert set(frame["clock"]) == {"processor"}
+    parts = {part: rows.set_index("entry") for part, rows in frame.groupby("part", sort=False)}
+    for rows in parts.values():
+        seconds = results.load_paths(out / "paths.npz")[f"{rows['key'].iloc[0]}/seconds"]
+        assert seconds.shape == (len(rows), 2)
+        assert seconds.min() > 0
+        names = rows.index.tolist()
+        for name, own, base in zip(names, seconds, rows["base"], strict=True):
+            ratios = own / seconds[names.index(base)]
+            said = [rows.loc[name, f"{which}_ratio"] for which in ("least", "median", "most")]
+            assert said == [ratios.min(), np.median(ratios), ratios.max()]
+        assert rows["least_seconds"].tolist() == seconds.min(axis=1).tolist()
+    assert parts["steps"].index.tolist() == ["dense", "pilot", "str"]
+    assert len(parts["epochs"]) == 3
+    for _, row in parts["epochs"].iterrows():
         assert (row["train_images"], row["test_images"]) == (1408, 360)
-        rates = [1408 / seconds for seconds in row["seconds"]]
-        assert row["images_per_second"] == pytest.approx(rates)
-    assert [row["base"] for row in entries["updates"]] == [
-        "dense",
-        "dense",
-        "plain loop, dense",
-        "plain loop, dense",
-    ]
-    text = file.with_suffix(".md").read_text()
+        assert row["most_rate"] == pytest.approx(1408 / row["least_seconds"])
+    bases = ["dense", "dense", "plain loop, dense", "plain loop, dense"]
+    assert parts["updates"]["base"].tolist() == bases
+    text = (out / "table.md").read_text()
     assert text in capsys.readouterr().out
     assert text.count("**") == 2 * 3  # a heading for each part
-    pilot = next(line for line in text.splitlines() if line.startswith("| pilot |"))
-    low, middle, high = (f(entries["steps"][1]["ratios"]) for f in (np.min, np.median, np.max))
-    assert f"{middle:.3f} [{low:.3f}, {high:.3f}]" in pilot
+    row = parts["steps"].loc["pilot"]
+    cell = "{median_ratio:.3f} [{least_ratio:.3f}, {most_ratio:.3f}]".format(**row)
+    assert cell in next(line for line in text.splitlines() if line.startswith("| pilot |"))
 
 
-def test_cifar10_without_its_files_is_random_and_says_so(tmp_path):
-    parser_values = {"steps": 2, "data_root": None, "threads": 1, "workers": 3}
-    given = vision.argparse.Namespace(**parser_values)
-    made = vision.make_setting("cifar10", given, CPU)
+def test_cifar10_without_its_files_is_random_and_says_so():
+    given = SimpleNamespace(steps=2, data_root=None, threads=1, workers=3)
+    made = vision_parts.make_setting("cifar10", given, CPU)
     assert made.source == "random images of its shape"
     assert made.dataset.train_images.shape == (512, 3, 32, 32)
     assert len(made.dataset.test_labels) == 102
@@ -190,7 +182,7 @@ REFUSALS = {
     ("--repeats", "0"): "--repeats must be at least 1",
     ("--threads", "0"): "--threads must be at least 1",
     ("--workers", "-1"): "--workers must be at least 0",
-    ("--methods", "magic"): "--methods must be among dense, pilot",
+    ("--methods", "magic"): "--methods must be among continuous, dense",
     ("--device", "tpu9"): "device",
     ("--settings", "digits", "cifar10", "--data-root", "/none"): "cifar10 was not found",
 }
@@ -198,7 +190,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("flags", REFUSALS, ids=lambda flags: " ".join(flags))
 def test_bad_input_of_vision_is_one_sentence(tmp_path, flags, capsys):
-    assert vision.main([*flags, "--json", str(tmp_path / "no.json")]) == 2
+    assert run.main(["vision", *flags, "--out", str(tmp_path / "no")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert REFUSALS[flags] in error

@@ -11,7 +11,7 @@ import pytest
 import sync_points
 import torch
 
-from benchmarks import vision
+from benchmarks import vision_parts
 from benchmarks.vision_parts import Mode, Setting
 from gpu_bench import capture, data, memory, methods
 from gpu_bench.train import Trainer
@@ -30,7 +30,7 @@ def _one_thread():
 @pytest.fixture(scope="module")
 def setting():
     """Three batches of 16 augmented random images."""
-    images = vision.random_images(48, 20)
+    images = vision_parts.random_images(48, 20)
     return Setting("cifar10", "random images", images, 16, 1, CPU, "wall")
 
 

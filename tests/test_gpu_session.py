@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu, vision
+from benchmarks import gpu, vision_parts
 from benchmarks.vision_parts import Setting
 from gpu_bench.run import PROGRAM
 from mirrorflow import results
@@ -42,7 +42,7 @@ def calls(monkeypatch):
 
 def images():
     """Two batches of 16 random images, and 20 to evaluate on."""
-    dataset = vision.random_images(32, 20)
+    dataset = vision_parts.random_images(32, 20)
     return Setting("cifar10", "random images", dataset, 16, 1, torch.device("cpu"), "wall")
 
 
