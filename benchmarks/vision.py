@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import torch
+
 from benchmarks import vision_parts
 from benchmarks.page import markdown, three
 from benchmarks.vision_parts import COLUMNS, make_setting
@@ -79,7 +81,8 @@ class Vision(Study, name="vision", about="what m ⊙ w costs in training, and th
             whole("--steps", self.steps, 1)
         for name in self.methods:
             methods.find(name)  # refuses unknown names
-        device = check_device(self.device)
+        cuda = torch.cuda.is_available()
+        device = check_device(("cpu", "cuda")[cuda] if self.device == "auto" else self.device)
         for name in self.settings:  # missing data are said before the first is measured
             make_setting(name, self, device)
         spec = {
@@ -87,7 +90,8 @@ class Vision(Study, name="vision", about="what m ⊙ w costs in training, and th
             "device": str(device),
             "data_root": None if self.data_root is None else str(self.data_root),
             **{name: getattr(self, name) for name in ("steps", "repeats", "threads", "workers")},
-            "machine": vision_parts.machine(device) or environment()["processor"],
+            "machine": environment()["processor"],
+            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         }
         parts = [(setting, part) for setting in self.settings for part in self.parts]
         digest = self.digest()

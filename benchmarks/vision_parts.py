@@ -144,11 +144,6 @@ def _computed(spec: Row) -> Result:
     return {"status": "measured", "message": "", **shared, **lists}, {"seconds": seconds}
 
 
-def machine(device: torch.device) -> str:
-    """The name of a GPU; empty for a CPU."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-
-
 def make_setting(name: str, given: Any, device: torch.device) -> Setting:
     """Return digits or CIFAR-10, which on a CPU is cut to `steps` batches and a fifth as tests."""
     steps = STEPS[device.type][name] if given.steps is None else given.steps
