@@ -21,7 +21,7 @@ TABLE = re.compile(r"^\| (?P<formula>.+?) \| (?P<computed>.*?) ?\| (?P<checked>.
 
 def rows():
     """(formula, names that compute, names that check) of the last table of docs/theory.md."""
-    text = (ROOT / "docs" / "theory.md").read_text("utf-8").split("## 7. ")[1]
+    text = (ROOT / "docs" / "theory.md").read_text("utf-8").split("## 10. ")[1]
     cells = [match.groups() for match in TABLE.finditer(text)][1:]  # without the heading
     names = [(f, re.findall("`(.+?)`", a), re.findall("`(.+?)`", b)) for f, a, b in cells]
     assert len(names) > 20
