@@ -34,8 +34,6 @@ class Place:
     out : Path
         Folder of the results: `weights/` and `checkpoints/` are made in it.
     data_root : str, optional
-    broken : {"refuse", "skip"}
-        What to do with image files that can't be decoded.
     workers : int
         Processes that decode image files.
     mask_file : str, optional
@@ -45,7 +43,6 @@ class Place:
 
     out: Path
     data_root: str | None = None
-    broken: str = "refuse"
     workers: int = 1
     mask_file: str | None = None
     tensorboard: Path | None = None
@@ -53,9 +50,8 @@ class Place:
 
 def load_data(spec: Row, place: Place) -> data.Dataset | data.ImageFolders:
     """Return the images that a run trains on and is read on; read once for runs in a row."""
-    size = spec["image_size"] if spec["dataset"] == "imagenet" else None
     held_out = spec["validation"], spec["validation_seed"]
-    return _load(spec["dataset"], place.data_root, size, place.broken, *held_out)
+    return _load(spec["dataset"], place.data_root, spec["image_size"], *held_out)
 
 
 @functools.lru_cache(maxsize=1)
@@ -63,11 +59,10 @@ def _load(
     name: str,
     root: str | None,
     image_size: int | None,
-    broken: str,
     validation: float,
     validation_seed: int,
 ) -> data.Dataset | data.ImageFolders:
-    images = data.load(name, root, image_size=image_size, broken=broken)
+    images = data.load(name, root, image_size=image_size)
     return images.split(validation, validation_seed) if validation else images
 
 

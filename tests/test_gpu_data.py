@@ -119,8 +119,6 @@ def test_missing_imagenet(tmp_path: Path) -> None:
 def test_options_of_image_folders_belong_to_imagenet() -> None:
     with pytest.raises(InputError, match="image_size must be left out for digits"):
         data.load("digits", image_size=32)
-    with pytest.raises(InputError, match="broken must be 'refuse' for digits"):
-        data.load("digits", broken="skip")
 
 
 @pytest.fixture
@@ -172,10 +170,6 @@ def change(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
         arrays["train_labels"][0] -= 256  # uint8 would wrap back to the published label
     elif kind == "shape":
         arrays["train_images"] = arrays["train_images"][:-1]
-    elif kind == "dtype":
-        arrays["train_images"] = arrays["train_images"].astype(np.int64)
-    elif kind == "float":
-        arrays["train_labels"] = arrays["train_labels"].astype(np.float64)
     elif kind == "missing":
         del arrays["test_labels"]
     return arrays
@@ -187,11 +181,9 @@ def change(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
         ("pixel", "test_images in .* are not the published ones.*SHA-256.*--download"),
         ("label", "train_labels in .* are not the published ones"),
         ("swapped", "train_labels in .* are not the published ones"),
-        ("range", r"must lie in \[0, 10\)"),
-        ("negative", r"must lie in \[0, 10\)"),
-        ("shape", r"must have the shape \(20, 6, 5, 3\)"),
-        ("dtype", "must hold uint8"),
-        ("float", "must hold whole numbers"),
+        ("range", "train_labels in .* are not the published ones"),
+        ("negative", "train_labels in .* are not the published ones"),
+        ("shape", r"not the published ones: shape \(20, 6, 5, 3\)"),
         ("missing", "test_labels is missing"),
     ],
 )

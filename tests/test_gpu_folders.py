@@ -39,8 +39,8 @@ def few(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(root: Path, broken: str = "refuse") -> data.ImageFolders:
-    folders = data.load("imagenet", root, image_size=SIZE, broken=broken)
+def load(root: Path) -> data.ImageFolders:
+    folders = data.load("imagenet", root, image_size=SIZE)
     assert isinstance(folders, data.ImageFolders)
     return folders
 
@@ -137,16 +137,13 @@ def test_unfit_folders_are_refused(few: Path) -> None:
     shutil.rmtree(few / "val")
     with pytest.raises(InputError, match="has no val/"):
         load(few)
-    with pytest.raises(InputError, match="broken must be 'refuse' or 'skip', but it is 'fix'"):
-        data.ImageFolders("x", (), (), 2, (3, 8, 8), broken="fix")
 
 
 def test_split_holds_out_training_files(made: Path) -> None:
-    folders = load(made, "skip")
+    folders = load(made)
     held = folders.split(0.2)
     assert sorted(held.train + held.test) == sorted(folders.train)
     assert np.bincount([label for _, label in held.test]).tolist() == [4] * 10
-    assert held.broken == "skip"
     with pytest.raises(InputError, match="fraction must leave images on both sides"):
         folders.split(1e-4)
 
@@ -578,42 +575,15 @@ def test_a_broken_file_is_refused_by_name(few: Path, kind: str, workers: int) ->
     assert kind != "postscript" or "cannot identify" in sentence
 
 
-def test_a_broken_file_that_is_skipped_is_named_once(few: Path, capsys) -> None:
-    lost = a_jpeg(few)
-    spoil(lost, "cut")
-    paths = [path for path, _ in load(few).train]
-    successor = paths[paths.index(str(lost)) + 1]
-    one = data.FolderBatches(load(few, "skip"), 12, seed=0, workers=0)
-    found = [joined(one.epoch(k)) for k in (0, 1)]
-    said = capsys.readouterr().err
-    assert said.count(str(lost)) - said.count(f"file '{lost}'") == 1
-    assert said.startswith(f"warning: {lost} is not a readable image (")
-    assert said.endswith("; the next of its class is taken in its place.\n")
-    for workers, ranks in ((2, 1), (0, 3)):
-        shards = [
-            data.FolderBatches(load(few, "skip"), 12, seed=0, workers=workers, rank=r, ranks=ranks)
-            for r in range(ranks)
-        ]
-        for k in (0, 1):
-            assert same(joined(part for shard in shards for part in shard.epoch(k)), found[k])
-    # the same as if its successor's content stood in its place
-    shutil.copy(successor, lost)
-    whole = data.FolderBatches(load(few), 12, seed=0, workers=0)
-    for k in (0, 1):
-        assert same(joined(whole.epoch(k)), found[k])
-
-
-def test_the_last_of_a_class_is_followed_by_its_first(few: Path, capsys) -> None:
-    files = sorted((few / "val" / "class01").iterdir())
-    for path in files[1:]:
-        spoil(path, "empty")
-    images, labels = joined(
-        data.FolderBatches(load(few, "skip"), 2, seed=0, workers=0).evaluation()
-    )
-    assert labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert torch.equal(images[3], images[4])
-    assert torch.equal(images[3], images[5])
-    assert capsys.readouterr().err.count("warning") == 2
-    spoil(files[0], "empty")
-    with pytest.raises(InputError, match=r"^the class of .*class01.* has no readable image\.$"):
-        list(data.FolderBatches(load(few, "skip"), 2, seed=0, workers=0).evaluation())
+def test_a_folder_of_ones_own_has_its_name(made: Path) -> None:
+    """`folder:NAME` below the root is what `imagenet` is at it."""
+    own, plain = data.load(f"folder:{made.name}", made.parent, image_size=SIZE), load(made)
+    assert own.name == f"folder:{made.name}"
+    assert (own.train, own.test, own.classes) == (plain.train, plain.test, plain.classes)
+    for name in ("folder:", "folders:x"):
+        with pytest.raises(InputError, match="or folder:NAME"):
+            data.load(name, made.parent)
+    with pytest.raises(InputError, match=r"has no train/"):
+        data.load("folder:absent", made.parent)
+    with pytest.raises(InputError, match="can't be fetched"):
+        data.load("folder:absent", made.parent, download=True)

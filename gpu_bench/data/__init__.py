@@ -18,10 +18,10 @@ from gpu_bench.data.dataset import Dataset
 from gpu_bench.data.folder_batches import FolderBatches
 from gpu_bench.data.folders import ImageFolders
 from gpu_bench.data.shards import Shard
-from gpu_bench.data.sources import NAMES, load, shape_of
+from gpu_bench.data.sources import NAMES, check_name, is_folder, load, shape_of
 
 __all__ = ["NAMES", "Batches", "Dataset", "FolderBatches", "ImageFolders", "batches_of", "load"]
-__all__ += ["check_batch_size", "shape_of"]
+__all__ += ["check_batch_size", "check_name", "is_folder", "shape_of"]
 
 
 def batches_of(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ __all__ = ["FolderBatches"]
 
 START = "fork" if sys.platform == "linux" else "spawn"
 Key = tuple[int, int | None]  # an image: its number, and the training epoch (None: a test image)
-Read = tuple[NDArray[np.uint8] | None, int, list[str]]  # (s, s, 3), label, what was unreadable
+Read = tuple[NDArray[np.uint8] | str, int]  # (s, s, 3), or why it can't be read; and the label
 
 
 class FolderBatches:
@@ -52,8 +51,7 @@ class FolderBatches:
     Raises
     ------
     InputError
-        If an option breaks its rule; while reading, where a file is not a readable image and
-        `folders.broken` is "refuse", or no file of its class is readable.
+        If an option breaks its rule; while reading, where a file is not a readable image.
     """
 
     def __init__(
@@ -91,7 +89,6 @@ class FolderBatches:
             # its own generator: the loader would draw the workers' seed from the global one
             generator=torch.Generator(),
         )
-        self._named: set[str] = set()
 
     def __len__(self) -> int:
         """Return the number of training batches per epoch, ⌊N / batch_size⌋."""
@@ -116,23 +113,15 @@ class FolderBatches:
         self, batches: Iterable[Tensor], epoch: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         self._queue.batches, self._queue.epoch = batches, epoch
-        for pixels, labels, unreadable in self._loader:
-            if pixels is None:
-                raise InputError(f"{unreadable[-1]}.")
-            self._name(unreadable)
+        for pixels, labels in self._loader:
+            if isinstance(pixels, str):
+                raise InputError(f"{pixels}.")
             moved = pixels.to(self.device, non_blocking=True)
             yield self._normalised(moved), labels.to(self.device, non_blocking=True)
             if self._queue.batches is not batches:
                 raise RuntimeError(
                     "an epoch or evaluation can't be continued after another one has begun."
                 )
-
-    def _name(self, unreadable: list[str]) -> None:
-        for problem in unreadable:
-            if problem not in self._named:
-                self._named.add(problem)
-                words = f"warning: {problem}; the next of its class is taken in its place."
-                print(words, file=sys.stderr)
 
 
 class _Queue(Sampler[list[Key]]):
@@ -159,33 +148,18 @@ class _Files(TorchDataset[Read]):
 
     def __getitem__(self, key: Key) -> Read:
         at, epoch = key
-        samples = self.folders.test if epoch is None else self.folders.train
-        label = samples[at][1]
-        unreadable: list[str] = []
-        for path in self._candidates(samples, at):
-            stream = None
-            if self.folders.augment and epoch is not None:
-                stream = random_stream("crops", self.seed, epoch, at)
-            try:
-                return read(path, self.folders.shape[1], stream), label, unreadable
-            except Unreadable as error:
-                unreadable.append(str(error))
-        if self.folders.broken == "skip":
-            unreadable = [f"the class of {samples[at][0]} has no readable image"]
-        return None, label, unreadable
-
-    def _candidates(self, samples: tuple[tuple[str, int], ...], at: int) -> Iterator[str]:
-        path, label = samples[at]
-        yield path
-        if self.folders.broken == "skip":
-            for other in chain(range(at + 1, len(samples)), range(at)):
-                if samples[other][1] == label:
-                    yield samples[other][0]
+        folders = self.folders
+        path, label = (folders.test if epoch is None else folders.train)[at]
+        stream = None
+        if folders.augment and epoch is not None:
+            stream = random_stream("crops", self.seed, epoch, at)
+        try:
+            return read(path, folders.shape[1], stream), label
+        except Unreadable as error:
+            return str(error), label
 
 
-def _collated(items: list[Read]) -> tuple[Tensor | None, Tensor, list[str]]:
-    for pixels, _, unreadable in items:
-        if pixels is None:
-            return None, torch.empty(0), unreadable
-    images, labels, found = zip(*items, strict=True)
-    return torch.from_numpy(np.stack(images)), torch.tensor(labels), list(chain(*found))
+def _collated(items: list[Read]) -> tuple[Tensor | str, Tensor]:
+    images, labels = zip(*items, strict=True)
+    refused = next((image for image in images if isinstance(image, str)), None)
+    return refused or torch.from_numpy(np.stack(images)), torch.tensor(labels)

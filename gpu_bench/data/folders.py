@@ -41,16 +41,11 @@ class ImageFolders:
     augment : bool
         Training: a random window (area 8–100 %, aspect 3/4–4/3) resized to s×s, and a flip.
         Evaluation: the short side resized to round(8s/7), then the central s×s.
-    broken : {"refuse", "skip"}
-        What an unreadable file does when a batch comes to it. refuse: InputError with its name.
-        skip: it is named once on stderr, and the next readable file of its class (the first
-        after the last) is taken in its place, so that batches keep their shapes and ranks stay
-        in step; a test image taken so counts twice.
 
     Raises
     ------
     InputError
-        If there are fewer than two classes, or `broken` is neither of the two.
+        If there are fewer than two classes.
     """
 
     name: str
@@ -61,15 +56,12 @@ class ImageFolders:
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
     augment: bool = True
-    broken: str = "refuse"
 
     def __post_init__(self) -> None:
         whole("classes", self.classes, 2)
-        if self.broken not in ("refuse", "skip"):
-            raise InputError(f"broken must be 'refuse' or 'skip', but it is {self.broken!r}.")
 
     @classmethod
-    def open(cls, name: str, root: Path, image_size: int, broken: str = "refuse") -> ImageFolders:
+    def open(cls, name: str, root: Path, image_size: int) -> ImageFolders:
         """List the folders under `root`; no image is read.
 
         Raises
@@ -97,7 +89,7 @@ class ImageFolders:
                 f"{root / 'train'} must hold at least two class folders, but it has {len(classes)}."
             )
         train, test = (_samples(root / part, classes) for part in ("train", "val"))
-        return cls(name, train, test, len(classes), (3, size, size), broken=broken)
+        return cls(name, train, test, len(classes), (3, size, size))
 
     def split(self, fraction: float = 0.1, seed: int = 0) -> ImageFolders:
         """Hold out a part of the training files as the test part (see `Dataset.split`).

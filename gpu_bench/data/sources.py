@@ -16,12 +16,13 @@ from torch import Tensor
 
 from gpu_bench.data.dataset import Dataset, stratified
 from gpu_bench.data.folders import ImageFolders
-from mirrorflow.checks import InputError
+from mirrorflow.checks import InputError, meant
 from mirrorflow.extras import require
 from mirrorflow.runs.untrusted import read_arrays
 
-__all__ = ["NAMES", "load", "shape_of"]
+__all__ = ["FOLDER", "NAMES", "check_name", "is_folder", "load", "shape_of"]
 
+FOLDER = "folder:"  # before the name of a folder of one's own
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -65,6 +66,18 @@ OFFICIAL = {
 NAMES = ("digits", *OFFICIAL, "imagenet")
 
 
+def is_folder(name: str) -> bool:
+    """Whether a data set is streamed from a folder of image files."""
+    return name == "imagenet" or name.startswith(FOLDER)
+
+
+def check_name(argument: str, name: str) -> None:
+    """Raise InputError unless there is such a data set."""
+    if name not in NAMES and not name.removeprefix(FOLDER) < name:
+        rule = f"{argument} must be one of {', '.join(NAMES)} or {FOLDER}NAME, but it is {name!r}."
+        raise InputError(rule + meant(name, NAMES))
+
+
 def shape_of(name: str, image_size: int | None = None) -> tuple[int, int, int]:
     """Return (C, H, W) of a data set's images, without reading them."""
     if name in OFFICIAL:
@@ -78,27 +91,25 @@ def load(
     root: str | PathLike[str] | None = None,
     download: bool = False,
     image_size: int | None = None,
-    broken: str = "refuse",
 ) -> Dataset | ImageFolders:
     """Load a data set by name.
 
     Parameters
     ----------
-    name : {"digits", "fashion-mnist", "cifar10", "cifar100", "imagenet"}
+    name : {"digits", "fashion-mnist", "cifar10", "cifar100", "imagenet"} or folder:NAME
         digits: scikit-learn's 1797 images of 8×8 (bundled), values 0…16 spread over 0…255,
         split once and for all into 1437 for training and 360 for testing, classes in proportion.
         fashion-mnist, cifar10, cifar100: complete, in the official order and split; from the
         array cache `<root>/<name>.npz` if it is there, else from the official files as
         torchvision lays them under `root`; the arrays' SHA-256 must be the published ones either
-        way. imagenet: `<root>/train/<class>/…` and `<root>/val/<class>/…`, streamed from disk.
+        way. imagenet: `<root>/train/<class>/…` and `<root>/val/<class>/…`, streamed from disk;
+        folder:NAME: the same below `<root>/NAME`.
     root : path, optional
         The folder that holds the data (`--data-root`); not used by digits.
     download : bool
         Let torchvision fetch the official files into `root` (`--download`).
     image_size : int, optional
-        imagenet only: side of the square crops (224).
-    broken : {"refuse", "skip"}
-        imagenet only: what an unreadable file does when a batch comes to it (see `ImageFolders`).
+        Of imagenet and folder:NAME only: side of the square crops (224).
 
     Returns
     -------
@@ -110,26 +121,22 @@ def load(
     InputError
         If the name is unknown, the data is missing, or it is not the published data.
     """
-    if name not in NAMES:
-        raise InputError(f"dataset must be one of {', '.join(NAMES)}, but it is {name!r}.")
-    if image_size is not None and name != "imagenet":
+    check_name("dataset", name)
+    if image_size is not None and not is_folder(name):
         rule = f"image_size must be left out for {name}, whose images have one size"
         raise InputError(f"{rule}, but it is {image_size!r}.")
-    if broken != "refuse" and name != "imagenet":
-        rule = f"broken must be 'refuse' for {name}, whose images are checked as a whole"
-        raise InputError(f"{rule}, but it is {broken!r}.")
     if name == "digits":
         return _digits()
     if root is None:
-        fetch = "" if name == "imagenet" else ", and add --download to fetch it there"
+        fetch = "" if is_folder(name) else ", and add --download to fetch it there"
         raise InputError(f"{name} must be on disk: name its folder with --data-root{fetch}.")
     root = Path(root).expanduser()
-    if name == "imagenet":
+    if is_folder(name):
         if download:
-            raise InputError("imagenet can't be fetched by --download: its licence forbids that.")
-        require("the data set imagenet", "PIL")
-        size = 224 if image_size is None else image_size
-        return ImageFolders.open(name, root, size, broken)
+            raise InputError(f"{name} can't be fetched by --download; put it below --data-root.")
+        require(f"the data set {name}", "PIL")
+        place = root if name == "imagenet" else root / name.removeprefix(FOLDER)
+        return ImageFolders.open(name, place, 224 if image_size is None else image_size)
     return _official(name, root, download)
 
 
@@ -165,7 +172,7 @@ def _official(name: str, root: Path, download: bool) -> Dataset:
     for array, digest in zip(ARRAYS, official.digests, strict=True):
         count = official.counts[array.startswith("test")]
         shape = (count, *official.shape) if array.endswith("images") else (count,)
-        checked[array] = _checked(array, arrays[array], shape, official.classes, source, digest)
+        checked[array] = _published(array, arrays[array], shape, source, digest)
 
     def part(which: str) -> tuple[Tensor, Tensor]:
         images, labels = checked[f"{which}_images"], checked[f"{which}_labels"]
@@ -176,30 +183,17 @@ def _official(name: str, root: Path, download: bool) -> Dataset:
     return Dataset.of(name, part("train"), part("test"), official.classes, augment=True)
 
 
-def _checked(
-    name: str, array: np.ndarray, shape: tuple[int, ...], classes: int, source: str, digest: str
+def _published(
+    name: str, array: np.ndarray, shape: tuple[int, ...], source: str, digest: str
 ) -> np.ndarray:
     """Return the array as uint8, or raise where it is not the published one."""
-    labels = name.endswith("labels")
-    if array.shape != shape:
-        raise InputError(
-            f"{name} in {source} must have the shape {shape}, but it is {array.shape}."
-        )
-    if array.dtype.kind not in "ui" or (not labels and array.dtype != np.uint8):
-        rule = "whole numbers" if labels else "uint8"
-        raise InputError(f"{name} in {source} must hold {rule}, but its dtype is {array.dtype}.")
-    if labels and not (array.min() >= 0 and array.max() < classes):
-        raise InputError(
-            f"{name} in {source} must lie in [0, {classes}), but they run from {array.min()} to "
-            f"{array.max()}."
-        )
     plain = np.ascontiguousarray(array, dtype=np.uint8)
     found = hashlib.sha256(plain.data).hexdigest()
-    if found != digest:
+    if array.shape != shape or found != digest or not np.array_equal(plain, array):
         raise InputError(
-            f"{name} in {source} are not the published ones: their SHA-256 is {found[:16]}…, but "
-            f"{digest[:16]}… is expected; delete the damaged files and fetch them again with "
-            f"--download."
+            f"{name} in {source} are not the published ones: shape {shape} and SHA-256 "
+            f"{digest[:16]}… are expected, but they are {array.shape} and {found[:16]}…; delete "
+            f"the damaged files and fetch them again with --download."
         )
     return plain
 
