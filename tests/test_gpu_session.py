@@ -87,7 +87,7 @@ def test_every_part_is_a_valid_command():
         if "--tuned" not in words:
             assert PROGRAM.configure(protocol, words).runs(), name
     differing = set(grid["balanced"]) - set(grid["tuned"])
-    assert differing == {"--init", "balanced"}
+    assert differing == {"--pilot.beta", "0"}
 
 
 def test_no_part_has_a_method_that_was_not_asked_for():
