@@ -83,7 +83,7 @@ def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: in
     return model
 
 
-def source(name: str) -> str | None:
+def source(name: str, argument: str = "model") -> str | None:
     """Return what the code of another's model is: a package's version, or a hash of its module.
 
     It belongs to a run's configuration. None of the models here, which the code's digest covers;
@@ -98,7 +98,7 @@ def source(name: str) -> str | None:
         return None
     place, colon, rest = name.partition(":")
     if not (place and colon and rest):
-        rule = f"model must be one of {', '.join(NAMES)}, torchvision:NAME, timm:NAME or"
+        rule = f"{argument} must be one of {', '.join(NAMES)}, torchvision:NAME, timm:NAME or"
         raise InputError(f"{rule} MODULE:FUNCTION, but it is {name!r}." + meant(name, NAMES))
     try:
         found = importlib.util.find_spec(place)
@@ -106,10 +106,13 @@ def source(name: str) -> str | None:
         found = None
     if place in PACKAGES:
         if found is None:
-            raise InputError(f"model {name!r} needs {place}; install it with: pip install {place}.")
+            raise InputError(
+                f"{argument} {name} needs {place}; install it with: pip install {place}."
+            )
         return f"{place} {importlib.metadata.version(place)}"
     if found is None or found.origin is None or not Path(found.origin).is_file():
-        raise InputError(f"model must name a module that can be imported, but {place!r} can't.")
+        rule = f"{argument} must name a module that can be imported"
+        raise InputError(f"{rule}, but {place!r} can't.")
     return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:20]
 
 

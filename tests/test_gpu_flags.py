@@ -24,7 +24,6 @@ OUT_OF_PLACE = {
         "--image-size",
         "224",
     ): "--image-size must be left out unless --dataset is imagenet",
-    ("one-shot", "--broken-images", "refuse"): "--broken-images must be left out unless --dataset",
     ("tune", "--workers", "2"): "--workers must be left out unless --dataset is imagenet",
     ("one-shot", "--data-root", "a\nb"): "--data-root must be left out unless --dataset is not dig",
     ("one-shot", "--download"): "--download must be left out unless --dataset is not digits",

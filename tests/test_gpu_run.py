@@ -386,7 +386,7 @@ def test_runs_are_told_apart_by_what_changes_their_numbers():
     assert len(set(base)) == 2
     assert keys(jobs=7, force=True, out=Path("elsewhere")) == base
     photos = {"dataset": "imagenet", "device": "cpu"}
-    assert keys(**photos, broken_images="skip", workers=3) == keys(**photos)
+    assert keys(**photos, workers=3) == keys(**photos)
     assert keys(epochs=30, batch_size=128, schedule="cosine", model="resnet20") == base
     for change in ({"epochs": 31}, {"batch_size": 64}, {"validation": 0.1}, {"sparsities": (0.5,)}):
         assert not set(keys(**change)) & set(base)
@@ -441,3 +441,31 @@ def test_pilot_and_spred_keep_their_accuracy_where_dense_fails(tmp_path):
     assert sparse.min()["pilot"] > 0.95
     assert sparse.min()["spred"] > 0.95
     assert sparse.max()["dense"] < 0.6
+
+
+def test_an_own_model_and_a_pattern_from_end_to_end(tmp_path, monkeypatch, capsys):
+    """Its module's text belongs to the run; 2:4 is one cut, whose zeros are counted."""
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n"
+        "def net(shape, classes):\n"
+        "    layers = nn.Conv2d(shape[0], 8, 3), nn.ReLU(), nn.Flatten()\n"
+        "    return nn.Sequential(*layers, nn.Linear(8 * 36, classes))\n"
+        "def bare(shape, classes):\n"
+        "    return nn.Flatten()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    flags = ["--methods", "dense", "--seeds", "1", "--epochs", "1", "--batch-size", "359"]
+    flags += ["--jobs", "1", "--pattern", "2:4", "--precision", "float32", "--layout", "contiguous"]
+    out = ["--out", str(tmp_path / "out")]
+    assert run.main([*flags, "--model", "nets:net", *out]) == 0
+    (row,) = results.load(tmp_path / "out").to_dict("records")
+    linear = 8 * 36 * 10
+    assert row["measured_sparsity"] == pytest.approx(0.5 * linear / (linear + 72))
+    assert row["pattern"] == "2:4"
+    assert row["model_source"] == models.source("nets:net")
+    assert (tmp_path / "out" / "weights" / f"{row['files']}.pt").exists()
+    capsys.readouterr()
+    assert run.main([*flags, "--model", "nets:bare", *out]) == 2
+    assert "has none" in capsys.readouterr().err
+    assert run.main([*flags, "--model", "nets:net", "--sparsities", "0.5", *out]) == 2
+    assert "--sparsities must be left out unless --pattern is left out" in capsys.readouterr().err

@@ -1,9 +1,10 @@
 """One-shot sparsification: train, fold, cut the smallest weights, read the accuracy.
 
 For each requested sparsity the globally smallest |x| among the prunable weights are set to zero
-(an exact count) and the accuracy of what is left is read, without further training, on the test
-images (or, with `validation` > 0, on a part held out of the training images: that is where
-hyperparameters are to be chosen). Always the last epoch's weights, never the best epoch's.
+(an exact count; with `pattern` N:M all but the N largest of every M neighbours) and the accuracy of
+what is left is read, without further training, on the test images (or, with `validation` > 0, on a
+part held out of the training images: that is where hyperparameters are to be chosen). Always the
+last epoch's weights, never the best epoch's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_bench import cycles, masks
+from gpu_bench import cycles, masks, patterns
 from gpu_bench.experiment import Experiment
 from gpu_bench.protocols.base import Protocol, Reading
 from gpu_bench.sparsities import shown
@@ -85,14 +86,17 @@ def _read_all(
     """Return what is read and the layer densities at each sparsity, and the masks of those that
     the table shows; the model is left as it was."""
     model, x = trainer.model, trainer.x.values
-    whole = x.clone()
+    whole, pattern = x.clone(), experiment.spec.get("pattern")
     kept = shown(sparsities)
     cuts: Cuts = {}
     accuracies, fresh, measured, densities = [], [], [], []
     for sparsity in sparsities:
         x.copy_(whole)
         weights = {k: p.detach() for k, p in masks.prunable(model).items()}
-        mask = masks.magnitude(weights, sparsity)
+        if pattern is None:
+            mask = masks.magnitude(weights, sparsity)
+        else:
+            mask = patterns.pattern(weights, *patterns.numbers(pattern))
         masks.apply(model, mask)
         accuracies.append(experiment.read(trainer))
         fresh.append(experiment.read_fresh(trainer))

@@ -16,7 +16,7 @@ import tyro
 
 from gpu_bench.methods import METHODS, Method, find, option_groups
 from gpu_bench.units import UNITS
-from mirrorflow.checks import Array, InputError, meant, number, shown, whole
+from mirrorflow.checks import Array, InputError, number, shown, whole
 from mirrorflow.runs.store import Folder, Row, Run, code_digest
 from mirrorflow.runs.study import Study, Verdict, described
 
@@ -66,11 +66,13 @@ class Setting(Study):
     schedules: ClassVar[dict[str, str]] = {}  # where a protocol's differ from the usual
 
     dataset: str = "digits"
-    """digits (bundled), fashion-mnist, cifar10, cifar100 or imagenet."""
+    """digits (bundled), fashion-mnist, cifar10, cifar100, imagenet; or folder:NAME, the images in
+    --data-root/NAME/train/CLASS and …/val/CLASS."""
     model: Annotated[
         str | None, described("resnet20; resnet18 of cifar100, resnet50 of imagenet")
     ] = None
-    """resnet20 (0.27 M weights), resnet20-s2 (a quarter of its work), resnet8, resnet18 or 50."""
+    """resnet20 (0.27 M weights), resnet20-s2 (a quarter of its work), resnet8, resnet18, resnet50;
+    torchvision:NAME, timm:NAME, or MODULE:FUNCTION, which is called with (C, H, W) and classes."""
     methods: Methods = ("dense", "spred", "pilot")
     seeds: int = 3
     """Number of seeds (0, 1, …), each with its own initial weights and order of images."""
@@ -111,10 +113,7 @@ class Setting(Study):
     download: bool = False
     """Fetch the official files into --data-root."""
     image_size: Annotated[int | None, described("224")] = None
-    """Side of the square crops of imagenet."""
-    broken_images: Annotated[Literal["refuse", "skip"] | None, described("refuse")] = None
-    """An image file of imagenet that can't be decoded: stop and name it, or put another image of
-    its class in its place."""
+    """Side of the square crops of imagenet and of folders."""
 
     device: Annotated[str, described("cuda if there is one")] = "auto"
     """cpu, cuda or cuda:N."""
@@ -148,7 +147,7 @@ class Setting(Study):
     """A running cluster instead: tcp://HOST:PORT of a Dask scheduler; or slurm?OPTION=VALUE&… with
     options of submitit. It must see --out and the data where this machine does."""
     workers: Annotated[int | None, described("cores − 1, shared by runs and ranks")] = None
-    """Processes that decode the images of imagenet, for each run and rank."""
+    """Processes that decode the images of folders, for each run and rank."""
     force: bool = False
     """Repeat finished runs."""
     tensorboard: bool = False
@@ -183,18 +182,21 @@ class Setting(Study):
         raise NotImplementedError
 
     def _common(self) -> Row:
+        from gpu_bench import models
+
         device = self._device()
         cuda = device.startswith("cuda")
         half = "bfloat16" if cuda else "float32"
         epochs = self.usual("epochs")
-        warmup = epochs / (9 if self.dataset == "imagenet" else 30)
+        warmup = epochs / (9 if self._folder else 30)
         plain = ["dataset", "momentum", "label_smoothing", "validation"]
         plain += ["batch_norm", "deterministic", "threads"]
         return {
             "protocol": self.name,
             **{name: self.usual(name) for name in ("model", "epochs", "batch_size", "schedule")},
             **{name: getattr(self, name) for name in plain},
-            "image_size": self._image_size if self.dataset == "imagenet" else None,
+            "image_size": self._image_size if self._folder else None,
+            "model_source": models.source(self.usual("model")),
             "validation_seed": 0,
             "warmup": warmup if self.warmup is None else self.warmup,
             "device": device,
@@ -209,7 +211,13 @@ class Setting(Study):
         value = getattr(self, name)
         if value is None and name == "schedule":
             value = self.schedules.get(self.dataset)
-        return USUAL[self.dataset][name] if value is None else value
+        return USUAL.get(self.dataset, USUAL["imagenet"])[name] if value is None else value
+
+    @property
+    def _folder(self) -> bool:
+        from gpu_bench import data
+
+        return data.is_folder(self.dataset)
 
     @property
     def _image_size(self) -> int:
@@ -256,13 +264,8 @@ class Setting(Study):
 
         if not self.methods:
             raise InputError("--methods must hold at least one entry.")
-        for flag, value, names in (
-            ("--dataset", self.dataset, data.NAMES),
-            ("--model", self.model, models.NAMES),
-        ):
-            if value is not None and value not in names:
-                rule = f"{flag} must be one of {', '.join(names)}, but it is {value!r}."
-                raise InputError(rule + meant(value, names))
+        data.check_name("--dataset", self.dataset)
+        models.source(self.usual("model"), "--model")
         whole("--seeds", self.seeds, 1, 10_000)
         whole("--epochs", self.usual("epochs"), 1)
         whole("--batch-size", self.usual("batch_size"), 1)
@@ -309,8 +312,8 @@ class Setting(Study):
         for kind in METHODS.values():
             for option in kind.options():
                 yield kind.column(option), kind in chosen, f"--methods has {kind.name}"
-        for flag in ("image_size", "broken_images", "workers"):
-            yield flag, self.dataset == "imagenet", "--dataset is imagenet"
+        for flag in ("image_size", "workers"):
+            yield flag, self._folder, "--dataset is imagenet or folder:NAME"
         for flag in ("data_root", "download"):
             yield flag, self.dataset != "digits", "--dataset is not digits, which is bundled"
 
@@ -351,7 +354,6 @@ class Setting(Study):
         return Place(
             self.out if self.scheduler is None else self.out.resolve(),
             None if self.data_root is None else str(self.data_root),
-            self.broken_images or "refuse",
             self.decoders(),
             None if mask_file is None else str(mask_file),
             self.out / "tensorboard" if self.tensorboard else None,

@@ -33,6 +33,9 @@ class OneShot(
     out: Path = Path("results/one-shot")
     sparsities: Annotated[tuple[float, ...] | None, described("1 − 0.8^k, k = 1…25")] = None
     """Fractions of the prunable weights to set to zero, each in [0, 1)."""
+    pattern: str | None = None
+    """N:M, such as 2:4, instead of sparsities: of every M neighbouring inputs of a layer the N
+    largest weights stay (layers whose inputs M does not divide keep all)."""
     tuned: Annotated[Path | None, described("the flags decide")] = None
     """The file tuned.json of `tune`: each method has its best setting of learning rate and
     strength instead of the flags."""
@@ -49,10 +52,14 @@ class OneShot(
         return (settings[kind.name],)
 
     def variants(self) -> Iterator[Row]:
-        from gpu_bench import masks
+        from gpu_bench import masks, patterns
 
         chosen = masks.SPARSITIES if self.sparsities is None else self.sparsities
-        yield {"sparsities": sorted({float(sparsity) for sparsity in chosen})}
+        if self.pattern is not None:
+            kept, group = patterns.numbers(self.pattern)
+            chosen = (1.0 - kept / group,)
+        sparsities = sorted({float(sparsity) for sparsity in chosen})
+        yield {"sparsities": sparsities, "pattern": self.pattern}
 
     def check(self) -> None:
         super().check()
@@ -61,6 +68,7 @@ class OneShot(
 
     def belongings(self) -> Iterator[tuple[str, bool, str]]:
         yield from super().belongings()
+        yield "sparsities", self.pattern is None, "--pattern is left out"
         for kind in self.chosen:
             for option in kind.grid[0]:
                 yield kind.column(option), *self.decided()
