@@ -13,12 +13,13 @@ from typing import Annotated, ClassVar
 
 import pytest
 
+from benchmarks import run as benchmarks
 from gpu_bench import run as vision
 from mirrorflow.runs.flags import described, mirrored, read_flags
 from mirrorflow.sweep import __main__ as sweep
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = {"sweep": sweep.PROGRAM, "vision": vision.PROGRAM}
+PROGRAMS = {"sweep": sweep.PROGRAM, "vision": vision.PROGRAM, "benchmarks": benchmarks.PROGRAM}
 COMMANDS = [(kind, name) for kind, program in PROGRAMS.items() for name in program.listed]
 NEEDED = {"report": ["folder"]}
 SPEAKING = [(kind, name) for kind, name in COMMANDS if name != "report"]
