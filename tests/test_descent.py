@@ -13,7 +13,7 @@ from sklearn.linear_model import Lasso
 from mirrorflow import Constant, Factors, Harmonic, Piecewise, Regression, gaussian_recovery
 from mirrorflow.certificates.hessians import hessian
 from mirrorflow.checks import InputError
-from mirrorflow.descent import REGULARIZERS, descend, stable_step_size
+from mirrorflow.descent import REGULARIZERS, descend, follow_descent, stable_step_size
 from mirrorflow.descent.minibatches import Minibatches
 from mirrorflow.flows import direct_flow
 from mirrorflow.limits import interpolator
@@ -291,6 +291,35 @@ class TestBatches:
     def test_unknown_truth_has_no_distance(self, problem):
         nameless = Regression(problem.Z, problem.y)
         assert descend(nameless, starts(20, 1), NONE, 0.01, 3).distance is None
+
+
+class TestReadings:
+    @pytest.mark.parametrize("batch_size", [None, 3])
+    def test_gain_and_shift_are_those_of_the_accumulators(self, problem, batch_size):
+        """At every recorded step; the shift but for a vector in the row space of Z."""
+        one, V = starts(20, 1)[0], problem.row_space.V
+        options = {"batch_size": batch_size, "seed": 4, "record": 10}
+        fast = descend(problem, [one, one], Harmonic(0.4, 0.3), [0.02, 0.05], 200, **options)
+        for i, eta in enumerate((0.02, 0.05)):
+            path = follow_descent(problem, one, eta, 200, Harmonic(0.4, 0.3), **options)
+            np.testing.assert_allclose(fast.gain[i], path.gain, rtol=1e-11, atol=1e-13)
+            apart = fast.shift[i] - path.shift
+            assert np.abs(apart - (apart @ V.T) @ V).max() < 1e-13
+            assert np.abs(path.shift - (path.shift @ V.T) @ V).max() > 1e-6
+            at = problem.with_targets(problem.Z @ fast.x[i, -1])
+            end = interpolator(at, one, 0.0, gain=fast.gain[i, -1], shift=fast.shift[i, -1])
+            assert np.abs(end.x - fast.x[i, -1]).max() < 1e-13
+
+    def test_they_are_nan_where_they_have_no_value(self, problem):
+        one = starts(20, 1)[0]
+        kinds = ["factors", "mask_l1", "l1_on_x", "factors"]
+        begins = [one, one, one, Factors.balanced(one.x)]
+        run = descend(problem, begins, NONE, 0.01, 5, regularizer=kinds)
+        assert np.isnan(run.gain).all(axis=(1, 2)).tolist() == [False, True, True, True]
+        assert np.isfinite(run.gain[0]).all()
+        lost = descend(problem, [one, one], NONE, [0.01, 9.0], 200, record=200)
+        assert (np.diff(lost.gain[1, ~lost.valid[1]], axis=0) == 0.0).all()
+        assert np.isfinite(lost.gain).all()
 
 
 class TestMinibatches:

@@ -87,6 +87,20 @@ ALGORITHMS = {
 }
 
 
+def random_run(algorithm, loss, n, d, steps, strength, speed, seed):
+    """A problem and a run of it by one of the algorithms."""
+    rng = np.random.default_rng(seed)
+    Z = rng.standard_normal((n, d))
+    problem = mf.Regression(Z, Z[:, 0] + Z[:, -1], loss=loss)
+    start = mf.Factors(*(rng.standard_normal((2, d)) * [[0.3], [0.3]] + [[1.0], [0.0]]))
+    options = ALGORITHMS[algorithm]
+    edge = n / np.linalg.norm(Z, 2) ** 2 * (1.0 - options.get("momentum", 0.0))
+    edge /= 4.0 if "batch_size" in options else 1.0
+    alphas = strength * 0.97 ** np.arange(steps)
+    path = mf.follow_descent(problem, start, speed * edge, steps, alphas, seed=seed, **options)
+    return problem, path
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     algorithm=st.sampled_from(sorted(ALGORITHMS)),
@@ -99,19 +113,34 @@ ALGORITHMS = {
     seed=st.integers(0, 2**16),
 )
 def test_a_run_of_any_length_is_an_argmin(algorithm, loss, n, more, steps, strength, speed, seed):
-    rng = np.random.default_rng(seed)
-    Z = rng.standard_normal((n, n + more))
-    problem = mf.Regression(Z, Z[:, 0] + Z[:, -1], loss=loss)
-    start = mf.Factors(*(rng.standard_normal((2, n + more)) * [[0.3], [0.3]] + [[1.0], [0.0]]))
-    options = ALGORITHMS[algorithm]
-    edge = n / np.linalg.norm(Z, 2) ** 2 * (1.0 - options.get("momentum", 0.0))
-    edge /= 4.0 if "batch_size" in options else 1.0
-    alphas = strength * 0.97 ** np.arange(steps)
-    path = mf.follow_descent(problem, start, speed * edge, steps, alphas, seed=seed, **options)
+    problem, path = random_run(algorithm, loss, n, n + more, steps, strength, speed, seed)
     for check in (certify.discrete_argmin(problem, path), certify.discrete_balance(path)):
         assert check.verdict != "refuted", (path.status, check)
         if path.success:
             assert check.value <= 0.1 * check.bound
+
+
+@pytest.mark.slow
+def test_600_random_runs_keep_a_tenth_of_their_bounds():
+    """And the flow's gain, and twice the rest of it, flip."""
+    rng, worst, seen, names = np.random.default_rng(19), 0.0, 0, sorted(ALGORITHMS)
+    for trial in range(600):
+        n, d, steps = rng.integers([2, 4, 5], [9, 30, 401])
+        drawn = max(n + 1, d), steps, rng.choice([0.0, 0.3, 0.8]), rng.uniform(0.05, 1.0), trial
+        loss = mf.PseudoHuber(0.5) if rng.random() < 0.3 else mf.Squared()
+        problem, path = random_run(names[trial % len(names)], loss, n, *drawn)
+        checks = certify.discrete_argmin(problem, path), certify.discrete_balance(path)
+        assert path.success, (trial, path)
+        assert all(check.holds for check in checks), (trial, checks)
+        worst = max(worst, *(check.value / check.bound for check in checks))
+        flow = 4.0 * path.total[-1] + 0.0 * path.gain[-1]
+        scale = 0.5 * np.abs(path.start.imbalance) * np.exp(-path.gain[-1])
+        if scale.max() > 1e-6:  # else a is below all bounds
+            for gain in (flow, 2.0 * path.gain[-1] - flow):
+                assert certify.discrete_balance(path, gain).verdict == "refuted", trial
+            seen += 1
+    assert worst <= 0.1
+    assert seen > 500
 
 
 def test_gradient_descent_ends_where_foretold_on_the_papers_problem():

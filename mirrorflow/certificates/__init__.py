@@ -9,7 +9,7 @@ order of a series; each function says which.
 mirror: Theorem 2.1. lyapunov, rates: Theorem 2.2. limits: Theorem 2.3. sparsity: late L1. bias:
 what R_a prefers. discrete: steps of (S)GD as they are run. hessians: steps of gradient descent.
 saddles: small starts. penalties: what can be solved exactly beside weight decay. depth: L ≥ 3.
-margins: classification.
+margins: classification. noise: what SGD, fresh labels and averages do.
 """
 
 from types import ModuleType as _Module
@@ -24,6 +24,7 @@ from mirrorflow.certificates.limits import *
 from mirrorflow.certificates.lyapunov import *
 from mirrorflow.certificates.margins import *
 from mirrorflow.certificates.mirror import *
+from mirrorflow.certificates.noise import *
 from mirrorflow.certificates.penalties import *
 from mirrorflow.certificates.rates import *
 from mirrorflow.certificates.saddles import *

@@ -13,7 +13,7 @@ from mirrorflow.checks import Array
 from mirrorflow.descent.groups import Group
 from mirrorflow.descent.inputs import Run
 from mirrorflow.descent.stability import LOSSES, stable_step_size
-from mirrorflow.descent.steps import LARGEST
+from mirrorflow.descent.steps import LARGEST, FactorsBatch
 from mirrorflow.display import Displayed
 from mirrorflow.problems import Regression
 
@@ -37,6 +37,11 @@ class Descent(Displayed):
         ‖x − x_true‖₂; None where the problem has no x_true.
     total : (B, T) array
         A = Σ η α_k over the steps made, whatever the regulariser.
+    gain, shift : (B, T, d) arrays
+        Of "factors", else nan: Λ = log(a₀/a), and r up to a vector in the row space of Z, read off
+        the state, which makes x the argmin of R_a + ⟨r, ·⟩ over its own Zx: a reading. Only
+        `follow_descent`, which sums them over steps and gradients, can be wrong about them. nan for
+        balanced coordinates.
     status : B strings
         "completed" or "diverged".
     message : B strings
@@ -54,6 +59,8 @@ class Descent(Displayed):
     loss: Array
     distance: Array | None
     total: Array
+    gain: Array
+    shift: Array
     status: tuple[str, ...]
     message: tuple[str, ...]
     diverged_at: NDArray[np.int64]
@@ -92,6 +99,9 @@ class Journal:
         self.m = np.array([run.factors.m for run in runs])
         self.w = np.array([run.factors.w for run in runs])
         self.x[:, 0] = self.m * self.w
+        own = np.array([run.regularizer == "factors" for run in runs])[:, None]
+        self.logs = np.full((2, *self.x.shape), np.nan)  # of |m + w| and |m − w|
+        self.logs[:, :, 0] = np.where(own, _logs(FactorsBatch.encode(self.m, self.w)), np.nan)
         self.diverged_at = np.full(len(runs), -1, dtype=np.int64)
         self.row = 1
 
@@ -103,6 +113,8 @@ class Journal:
             m, w = group.read()
             self.x[group.runs, self.row] = m * w
             self.total[group.runs, self.row] = total[group.runs]
+            if isinstance(group.batch, FactorsBatch):
+                self.logs[:, group.runs, self.row] = _logs(group.batch.state)
         self.row += 1
 
     def close(self, run: int, step: int, m: Array, w: Array, total: float) -> None:
@@ -110,6 +122,9 @@ class Journal:
         after = self.marks >= step
         self.x[run, after], self.total[run, after] = m * w, total
         self.m[run], self.w[run] = m, w
+        self.logs[:, run, after] = (
+            self.logs[:, run, :1] * 0.0 + _logs(FactorsBatch.encode(m, w))[:, None]
+        )
         self.diverged_at[run] = step
 
     def result(
@@ -133,9 +148,17 @@ class Journal:
             else _advice(int(at), run.step_size, edges[id(run.factors), run.regularizer])
             for run, at in zip(self.runs, self.diverged_at, strict=True)
         ]
-        arrays = self.x, self.m, self.w, losses, distance, self.total
+        with np.errstate(invalid="ignore"):  # balanced coordinates
+            grown = self.logs - self.logs[:, :, :1]
+        gain, shift = -(grown[0] + grown[1]), 0.5 * (grown[1] - grown[0])
+        arrays = self.x, self.m, self.w, losses, distance, self.total, gain, shift
         status = tuple("completed" if at < 0 else "diverged" for at in self.diverged_at)
         return Descent(self.marks, step_size, *arrays, status, tuple(messages), self.diverged_at)
+
+
+def _logs(halves: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.log(np.abs(2.0 * halves))
 
 
 def _advice(step: int, step_size: float, edge: float) -> str:

@@ -75,7 +75,7 @@ def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
             "limit_status": None,
         }
         if spec["regularizer"] == "factors" and not diverged:
-            row |= _effective(start, run.m[i], run.w[i])
+            row |= _effective(start, run.gain[i, -1])
         if spec["with_flow"]:
             row |= _exact(problem, start, schedule, spec, run.x[i, -1])
         paths = {"steps": run.steps, "distance": run.distance[i], "total": run.total[i]}
@@ -88,13 +88,13 @@ def _stream(spec: Row) -> int:
     return 0 if spec["sgd_seed"] is None else spec["seed"] * 100_003 + spec["sgd_seed"]
 
 
-def _effective(start: Factors, m: Array, w: Array) -> Row:
-    """Medians of a_K = ½|m² − w²| and of ¼ log(a₀/a_K), A as decay, steps and noise spent it."""
-    first, last = 0.5 * np.abs(start.imbalance), 0.5 * np.abs((m - w) * (m + w))
-    total = None  # balanced factors have a = 0 from the start
-    if first.min() > 0 and last.min() > 0:
-        total = float(np.median(np.log(first / last))) / 4.0
-    return {"total_effective": total, "scale_effective": float(np.median(last))}
+def _effective(start: Factors, gain: Array) -> Row:
+    """Medians of a_K and of ¼ log(a₀/a_K), A as decay, steps and noise spent it."""
+    scale = 0.5 * np.abs(start.imbalance)
+    if scale.min() == 0.0:  # balanced factors have a = 0 from the start
+        return {"total_effective": None, "scale_effective": float(np.median(scale))}
+    last = float(np.median(scale * np.exp(-gain)))
+    return {"total_effective": float(np.median(gain)) / 4.0, "scale_effective": last}
 
 
 def _exact(problem: Regression, start: Factors, schedule: Stepwise, spec: Row, x_end: Array) -> Row:
