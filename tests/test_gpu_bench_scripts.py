@@ -210,7 +210,7 @@ def curves(value, seeds=2):
                 for seed in range(seeds):
                     alpha = total / (epochs * lr)
                     row = {"method": "pilot", "status": "completed", "seed": seed, "epochs": epochs}
-                    row |= {"lr": lr, "total": total, "alpha": alpha}
+                    row |= {"lr": lr, "total": total, "total_free": total**2, "alpha": alpha}
                     row |= dict.fromkeys(collapse.QUANTITIES, value(total, alpha, seed))
                     rows.append(row)
     return pandas.DataFrame(rows)
@@ -273,7 +273,7 @@ def test_rows_of_the_study(studied):
     assert all(np.isclose(grid, kept).any() for kept in frame["kept"])
     assert frame["effective_density"].between(0, 2 / math.pi).all()  # 2/π is a Gaussian's
     names = {path.name for path in studied[0].iterdir()}
-    drawn = {f"{n}.{kind}" for n in ("total_decay", "total_decay_scale") for kind in ("png", "pdf")}
+    drawn = {f"{n}.{kind}" for n in ("total_decay", "total_decay_lag") for kind in ("png", "pdf")}
     assert drawn | {"collapse.md", "manifest.json"} <= names
 
 
