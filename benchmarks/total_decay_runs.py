@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpu_bench import data, masks, methods, models
+from gpu_bench import data, masks, models
+from gpu_bench.methods.pilot import Pilot
+from gpu_bench.methods.spred import Spred
 from gpu_bench.rates import learning_rates
 from gpu_bench.train import Trainer
 from mirrorflow.pilot import free_total
@@ -24,6 +26,21 @@ __all__ = ["compute"]
 BATCH_SIZE, MOMENTUM, BETA = 128, 0.9, 1.0
 CUT = 0.95  # the sparsity whose accuracy is shown
 LOSS = 0.01  # accuracy that a cut may cost and still be free
+
+
+class _Spred(Spred):
+    """With α for the nominal total, beyond what momentum lets it spend."""
+
+    def constant_alpha(self) -> float:
+        assert self.total is not None
+        return self.total / self.plan.rate_sum
+
+
+class _Pilot(_Spred, Pilot):
+    """The same."""
+
+
+NOMINAL: dict[str, type[Spred]] = {"spred": _Spred, "pilot": _Pilot}
 
 
 def compute(specs: Sequence[Row]) -> list[Result]:
@@ -52,7 +69,7 @@ def _row(spec: Row) -> Row:
     epochs = spec["epochs"]
     rates = learning_rates(spec["lr"], "cosine", epochs, len(batches), epochs / 30)
     only = {"beta": BETA, "swing": 1.0} if spec["method"] == "pilot" else {}
-    method = methods.find(spec["method"])(total=spec["total"], **only)
+    method = NOMINAL[spec["method"]](total=spec["total"], **only)
     model = models.build("resnet20", digits.shape, digits.classes, spec["seed"])
     trainer = Trainer(model, method, rates, epochs, MOMENTUM)
     history = trainer.train(batches)

@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from benchmarks import collapse, run, total_decay_runs, vision_parts
 from benchmarks.plain_loop import PlainImages, PlainLoop, sgd, sgd_step
 from gpu_bench import data, masks
+from gpu_bench.rates import learning_rates
 from mirrorflow import pilot, results
+from mirrorflow.pilot import free_total
 
 CPU = torch.device("cpu")
 
@@ -264,6 +266,10 @@ def test_rows_of_the_study(studied):
     assert len(frame) == 2
     np.testing.assert_allclose(frame["total_spent"], frame["total"], rtol=1e-12)
     np.testing.assert_allclose(frame["alpha"] * frame["rate_sum"], frame["total"], rtol=1e-12)
+    for row in frame.itertuples():
+        rates = learning_rates(row.lr, "cosine", 1, 11, 1 / 30)
+        assert row.total_free == free_total(rates, row.alpha, total_decay_runs.MOMENTUM)
+    np.testing.assert_allclose(frame["scale_free"], 0.5 * np.exp(-4.0 * frame["total_free"]))
     for name in ("uncut", "cut", "uncut_running", "cut_running", "below_scale"):
         whole = frame[name] * (360 if name != "below_scale" else 1)
         assert frame[name].between(0, 1).all()

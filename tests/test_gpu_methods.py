@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from gpu_bench import methods
 from gpu_bench.methods import METHODS, Plan
 from gpu_bench.methods.base import Strength, around
 from mirrorflow.checks import InputError
+from mirrorflow.pilot import free_total, largest_total
 
 SIZES = (40, 7, 53)
 NAMES = list(METHODS)
@@ -23,11 +25,16 @@ def weights(seed=0, scale=0.3):
     return scale * torch.randn(sum(SIZES), generator=generator, dtype=torch.float64)
 
 
+def steps_of(rate_sum, steps=100):
+    """Learning rates of a run without momentum."""
+    return np.full(steps, rate_sum / steps)
+
+
 def begun(name, epochs=10, rate_sum=50.0, x=None, **options):
     """A method that has begun a run, and its parameters."""
     x = weights() if x is None else x
     method = METHODS[name](**options)
-    method.begin(Plan(epochs, rate_sum, SIZES, DECAY), x)
+    method.begin(Plan(epochs, steps_of(rate_sum), SIZES, DECAY), x)
     return method, method.inverse(x)
 
 
@@ -95,7 +102,8 @@ DECAYS |= dict.fromkeys(("spred", "pilot"), (0.06, 0.06))  # 2α
 @pytest.mark.parametrize("name", NAMES)
 def test_decays_are_those_of_the_docstrings(name):
     """One for each parameter."""
-    strengths = {"str": 1.5, "spred": 0.03 * 50.0, "pilot": 0.03 * 50.0}
+    total = free_total(steps_of(50.0), 0.03)
+    strengths = {"str": 1.5, "spred": total, "pilot": total}
     method, _ = begun(name, **({"total": strengths[name]} if name in strengths else {}))
     assert [float(decay) for decay in method.decays()] == pytest.approx(DECAYS[name], abs=1e-15)
 
@@ -132,28 +140,45 @@ def test_starts_of_the_products():
 
 @pytest.mark.parametrize("name", ["spred", "pilot"])
 def test_total_sets_alpha(name):
-    """α = A / rate_sum, and the decay of m and w is 2α."""
+    """A is that of free decay, and the decay of m and w is 2α."""
     method, _ = begun(name, rate_sum=80.0, total=2.0)
-    assert method.alpha == pytest.approx(0.025)
-    assert [float(decay) for decay in method.decays()] == pytest.approx([0.05, 0.05])
+    assert free_total(steps_of(80.0), method.alpha) == pytest.approx(2.0)
+    assert method.alpha == pytest.approx(0.025, rel=0.05)
+    decays = [float(decay) for decay in method.decays()]
+    assert decays == pytest.approx([2.0 * method.alpha] * 2)
+
+
+@pytest.mark.parametrize("name", ["spred", "pilot"])
+def test_a_total_is_no_more_than_the_steps_allow(name):
+    """Tuned or not given, it is lowered to that; given, it is refused."""
+    rates = np.full(20, 0.1)
+    for options, expected in (({}, 3.0), ({"total": 6.0}, 6.0), ({"total": 0.1}, 0.1)):
+        method = METHODS[name](**options)
+        method.begin(Plan(2, rates, SIZES, momentum=0.9), weights())
+        allowed = min(expected, largest_total(rates, 0.9))
+        assert free_total(rates, method.alpha, 0.9) == pytest.approx(allowed)
+    METHODS[name]().check_steps(rates, 0.9)
+    METHODS[name](total=0.1).check_steps(rates, 0.9)
+    with pytest.raises(InputError, match=f"^--{name}.total must be at most .* needs [0-9]+ steps"):
+        METHODS[name](total=6.0).check_steps(rates, 0.9)
 
 
 def test_controller_reaches_its_swing_and_returns():
     """T/2 risings multiply α by 2.11, as δ = 1.01 does in 75 of 150 epochs; then it falls."""
-    method, _ = begun("pilot", epochs=30, total=0.1 * 50.0)
+    method, _ = begun("pilot", epochs=30, total=5.0)
     decay = method.decays()[0]
-    alphas = []
+    first, alphas = method.alpha, []
     for epoch in range(1, 31):
         method.after_epoch(epoch, epoch / 30, 1.0)
         alphas.append(method.alpha)
-    assert max(alphas) == pytest.approx(0.211)
+    assert max(alphas) == pytest.approx(2.11 * first)
     assert alphas.index(max(alphas)) == 14
-    assert alphas[-1] == pytest.approx(0.1)
+    assert alphas[-1] == pytest.approx(first)
     # the very tensor that a captured step reads has followed
     assert method.decays()[0] is decay
-    assert float(decay) == pytest.approx(0.2)
+    assert float(decay) == pytest.approx(2.0 * first)
     paper = METHODS["pilot"]()
-    paper.begin(Plan(150, 1.0, SIZES), weights())
+    paper.begin(Plan(150, steps_of(1.0), SIZES), weights())
     assert paper.readings()["delta"] == pytest.approx(1.01, abs=1e-4)
 
 
@@ -248,7 +273,7 @@ def test_l1_shrinks_runs_of_any_length_alike(name, option):
 
 def test_the_tensor_of_a_strength_is_its_factor_times_its_value():
     """From the start, in the dtype of the weights, and after every change."""
-    plan = Plan(1, 1.0, SIZES, like=torch.zeros(0, dtype=torch.float64))
+    plan = Plan(1, steps_of(1.0), SIZES, like=torch.zeros(0, dtype=torch.float64))
     strength = Strength(0.3, plan, factor=2.0)
     assert strength.tensor.dtype == torch.float64
     assert float(strength.tensor) == 0.6

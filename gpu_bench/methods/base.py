@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from mirrorflow.checks import InputError, number
+from mirrorflow.checks import Array, InputError, number
 
 if TYPE_CHECKING:  # --help answers without torch
     from torch import Tensor
@@ -62,13 +62,14 @@ class Plan:
     ----------
     epochs : int
         T.
-    rate_sum : float
-        Σ η_k/(1 − momentum) over all steps: flow time of the run. A decay of strength λ shrinks
-        what has no gradient by e^{−λ·rate_sum}.
+    rates : Array, shape (steps,)
+        η of every step.
     sizes : tuple of int
         Number of weights of each layer, in the order in which they lie in the vector x.
     weight_decay : float
         The ordinary one, per unit of η.
+    momentum : float
+        Of SGD.
     norm : float
         ‖x‖₁ of the initial weights.
     like : Tensor, shape (0,)
@@ -76,11 +77,18 @@ class Plan:
     """
 
     epochs: int
-    rate_sum: float
+    rates: Array
     sizes: tuple[int, ...]
     weight_decay: float = 1e-4
+    momentum: float = 0.0
     norm: float = math.nan
     like: Tensor = None  # type: ignore[assignment]  # `Method.begin` knows it
+
+    @property
+    def rate_sum(self) -> float:
+        """Σ η_k/(1 − momentum): flow time of the run. In small steps a decay of strength λ shrinks
+        what has no gradient by e^{−λ·rate_sum}."""
+        return float(self.rates.sum()) / (1.0 - self.momentum)
 
 
 class Strength:
@@ -121,6 +129,8 @@ class Method(ABC):
         every method has the same number of settings, so that each is tuned with the same budget.
     ranges : dict of str to (float, float)
         Least and largest value of the options that are not just any number ≥ 0.
+    decayed : bool
+        Whether it is m ⊙ w with the decay 2α on both and no other penalty, as the theory has it.
     """
 
     name: ClassVar[str] = ""
@@ -129,6 +139,7 @@ class Method(ABC):
     learning_rate: ClassVar[float] = 0.1
     grid: ClassVar[Grid]
     ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+    decayed: ClassVar[bool] = False
 
     def __init_subclass__(cls, name: str = "", label: str = "") -> None:
         if not name:
@@ -161,6 +172,9 @@ class Method(ABC):
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 low, high = self.ranges.get(option, FINITE)
                 number(self.flag(option), value, low, high, infinite=high == math.inf)
+
+    def check_steps(self, rates: Array, momentum: float) -> None:  # noqa: B027
+        """Raise InputError where an option asks more than these steps can do."""
 
     def begin(self, plan: Plan, x: Tensor) -> None:
         """Learn about the run; x (N,) holds the initial weights. Called before `start`."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from gpu_bench.methods.base import Look, Parameters
 from gpu_bench.methods.spred import Spred
+from mirrorflow.runs.flags import described
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,8 +30,9 @@ class Pilot(Spred, name="pilot"):
         "threshold": (0.0, math.inf),
     }
 
-    total: float = 3.0
-    """A = Σ ηα/(1 − momentum) over the run if α stayed (no unit), which sets the first α."""
+    total: Annotated[float | None, described("3, or what the steps allow")] = None
+    """A over the run if α stayed (no unit), which sets the first α: where there is no gradient
+    m² − w² falls by e^(−4A). Momentum limits how fast: docs/total_decay.md."""
     beta: float = 1.0
     """β = m₀² − w₀² (units of x); 0 starts with |m| = |w|, the paper's ablation."""
     swing: float = 2.11

@@ -100,6 +100,9 @@ class Setting(Study):
     label_smoothing: float = 0.0
     """Share of each training label that is spread over all classes, in [0, 1)."""
 
+    ledger: bool = False
+    """Follow m² − w² of pilot and spred: is the run what the theory is about, and how much of
+    each layer's sparsity is decay, how much step size and gradient noise; a tenth more time."""
     options: Annotated[Any, option_groups, tyro.conf.arg(name="")] = field(
         default_factory=lambda: option_groups()()
     )
@@ -170,6 +173,7 @@ class Setting(Study):
                         # an option of another method must not make this run another one
                         spec = {kind.column(option): value for option, value in given.items()}
                         named = {"method": kind.name, "seed": seed}
+                        named["ledger"] = self.ledger and kind.decayed
                         runs.append(Run({**common, **variant, **spec, **named}, digests[kind]))
         return runs
 
@@ -312,6 +316,8 @@ class Setting(Study):
         for kind in METHODS.values():
             for option in kind.options():
                 yield kind.column(option), kind in chosen, f"--methods has {kind.name}"
+        followed = any(kind.decayed for kind in chosen)
+        yield "ledger", followed, "--methods has pilot or spred"
         for flag in ("image_size", "workers"):
             yield flag, self._folder, "--dataset is imagenet or folder:NAME"
         for flag in ("data_root", "download"):
