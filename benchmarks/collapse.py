@@ -25,11 +25,15 @@ QUANTITIES = {
     "cut": "accuracy at 95 % sparsity",
     "kept": "log10 of the weights needed",
     "effective_density": "log10 of the effective density",
-    "below_scale": "share of weights below a",
+    "below_scale": "share of weights below a free",
     "cut_running": "accuracy at 95 %, running statistics",
 }
 LOGARITHMIC = ("kept", "effective_density")
-AXES = {"total": "total A (no unit)", "alpha": "α (per unit of flow time)"}
+AXES = {
+    "total_free": "A of free decay (no unit)",
+    "total": "nominal A (no unit)",
+    "alpha": "α (per unit of flow time)",
+}
 COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito, by rate
 DASHES = (":", "--", "-", "-.")  # by epochs
 
@@ -37,12 +41,13 @@ DASHES = (":", "--", "-", "-.")  # by epochs
 def collapse(frame: pandas.DataFrame) -> list[Row]:
     """Compare the curves of all pairs of settings (epochs, lr), per method and quantity.
 
-    A curve is the mean over seeds against log A or log α, straight between its points. `by_total`
-    and `by_alpha` are the mean of `distance` over all pairs that overlap, divided by the range of
+    A curve is the mean over seeds against the logarithm of an axis (`AXES`), straight between its
+    points. `by_AXIS` is the mean of `distance` over all pairs that overlap, divided by the range of
     the quantity over all curves: 0 is a perfect collapse, 1/3 what two independent uniform
-    numbers give. `by_total` splits into pairs that share their lr, their epochs, or lr · epochs
-    (equal α at equal A). `seeds` is the same for two seeds of one setting: what chance alone
-    leaves. NaN where there is no such pair.
+    numbers give. `by_total_free` splits into pairs that share their lr, their epochs, or their
+    product (equal α at equal nominal A); `longer_AXIS` is that of the settings above the least
+    epochs, over their own range. `seeds` is the same for two seeds of one setting: what chance
+    alone leaves. NaN where there is no such pair.
     """
     rows = []
     good = frame[frame["status"] == "completed"]
@@ -52,15 +57,16 @@ def collapse(frame: pandas.DataFrame) -> list[Row]:
                 continue
             value = np.log10(some[quantity]) if quantity in LOGARITHMIC else some[quantity]
             runs = some.assign(value=value.astype(float))
-            means = runs.groupby(["epochs", "lr", "total"], as_index=False)[["alpha", "value"]]
-            points = means.mean()
-            span = float(points["value"].max() - points["value"].min())
+            points = runs.groupby(["epochs", "lr", "total"], as_index=False)[
+                ["total_free", "alpha", "value"]
+            ].mean()
+            span = _span(points)
             curves = dict(iter(points.groupby(["epochs", "lr"])))
             pairs = list(itertools.combinations(curves, 2))
-            by_total, by_alpha = (
-                np.array([distance(curves[a], curves[b], axis) for a, b in pairs]) / span
+            by = {
+                axis: np.array([distance(curves[a], curves[b], axis) for a, b in pairs]) / span
                 for axis in AXES
-            )
+            }
             seeds = [
                 distance(one, other, "total") / span
                 for _, setting in runs.groupby(["epochs", "lr"])
@@ -71,17 +77,19 @@ def collapse(frame: pandas.DataFrame) -> list[Row]:
                 "same_epochs": [a[0] == b[0] for a, b in pairs],
                 "same_product": [math.isclose(math.prod(a), math.prod(b)) for a, b in pairs],
             }
+            long = [min(a[0], b[0]) > points["epochs"].min() for a, b in pairs]
+            own = span / _span(points[points["epochs"] > points["epochs"].min()])
             rows.append(
                 {
                     "method": method,
                     "quantity": quantity,
                     "range": span,
-                    "by_total": _mean(by_total),
-                    "by_alpha": _mean(by_alpha),
-                    **{name: _mean(by_total[chosen]) for name, chosen in alike.items()},
+                    **{f"by_{axis}": _mean(found) for axis, found in by.items()},
+                    **{n: _mean(by["total_free"][chosen]) for n, chosen in alike.items()},
+                    **{f"longer_{axis}": own * _mean(found[long]) for axis, found in by.items()},
                     "seeds": _mean(np.array(seeds)),
                     "pairs": len(pairs),
-                    "pairs_by_alpha": int(np.isfinite(by_alpha).sum()),
+                    "pairs_by_alpha": int(np.isfinite(by["alpha"]).sum()),
                 }
             )
     return rows
@@ -103,6 +111,11 @@ def distance(one: pandas.DataFrame, other: pandas.DataFrame, axis: str) -> float
     return _mean(np.array(gaps))
 
 
+def _span(points: pandas.DataFrame) -> float:
+    """Return the range of the values; nan of none."""
+    return float(points["value"].max() - points["value"].min())
+
+
 def _mean(values: Array) -> float:
     """Return the mean of the finite values; NaN if there is none."""
     kept = values[np.isfinite(values)]
@@ -110,10 +123,18 @@ def _mean(values: Array) -> float:
 
 
 def report(frame: pandas.DataFrame, out: Path) -> str:
-    """Write OUT/collapse.md, total_decay.* and total_decay_scale.*; returns the table."""
-    names = ["by_total", "by_alpha", "same_lr", "same_epochs", "same_product", "seeds"]
-    headings = ["method", "quantity", "range", "over A", "over α", "A, same η", "A, same T",
-                "A, same ηT", "seeds"]  # fmt: skip
+    """Write OUT/collapse.md, total_decay.* and total_decay_lag.*; returns the table."""
+    names = {
+        "by_total_free": "free A",
+        "by_total": "nominal A",
+        "by_alpha": "α",
+        "same_lr": "free A, same η",
+        "same_epochs": "free A, same T",
+        "longer_total_free": "free A, longer T",
+        "longer_total": "nominal A, longer T",
+        "seeds": "seeds",
+    }
+    headings = ["method", "quantity", "range", *names.values()]
     lines = [f"| {' | '.join(headings)} |", "|---|---" + "|--:" * (len(names) + 1) + "|"]
     for row in collapse(frame):
         cells = [row["method"], QUANTITIES[row["quantity"]], f"{row['range']:.2f}"]
@@ -123,7 +144,7 @@ def report(frame: pandas.DataFrame, out: Path) -> str:
     atomic_write(out / "collapse.md", text.encode())
     with matplotlib.rc_context(STYLE):
         save(_curves(frame), out / "total_decay")
-        save(_scales(frame), out / "total_decay_scale")
+        save(_lag(frame), out / "total_decay_lag")
     return text
 
 
@@ -139,7 +160,7 @@ def _curves(frame: pandas.DataFrame) -> Figure:
     grid = figure.subplots(len(names), 4, squeeze=False)
     for method, row in zip(names, grid, strict=True):
         some = frame[frame["method"] == method]
-        places = itertools.product(PANELS, AXES)
+        places = itertools.product(PANELS, ("total_free", "total"))
         for axes, (quantity, axis) in zip(row, places, strict=True):
             title, label = PANELS[quantity]
             _lines(axes, some, axis, quantity, f"{method}: {title}")
@@ -157,16 +178,12 @@ def _curves(frame: pandas.DataFrame) -> Figure:
     return figure
 
 
-def _scales(frame: pandas.DataFrame) -> Figure:
+def _lag(frame: pandas.DataFrame) -> Figure:
     names = list(dict.fromkeys(frame["method"]))
-    figure = Figure(figsize=(3.6 * (len(names) + 1), 3.9), layout="constrained")
-    panels = figure.subplots(1, len(names) + 1)
-    title = "pilot: weights with |x| < a = ½βexp(−4A)"
-    _lines(panels[0], frame[frame["method"] == "pilot"], "total", "below_scale", title)
-    panels[0].set(ylabel="weights (%)", ylim=(0, 101))
-    for axes, method in zip(panels[1:], names, strict=True):
+    figure = Figure(figsize=(3.6 * len(names) + 1.4, 3.6), layout="constrained")
+    for axes, method in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         title = f"{method}: uncut, running statistics"
-        _lines(axes, frame[frame["method"] == method], "total", "uncut_running", title)
+        _lines(axes, frame[frame["method"] == method], "total_free", "uncut_running", title)
         axes.set(ylabel="accuracy (%)", ylim=(0, 101))
     _legend(
         figure,
@@ -190,7 +207,7 @@ def _lines(axes: Axes, frame: pandas.DataFrame, axis: str, quantity: str, title:
         axes.errorbar(at, values["mean"], (low, high), ms=3, lw=1.2, elinewidth=0.7, **look)
     axes.set(xscale="log", xlabel=AXES[axis])
     axes.set_title(title, loc="left", fontsize=9)
-    if axis == "total":
+    if axis != "alpha":
         totals = sorted(frame["total"].unique())
         axes.set_xticks(totals, [f"{total:g}" for total in totals])
     axes.minorticks_off()

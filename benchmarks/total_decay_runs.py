@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpu_bench import data, masks, methods, models
+from gpu_bench import data, masks, models
+from gpu_bench.methods.pilot import Pilot
+from gpu_bench.methods.spred import Spred
 from gpu_bench.rates import learning_rates
 from gpu_bench.train import Trainer
+from mirrorflow.pilot import free_total
 
 if TYPE_CHECKING:
     from mirrorflow.runs.store import Row
@@ -23,6 +26,21 @@ __all__ = ["compute"]
 BATCH_SIZE, MOMENTUM, BETA = 128, 0.9, 1.0
 CUT = 0.95  # the sparsity whose accuracy is shown
 LOSS = 0.01  # accuracy that a cut may cost and still be free
+
+
+class _Spred(Spred):
+    """With α for the nominal total, beyond what momentum lets it spend."""
+
+    def constant_alpha(self) -> float:
+        assert self.total is not None
+        return self.total / self.plan.rate_sum
+
+
+class _Pilot(_Spred, Pilot):
+    """The same."""
+
+
+NOMINAL: dict[str, type[Spred]] = {"spred": _Spred, "pilot": _Pilot}
 
 
 def compute(specs: Sequence[Row]) -> list[Result]:
@@ -37,11 +55,12 @@ def _row(spec: Row) -> Row:
     -------
     dict
         `alpha`; `rate_sum` Σ η/(1 − momentum); `total_spent`, A as the trainer added it up;
+        `total_free`, A of free decay, and the scale a = ½βe^{−4A} that follows, `scale_free`;
         `uncut_running`, accuracy with the running statistics of batch norm, as
         `python -m gpu_bench.run` reads it, `cut_running` at sparsity 95 %; `uncut`, `cut`: the
         same with statistics of the final weights (`Trainer.refresh`); `kept`, the least share
         of weights that costs at most a point of `uncut`; `below_scale`, share with
-        |x| < a = ½βe^{−4A} (pilot; spred has β = 0); `effective_density` ‖x‖₁²/(N‖x‖₂²).
+        |x| < a (pilot; spred has a = 0); `effective_density` ‖x‖₁²/(N‖x‖₂²).
     """
     torch.set_num_threads(1)
     started = time.perf_counter()
@@ -50,7 +69,7 @@ def _row(spec: Row) -> Row:
     epochs = spec["epochs"]
     rates = learning_rates(spec["lr"], "cosine", epochs, len(batches), epochs / 30)
     only = {"beta": BETA, "swing": 1.0} if spec["method"] == "pilot" else {}
-    method = methods.find(spec["method"])(total=spec["total"], **only)
+    method = NOMINAL[spec["method"]](total=spec["total"], **only)
     model = models.build("resnet20", digits.shape, digits.classes, spec["seed"])
     trainer = Trainer(model, method, rates, epochs, MOMENTUM)
     history = trainer.train(batches)
@@ -67,6 +86,7 @@ def _row(spec: Row) -> Row:
         "alpha": method.alpha,
         "rate_sum": float(rates.sum()) / (1.0 - MOMENTUM),
         "total_spent": history.epochs[-1].total,
+        "total_free": free_total(rates, method.alpha or 0.0, MOMENTUM),
         "train_accuracy": history.epochs[-1].accuracy,
         "uncut_running": accuracy(),
         "cut_running": accuracy(CUT),
@@ -74,10 +94,11 @@ def _row(spec: Row) -> Row:
     model.load_state_dict(trained)
     trainer.refresh(batches.epoch(0))
     x = torch.cat([weight.detach().flatten() for weight in masks.prunable(model).values()])
-    scale = 0.5 * BETA * math.exp(-4.0 * spec["total"])
     pilot = spec["method"] == "pilot"
+    row["scale_free"] = 0.5 * BETA * math.exp(-4.0 * row["total_free"]) if pilot else 0.0
     row["effective_density"] = float(x.abs().sum().square() / (len(x) * x.square().sum()))
-    row["below_scale"] = float((x.abs() < scale).double().mean()) if pilot else None
+    below = float((x.abs() < row["scale_free"]).double().mean())
+    row["below_scale"] = below if pilot else None
     row["uncut"] = accuracy()
     # a larger cut contains every smaller one, so nothing has to be put back between them
     cuts = {sparsity: accuracy(sparsity) for sparsity in masks.SPARSITIES if sparsity < CUT}

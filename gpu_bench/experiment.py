@@ -161,6 +161,7 @@ class Experiment:
             passed=cycle * epochs,
             ranks=self.ranks,
             network=self._network,
+            ledger=spec["ledger"],
         )
 
     def read(self, trainer: Trainer) -> Tensor:

@@ -14,6 +14,7 @@ from gpu_bench.checkpoints import Checkpoints
 from gpu_bench.experiment import Place, load_data
 from gpu_bench.memory import is_full
 from gpu_bench.ranks import Ranks
+from gpu_bench.rates import learning_rates
 from mirrorflow.checks import InputError
 from mirrorflow.extras import require
 from mirrorflow.runs.progress import note
@@ -56,7 +57,8 @@ class Job(Work):
         Raises
         ------
         InputError
-            If data or devices are missing, or a batch is larger than the data.
+            If data or devices are missing, a batch is larger than the data, or a method asks more
+            of the steps than they can do.
         """
         if setting.tensorboard:
             require("--tensorboard", "tensorboard")
@@ -66,7 +68,10 @@ class Job(Work):
             data.load(setting.dataset, place.data_root, download=True)
         ranks.barrier()
         images = load_data(spec, place)
-        data.check_batch_size(spec["batch_size"], images, ranks.size)
+        steps = data.steps_per_epoch(spec["batch_size"], images, ranks.size)
+        rates = learning_rates(1.0, spec["schedule"], spec["epochs"], steps, spec["warmup"])
+        for kind in setting.chosen:
+            setting.method(kind).check_steps(rates, spec["momentum"])
         return cls(type(setting), setting.module().PROTOCOL, setting.chosen, place, ranks)
 
     @property

@@ -72,7 +72,7 @@ class Trainer:
         What training runs forward, where it is not `model` itself but
         `DistributedDataParallel` around it.
     ledger : bool
-        Follow m² − w² (`BalanceLedger`) where the method is m ⊙ w with the decay 2α on both.
+        Follow m² − w² of a `decayed` method (`BalanceLedger`).
 
     Attributes
     ----------
@@ -122,9 +122,7 @@ class Trainer:
             x.mul_(self.mask)
         self.origin = x.clone()
         self.initial_norm = float(torch.linalg.vector_norm(x, 1))
-        rate_sum = float(rates.sum()) / (1.0 - momentum)
-        layers = {name: tuple(weight.shape) for name, weight in prunable.items()}
-        self.plan = Plan(epochs, rate_sum, self.x.sizes, weight_decay, layers)
+        self.plan = Plan(epochs, rates, self.x.sizes, weight_decay, momentum)
         method.begin(self.plan, x)
         self.parameters = method.inverse(x)
         if start is not None:
@@ -133,7 +131,7 @@ class Trainer:
         self.velocities = [torch.zeros_like(theta) for theta in self.parameters]
         self.rest_velocity = torch.zeros_like(self.rest.values)
         self.ledger: BalanceLedger | None = None
-        if ledger and method.alpha is not None:
+        if ledger:
             factors = zip(self.x.layout.names, *map(self._by_layer, self.parameters), strict=True)
             self.ledger = BalanceLedger(factors, momentum)
         self.minus_rate = torch.zeros((), dtype=x.dtype, device=self.device)

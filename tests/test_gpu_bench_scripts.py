@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from benchmarks import collapse, run, total_decay_runs, vision_parts
 from benchmarks.plain_loop import PlainImages, PlainLoop, sgd, sgd_step
 from gpu_bench import data, masks
+from gpu_bench.rates import learning_rates
 from mirrorflow import pilot, results
+from mirrorflow.pilot import free_total
 
 CPU = torch.device("cpu")
 
@@ -210,7 +212,7 @@ def curves(value, seeds=2):
                 for seed in range(seeds):
                     alpha = total / (epochs * lr)
                     row = {"method": "pilot", "status": "completed", "seed": seed, "epochs": epochs}
-                    row |= {"lr": lr, "total": total, "alpha": alpha}
+                    row |= {"lr": lr, "total": total, "total_free": total**2, "alpha": alpha}
                     row |= dict.fromkeys(collapse.QUANTITIES, value(total, alpha, seed))
                     rows.append(row)
     return pandas.DataFrame(rows)
@@ -264,6 +266,10 @@ def test_rows_of_the_study(studied):
     assert len(frame) == 2
     np.testing.assert_allclose(frame["total_spent"], frame["total"], rtol=1e-12)
     np.testing.assert_allclose(frame["alpha"] * frame["rate_sum"], frame["total"], rtol=1e-12)
+    for row in frame.itertuples():
+        rates = learning_rates(row.lr, "cosine", 1, 11, 1 / 30)
+        assert row.total_free == free_total(rates, row.alpha, total_decay_runs.MOMENTUM)
+    np.testing.assert_allclose(frame["scale_free"], 0.5 * np.exp(-4.0 * frame["total_free"]))
     for name in ("uncut", "cut", "uncut_running", "cut_running", "below_scale"):
         whole = frame[name] * (360 if name != "below_scale" else 1)
         assert frame[name].between(0, 1).all()
@@ -273,7 +279,7 @@ def test_rows_of_the_study(studied):
     assert all(np.isclose(grid, kept).any() for kept in frame["kept"])
     assert frame["effective_density"].between(0, 2 / math.pi).all()  # 2/π is a Gaussian's
     names = {path.name for path in studied[0].iterdir()}
-    drawn = {f"{n}.{kind}" for n in ("total_decay", "total_decay_scale") for kind in ("png", "pdf")}
+    drawn = {f"{n}.{kind}" for n in ("total_decay", "total_decay_lag") for kind in ("png", "pdf")}
     assert drawn | {"collapse.md", "manifest.json"} <= names
 
 

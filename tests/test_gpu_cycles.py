@@ -283,7 +283,7 @@ def test_where_a_cycle_starts(variant, name, tmp_path, monkeypatch):
 def test_every_cycle_has_the_full_schedule(tmp_path):
     outcome, _ = trained(Iterative, tmp_path, methods=("spred",), cycles=3)
     totals = [cycle.total for cycle in outcome.cycles]
-    assert totals == pytest.approx([1.0, 2.0, 3.0])
+    assert totals == pytest.approx([k * totals[0] for k in (1, 2, 3)])
     alphas = [epoch.alpha for epoch in outcome.epochs]
     assert len(set(alphas)) == 1
 
@@ -329,7 +329,7 @@ def test_what_moves_between_epochs_moves_alike_in_every_cycle(name, options, tmp
     else:  # up, up, down of T = 3: k ≤ T/2 in the first epoch alone
         rises = [np.array([e.alpha for e in records_of(outcome, c)]) for c in range(2)]
         np.testing.assert_array_equal(rises[0], rises[1])
-        assert len(set(rises[0])) == 2
+        assert rises[0] / rises[0][0] == pytest.approx([1.0, 1.5, 1.0])
 
 
 def test_weights_alone_are_carried(tmp_path, monkeypatch):
@@ -459,7 +459,7 @@ def test_the_predicted_scale_is_that_of_the_potential(beta):
     total = 0.7
     R = HyperbolicEntropy.of(Factors.pilot([0.3], beta), total)
     method = methods.METHODS["pilot"](beta=beta)
-    method.begin(methods.Plan(1, 1.0, (1,)), torch.ones(1))
+    method.begin(methods.Plan(1, np.ones(1), (1,)), torch.ones(1))
     found = cycles.predicted_scale(method, total)
     assert found == pytest.approx(math.exp(float(R.log_a[0])), rel=1e-14)
     assert cycles.predicted_scale(methods.METHODS["dense"](), total) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,9 +12,9 @@ from gpu_bench import methods
 from gpu_bench.methods import METHODS, Plan
 from gpu_bench.methods.base import Strength, around
 from mirrorflow.checks import InputError
+from mirrorflow.pilot import free_total, largest_total
 
 SIZES = (40, 7, 53)
-LAYERS = {"conv.weight": (10, 4), "shortcut.0.weight": (7, 1), "fc.weight": (53, 1)}
 NAMES = list(METHODS)
 DECAY = 0.02
 EPS = torch.finfo(torch.float64).eps
@@ -24,11 +25,16 @@ def weights(seed=0, scale=0.3):
     return scale * torch.randn(sum(SIZES), generator=generator, dtype=torch.float64)
 
 
+def steps_of(rate_sum, steps=100):
+    """Learning rates of a run without momentum."""
+    return np.full(steps, rate_sum / steps)
+
+
 def begun(name, epochs=10, rate_sum=50.0, x=None, **options):
     """A method that has begun a run, and its parameters."""
     x = weights() if x is None else x
     method = METHODS[name](**options)
-    method.begin(Plan(epochs, rate_sum, SIZES, DECAY, LAYERS), x)
+    method.begin(Plan(epochs, steps_of(rate_sum), SIZES, DECAY), x)
     return method, method.inverse(x)
 
 
@@ -40,14 +46,11 @@ def moved(method, parameters):
     )
 
 
-ELSEWHERE = [("str", {"start": -1.5}), ("continuous", {"start": 0.3})]
-ELSEWHERE += [("continuous", {"start": 0.3, "plain": True}), ("spred", {"init": "independent"})]
-
-
-@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in NAMES), *ELSEWHERE])
-def test_gradients_are_autograds(name, options):
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_autograds(name):
     """(∂g/∂θ)ᵀ ∂x in closed form against torch.autograd, float64."""
-    method, parameters = begun(name, **options)
+    starts = {"str": {"start": -1.5}, "continuous": {"start": 0.3}}
+    method, parameters = begun(name, **starts.get(name, {}))
     for epoch in range(1, 4):  # a temperature that is not 1
         method.after_epoch(epoch, 0.5, 1.0)
     leaves = tuple(p.detach().clone().requires_grad_() for p in moved(method, parameters))
@@ -76,7 +79,7 @@ def test_penalties_are_the_gradients_of_what_they_say(name, rate):
     terms = {
         "lasso": lambda x: 0.7 * x.abs().sum(),
         "mask-l1": lambda m, w: 0.7 * m.abs().sum(),
-        "continuous": lambda theta, s: 0.7 * (torch.sigmoid(s) * 2.0).sum(),  # 1/σ(0)
+        "continuous": lambda theta, s: 0.7 * torch.sigmoid(s).sum(),
     }
     term = terms.get(name, lambda *_: torch.zeros((), dtype=torch.float64))
     options = {"total": 0.7 * 50.0} if name in terms else {}
@@ -92,14 +95,15 @@ def test_penalties_are_the_gradients_of_what_they_say(name, rate):
 
 
 DECAYS = {"str": (0.02, 1.5 / 50.0), "mask-l1": (0.02, 0.02), "continuous": (0.02, 0.0)}
-DECAYS |= {"dense": (0.02,), "powerprop": (0.02,), "lasso": (0.0,)}
+DECAYS |= dict.fromkeys(("dense", "lasso", "powerprop"), (0.02,))
 DECAYS |= dict.fromkeys(("spred", "pilot"), (0.06, 0.06))  # 2α
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_decays_are_those_of_the_docstrings(name):
     """One for each parameter."""
-    strengths = {"str": 1.5, "spred": 0.03 * 50.0, "pilot": 0.03 * 50.0}
+    total = free_total(steps_of(50.0), 0.03)
+    strengths = {"str": 1.5, "spred": total, "pilot": total}
     method, _ = begun(name, **({"total": strengths[name]} if name in strengths else {}))
     assert [float(decay) for decay in method.decays()] == pytest.approx(DECAYS[name], abs=1e-15)
 
@@ -109,7 +113,6 @@ STARTS = [(name, {}) for name in NAMES] + [
     ("powerprop", {"kappa": 3.5}),
     ("continuous", {"start": -0.7}),
     ("continuous", {"start": 0.7}),
-    ("continuous", {"start": 0.7, "plain": True}),
     ("pilot", {"beta": 0.01}),
     ("pilot", {"beta": 0.0}),
     ("mask-l1", {"beta": 5.0}),
@@ -126,46 +129,6 @@ def test_starts_at_the_weights_it_is_given(name, options):
     assert len(parameters) == len(method.decays())
 
 
-def test_layers_without_a_mask_are_plain_weights():
-    """The shortcut and the last layer: x = θ/1, no penalty, no slope of s, nothing to harden."""
-    x = weights()
-    method, (theta, s) = begun("continuous", start=-2.0, plain=True)
-    plain = slice(SIZES[0], None)
-    for epoch in range(1, 11):
-        method.after_epoch(epoch, 0.5, 1.0)
-        assert torch.equal(method.weight(theta, s)[plain], x[plain])
-    assert torch.equal(method.fold(theta, s)[plain], x[plain])
-    assert not method.fold(theta, s)[: SIZES[0]].any()
-    slope = torch.ones_like(x)
-    found = method.gradients((theta, s), slope)
-    assert torch.equal(found[0][plain], slope[plain])
-    method.penalize((theta, s), found)
-    assert not found[1][plain].any()
-
-
-def test_the_independent_start_of_spred():
-    """w₀ the initial weights, m₀ uniform within 1/√fan_in, its own for every seed."""
-    drawn = []
-    for seed in (0, 0, 1):
-        method = METHODS["spred"](init="independent")
-        vars(method)["_seed"] = seed
-        method.begin(Plan(10, 50.0, SIZES, DECAY, LAYERS), weights())
-        m, w = method.inverse(weights())
-        assert torch.equal(w, weights())
-        for part, (_, fan_in) in zip(m.split(SIZES), LAYERS.values(), strict=True):
-            assert 0.7 / math.sqrt(fan_in) < float(part.abs().max()) <= 1.0 / math.sqrt(fan_in)
-        assert min(int((part < 0).sum()) for part in m.split(SIZES)) > 0
-        assert method.imbalance is None  # no β, so no scale a
-        drawn.append(m)
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-
-
-def test_strs_shared_decay_is_that_of_the_weights():
-    method, _ = begun("str", shared=True, total=9.0)
-    assert method.decays() == (DECAY, DECAY)
-
-
 def test_starts_of_the_products():
     for name in ("pilot", "mask-l1"):
         m, w = begun(name, beta=0.5)[1]
@@ -177,28 +140,45 @@ def test_starts_of_the_products():
 
 @pytest.mark.parametrize("name", ["spred", "pilot"])
 def test_total_sets_alpha(name):
-    """α = A / rate_sum, and the decay of m and w is 2α."""
+    """A is that of free decay, and the decay of m and w is 2α."""
     method, _ = begun(name, rate_sum=80.0, total=2.0)
-    assert method.alpha == pytest.approx(0.025)
-    assert [float(decay) for decay in method.decays()] == pytest.approx([0.05, 0.05])
+    assert free_total(steps_of(80.0), method.alpha) == pytest.approx(2.0)
+    assert method.alpha == pytest.approx(0.025, rel=0.05)
+    decays = [float(decay) for decay in method.decays()]
+    assert decays == pytest.approx([2.0 * method.alpha] * 2)
+
+
+@pytest.mark.parametrize("name", ["spred", "pilot"])
+def test_a_total_is_no_more_than_the_steps_allow(name):
+    """Tuned or not given, it is lowered to that; given, it is refused."""
+    rates = np.full(20, 0.1)
+    for options, expected in (({}, 3.0), ({"total": 6.0}, 6.0), ({"total": 0.1}, 0.1)):
+        method = METHODS[name](**options)
+        method.begin(Plan(2, rates, SIZES, momentum=0.9), weights())
+        allowed = min(expected, largest_total(rates, 0.9))
+        assert free_total(rates, method.alpha, 0.9) == pytest.approx(allowed)
+    METHODS[name]().check_steps(rates, 0.9)
+    METHODS[name](total=0.1).check_steps(rates, 0.9)
+    with pytest.raises(InputError, match=f"^--{name}.total must be at most .* needs [0-9]+ steps"):
+        METHODS[name](total=6.0).check_steps(rates, 0.9)
 
 
 def test_controller_reaches_its_swing_and_returns():
     """T/2 risings multiply α by 2.11, as δ = 1.01 does in 75 of 150 epochs; then it falls."""
-    method, _ = begun("pilot", epochs=30, total=0.1 * 50.0)
+    method, _ = begun("pilot", epochs=30, total=5.0)
     decay = method.decays()[0]
-    alphas = []
+    first, alphas = method.alpha, []
     for epoch in range(1, 31):
         method.after_epoch(epoch, epoch / 30, 1.0)
         alphas.append(method.alpha)
-    assert max(alphas) == pytest.approx(0.211)
+    assert max(alphas) == pytest.approx(2.11 * first)
     assert alphas.index(max(alphas)) == 14
-    assert alphas[-1] == pytest.approx(0.1)
+    assert alphas[-1] == pytest.approx(first)
     # the very tensor that a captured step reads has followed
     assert method.decays()[0] is decay
-    assert float(decay) == pytest.approx(0.2)
+    assert float(decay) == pytest.approx(2.0 * first)
     paper = METHODS["pilot"]()
-    paper.begin(Plan(150, 1.0, SIZES), weights())
+    paper.begin(Plan(150, steps_of(1.0), SIZES), weights())
     assert paper.readings()["delta"] == pytest.approx(1.01, abs=1e-4)
 
 
@@ -293,7 +273,7 @@ def test_l1_shrinks_runs_of_any_length_alike(name, option):
 
 def test_the_tensor_of_a_strength_is_its_factor_times_its_value():
     """From the start, in the dtype of the weights, and after every change."""
-    plan = Plan(1, 1.0, SIZES, like=torch.zeros(0, dtype=torch.float64))
+    plan = Plan(1, steps_of(1.0), SIZES, like=torch.zeros(0, dtype=torch.float64))
     strength = Strength(0.3, plan, factor=2.0)
     assert strength.tensor.dtype == torch.float64
     assert float(strength.tensor) == 0.6
@@ -316,5 +296,5 @@ def test_a_grid_goes_from_the_first_values_outwards():
 
 
 def test_unknown_method_lists_the_others():
-    with pytest.raises(InputError, match=r"continuous, dense, .*, spred, but 'magic' is not"):
+    with pytest.raises(InputError, match=r"continuous, dense, .*, str, but 'magic' is not"):
         methods.find("magic")

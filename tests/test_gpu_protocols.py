@@ -25,7 +25,6 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
 LIMIT = 300  # seconds for a process that takes ten
 DENSE = ["--epochs", "2", "--batch-size", "479", "--jobs", "1", "--seeds", "1"]
 DENSE += ["--precision", "float32", "--layout", "contiguous"]  # else each folder is measured
-QUICK = [*DENSE, "--pilot.total", "1"]  # for methods with a penalty
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +42,7 @@ def _no_figures(monkeypatch):
 
 
 def _quick(flags):
-    return DENSE if "dense" in flags and "pilot" not in flags else QUICK
+    return DENSE
 
 
 def command(protocol, *flags, ranks=0):
@@ -88,7 +87,7 @@ def same_rows(ours, theirs):
 @pytest.mark.usefixtures("_no_figures")
 def test_iterative_rows(tmp_path):
     flags = ["--method", "dense", "pilot", "--variant", "lrr", "wr", "--cycles", "3"]
-    assert run.main(["iterative", *QUICK, *flags, "--out", str(tmp_path)]) == 0
+    assert run.main(["iterative", *DENSE, *flags, "--out", str(tmp_path)]) == 0
     rows = results.load(tmp_path)
     assert len(rows) == 2 * 2 * 3
     assert rows["status"].eq("completed").all()
@@ -179,7 +178,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("words", REFUSALS, ids=lambda words: " ".join(words))
 def test_bad_input_is_one_sentence(words, tmp_path, capsys):
-    assert run.main([words[0], *QUICK, *words[1:], "--out", str(tmp_path / "new")]) == 2
+    assert run.main([words[0], *DENSE, *words[1:], "--out", str(tmp_path / "new")]) == 2
     error = capsys.readouterr().err
     assert REFUSALS[words] in error
     assert error.startswith("error: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ from mirrorflow.runs.report import Contents, page
 # a tenth of a second per epoch: what the files hold matters here, not how good it is
 QUICK = ["--epochs", "2", "--batch-size", "359", "--jobs", "1", "--sparsities", "0", "0.5", "0.9"]
 QUICK += ["--precision", "float32", "--layout", "contiguous"]  # else each folder is measured
-STRENGTH = ["--pilot.total", "1.5", "--spred.total", "1.5"]
+STRENGTH = ["--pilot.total", "0.5", "--spred.total", "0.5"]
 
 
 def main(folder, *flags):
@@ -52,9 +53,9 @@ pytestmark = pytest.mark.usefixtures("_no_figures")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Every method, one seed."""
+    """Every method, one seed, with the ledger of m² − w²."""
     folder = tmp_path_factory.mktemp("one-shot")
-    assert main(folder, "--methods", "all", "--seeds", "1", *STRENGTH) == 0
+    assert main(folder, "--methods", "all", "--seeds", "1", "--ledger", *STRENGTH) == 0
     return folder
 
 
@@ -79,10 +80,12 @@ def test_one_row_per_run_and_sparsity(finished, frame):
         assert paths[f"{key}/layer_density"].shape[0] == 3
         np.testing.assert_allclose(paths[f"{key}/layer_density"][0], 1.0)
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert manifest["configuration"]["options"]["pilot"]["total"] == 1.5
+    assert manifest["configuration"]["options"]["pilot"]["total"] == 0.5
     assert manifest["sha256"]["rows.parquet"]
     drawn = {
-        f"{name}.{kind}" for name in ("accuracy", "epochs", "layers") for kind in ("png", "pdf")
+        f"{name}.{kind}"
+        for name in ("accuracy", "epochs", "layers", "ledger")
+        for kind in ("png", "pdf")
     }
     assert drawn <= {path.name for path in finished.iterdir()}
 
@@ -90,21 +93,40 @@ def test_one_row_per_run_and_sparsity(finished, frame):
 def test_every_run_carries_the_theory(frame):
     """A as asked for, a = ½βe^{−4A}; no A where there is no such penalty."""
     rows = frame.drop_duplicates("key").set_index("method")
-    assert rows.loc["spred", "total_spent"] == pytest.approx(1.5)
-    assert rows.loc["spred", "predicted_scale"] == 0.0
-    spent = rows.loc["pilot", "total_spent"]
-    assert spent == pytest.approx(1.5, rel=0.6)
-    assert rows.loc["pilot", "predicted_scale"] == pytest.approx(0.5 * math.exp(-4 * spent))
+    spred, ours = rows.loc["spred"], rows.loc["pilot"]
+    assert spred["total_free"] == pytest.approx(0.5)
+    assert spred["total_spent"] == pytest.approx(spred["alpha_first"] * spred["rate_sum"])
+    assert spred["scale_free"] == spred["scale_measured"] == 0.0
+    # the controller moves α between the two epochs
+    assert ours["total_free"] == pytest.approx(0.5, rel=0.5)
+    assert ours["total_free"] != pytest.approx(0.5, rel=1e-3)
+    assert ours["scale_free"] == pytest.approx(0.5 * math.exp(-4 * ours["total_free"]))
+    assert ours["scale_measured"] == pytest.approx(ours["scale_free"], rel=0.2)
     others = rows.drop(index=["spred", "pilot"])
-    assert others["total_spent"].isna().all()
-    assert rows.loc["spred", "alpha_first"] == pytest.approx(1.5 / rows.loc["spred", "rate_sum"])
+    for name in ("total_spent", "total_free", "scale_free", "scale_measured"):
+        assert others[name].isna().all()
+
+
+def test_the_ledger_says_what_is_decay(finished, frame):
+    """Kept by the two methods that it is about; the median of the layers' losses is their sum."""
+    rows = frame.drop_duplicates("key").set_index("method")
+    followed = rows.loc[["pilot", "spred"]]
+    assert followed["balance_ledger_holds"].all()
+    assert rows.drop(index=["pilot", "spred"])["balance_ledger_bound"].isna().all()
+    assert followed["ledger_decay"].to_numpy() == pytest.approx(followed["total_free"].to_numpy())
+    ours = rows.loc["pilot"]
+    totals = results.load_paths(finished / "paths.npz")[f"{ours['key']}/layer_total"]
+    assert np.median(totals) == pytest.approx(ours["ledger_decay"] + ours["ledger_gradient"])
+    assert math.isnan(rows.loc["spred", "ledger_gradient"])  # m² = w² from the start
+    printed = Contents.of(finished).text("printed")
+    assert re.search(r"pilot +│ +1 │ +0\.[0-9]{3} │ +-?0\.[0-9]{3} .* kept", printed)
 
 
 def test_the_report_page_has_table_and_figures(finished):
     contents = Contents.of(finished)
     assert contents.title == "one-shot: digits, resnet20"
     names = [figure.name for figure in contents.figures]
-    assert names == ["accuracy.png", "epochs.png", "layers.png"]
+    assert names == ["accuracy.png", "epochs.png", "layers.png", "ledger.png"]
     assert "95 % confidence interval" in contents.text("printed")
     text = page(contents)
     assert "mean ± 95 % confidence interval over seeds" in text
@@ -175,7 +197,7 @@ def test_finished_runs_are_not_repeated(finished, frame, monkeypatch, capsys):
         return original(run, *rest)
 
     monkeypatch.setattr(one_shot.PROTOCOL, "compute", counted)
-    flags = ["--methods", "dense", "spred", *STRENGTH[2:]]
+    flags = ["--ledger", "--methods", "dense", "spred", *STRENGTH[2:]]
     assert main(finished, *flags, "--seeds", "1") == 0
     assert calls == []
     assert main(finished, *flags, "--seeds", "2") == 0
@@ -221,7 +243,7 @@ def test_processes_change_no_number(finished, frame, tmp_path, monkeypatch):
         return add_task(*words, **more)
 
     monkeypatch.setattr(Progress, "add_task", added)
-    flags = ["--methods", "dense", "pilot", "--seeds", "1", *STRENGTH[:2]]
+    flags = ["--ledger", "--methods", "dense", "pilot", "--seeds", "1", *STRENGTH[:2]]
     assert main(tmp_path, *flags, "--jobs", "2") == 0
     # live progress comes from there too, and leaves nothing behind
     assert sorted(seen) == ["dense seed 0", "pilot seed 0", "runs"]

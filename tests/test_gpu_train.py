@@ -150,8 +150,9 @@ def test_total_is_the_sum_over_the_steps():
 
 @pytest.mark.parametrize(("epochs", "peak"), [(2, 0.2), (6, 0.05)])
 def test_asked_total_is_spent(epochs, peak):
-    _, trainer, _ = trained("spred", epochs=epochs, peak=peak, total=1.7)
-    assert trainer.total == pytest.approx(1.7)
+    _, trainer, _ = trained("spred", epochs=epochs, peak=peak, total=0.3)
+    assert pilot.free_total(trainer.rates, trainer.method.alpha, 0.9) == pytest.approx(0.3)
+    assert trainer.total == pytest.approx(trainer.method.alpha * trainer.plan.rate_sum)
 
 
 def test_records_what_happened():
@@ -226,9 +227,8 @@ def test_a_loss_that_is_not_a_number_stops_the_run():
 @pytest.mark.parametrize("name", list(methods.METHODS))
 def test_weights_that_are_no_numbers_stop_the_run(name):
     """Also where the last step of an epoch spoils them and every loss before it was finite."""
-    rates = np.zeros(2 * STEPS)
-    rates[STEPS - 1] = math.inf
-    trainer = Trainer(network(), methods.METHODS[name](), rates + 1e-300, 2)
+    trainer = Trainer(network(), methods.METHODS[name](), np.full(2 * STEPS, 1e-300), 2)
+    trainer.rates[STEPS - 1] = math.inf
     history = trainer.train(Fixed())
     assert history.status == "diverged"
     assert [math.isfinite(epoch.loss) for epoch in history.epochs] == [True]

@@ -158,6 +158,18 @@ def test_extras_are_those_of_pyproject():
     assert not any(sign in line for line in every for sign in ("<", "==", "~="))
 
 
+def test_every_public_name_and_module_comes_when_it_is_asked_for():
+    code = (
+        "import mirrorflow as mf\n"
+        "missing = {name for name in mf.__all__ if name not in dir(mf)}\n"
+        "assert not missing and all(hasattr(mf, name) for name in mf.__all__)\n"
+        "assert mf.maps.Factors is mf.Factors and mf.gradient_flow is mf.flows.gradient_flow\n"
+        "from mirrorflow import *\n"
+        "assert Factors is mf.Factors"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_submodules_are_there_after_import():
     pytest.importorskip("torch")  # without it, test_the_core_needs_no_optional_package
     code = (

@@ -233,7 +233,7 @@ def digits():
 def trainer_on(digits, dtype="float32", epochs=3, name="pilot"):
     batches = data.Batches(digits, 128, 0, dtype=getattr(torch, dtype))
     rates = learning_rates(0.2, "cosine", epochs, len(batches), 0.3)
-    method = methods.build(name, {"alpha_initial": 0.01})
+    method = methods.METHODS[name]()
     model = models.build("resnet20", digits.shape, digits.classes, 0)
     model = model.to(getattr(torch, dtype))
     return Trainer(model, method, rates, epochs, ledger=True), batches
@@ -276,11 +276,6 @@ def test_the_ledger_changes_no_bit_and_goes_on_from_a_checkpoint(digits):
     resumed.train(batches)
     assert resumed.ledger.certificate() == whole.ledger.certificate()
     assert resumed.ledger.shares() == whole.ledger.shares()
-
-
-def test_only_products_with_one_decay_have_a_ledger(digits):
-    assert trainer_on(digits, name="spred")[0].ledger is not None
-    assert trainer_on(digits, name="mask-l1")[0].ledger is None
 
 
 def test_refusals():

@@ -104,11 +104,11 @@ def test_bad_input(small):
 
 
 def test_importing_loads_no_heavy_package():
-    """`import mirrorflow` and `--help` stay light; cvxpy and friends come with their first use."""
+    """`import mirrorflow` and `--help` stay light; SciPy, cvxpy and friends come with first use."""
     import subprocess
     import sys
 
-    heavy = ("torch", "cvxpy", "matplotlib", "pandas", "sklearn")
+    heavy = ("torch", "cvxpy", "matplotlib", "pandas", "sklearn", "scipy", "numba", "tyro")
     code = (
         "import sys, mirrorflow, mirrorflow.sweep.__main__ as cli\n"
         "try: cli.main(['--help'])\nexcept SystemExit: pass\n"

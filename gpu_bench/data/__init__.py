@@ -21,7 +21,7 @@ from gpu_bench.data.shards import Shard
 from gpu_bench.data.sources import NAMES, check_name, is_folder, load, shape_of
 
 __all__ = ["NAMES", "Batches", "Dataset", "FolderBatches", "ImageFolders", "batches_of", "load"]
-__all__ += ["check_batch_size", "check_name", "is_folder", "shape_of"]
+__all__ += ["check_name", "is_folder", "shape_of", "steps_per_epoch"]
 
 
 def batches_of(
@@ -33,7 +33,8 @@ def batches_of(
     return FolderBatches(images, batch_size, seed, **options)
 
 
-def check_batch_size(batch_size: int, images: Dataset | ImageFolders, ranks: int) -> None:
-    """Raise InputError unless the images have a full batch, and ranks can share it evenly."""
-    labels = images.train_labels if isinstance(images, Dataset) else images.train
-    Shard(0, ranks).size(batches.check_batch_size(batch_size, len(labels), images.name))
+def steps_per_epoch(batch_size: int, images: Dataset | ImageFolders, ranks: int) -> int:
+    """Return the full batches of the images, at least one; raise unless ranks share it evenly."""
+    total = len(images.train_labels if isinstance(images, Dataset) else images.train)
+    Shard(0, ranks).size(batches.check_batch_size(batch_size, total, images.name))
+    return total // batch_size

@@ -16,23 +16,19 @@ import dataclasses
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from mirrorflow.checks import InputError, number
+from mirrorflow.checks import Array, InputError, number
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # --help answers without torch
     from torch import Tensor
-else:
-    Tensor = Any  # --help answers without torch
 
-__all__ = ["METHODS", "Grid", "Look", "Method", "Parameters", "Plan", "Ranges", "Strength"]
-__all__ += ["Tensor", "around"]
+__all__ = ["METHODS", "Grid", "Look", "Method", "Plan", "Strength", "around"]
 
-Parameters = tuple[Tensor, ...]
+Parameters = tuple["Tensor", ...]
 Grid = tuple[dict[str, float], ...]
-Ranges = dict[str, tuple[float, float]]
 METHODS: dict[str, type[Method]] = {}  # by name, each put here by its class statement
 FINITE = (0.0, 1e300)  # range of an option for which its method has no other
 
@@ -66,15 +62,14 @@ class Plan:
     ----------
     epochs : int
         T.
-    rate_sum : float
-        Σ η_k/(1 − momentum) over all steps: flow time of the run. A decay of strength λ shrinks
-        what has no gradient by e^{−λ·rate_sum}.
+    rates : Array, shape (steps,)
+        η of every step.
     sizes : tuple of int
         Number of weights of each layer, in the order in which they lie in the vector x.
     weight_decay : float
         The ordinary one, per unit of η.
-    layers : dict of str to tuple of int
-        Shape of each layer's weights, by name.
+    momentum : float
+        Of SGD.
     norm : float
         ‖x‖₁ of the initial weights.
     like : Tensor, shape (0,)
@@ -82,12 +77,18 @@ class Plan:
     """
 
     epochs: int
-    rate_sum: float
+    rates: Array
     sizes: tuple[int, ...]
     weight_decay: float = 1e-4
-    layers: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    momentum: float = 0.0
     norm: float = math.nan
     like: Tensor = None  # type: ignore[assignment]  # `Method.begin` knows it
+
+    @property
+    def rate_sum(self) -> float:
+        """Σ η_k/(1 − momentum): flow time of the run. In small steps a decay of strength λ shrinks
+        what has no gradient by e^{−λ·rate_sum}."""
+        return float(self.rates.sum()) / (1.0 - self.momentum)
 
 
 class Strength:
@@ -126,11 +127,10 @@ class Method(ABC):
     grid : tuple of dict
         What `tune` tries, by the names of options, lr and weight_decay, the likeliest first;
         every method has the same number of settings, so that each is tuned with the same budget.
-    original : dict
-        Options, and lr, weight_decay, momentum and label_smoothing, as the method's authors have
-        them: what `--recipe original` takes where the flags say nothing else.
     ranges : dict of str to (float, float)
         Least and largest value of the options that are not just any number ≥ 0.
+    decayed : bool
+        Whether it is m ⊙ w with the decay 2α on both and no other penalty, as the theory has it.
     """
 
     name: ClassVar[str] = ""
@@ -138,8 +138,8 @@ class Method(ABC):
     look: ClassVar[Look]
     learning_rate: ClassVar[float] = 0.1
     grid: ClassVar[Grid]
-    original: ClassVar[dict[str, Any]] = {}
-    ranges: ClassVar[Ranges] = {}
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+    decayed: ClassVar[bool] = False
 
     def __init_subclass__(cls, name: str = "", label: str = "") -> None:
         if not name:
@@ -157,14 +157,13 @@ class Method(ABC):
 
     @classmethod
     def column(cls, option: str) -> str:
-        """Return what an option is called in rows; those of all methods, as lr, as they are."""
+        """Return what an option is called in rows; lr and weight_decay are those of all."""
         return f"{cls.name}.{option}" if option in cls.options() else option
 
     @classmethod
-    def flag(cls, option: str, value: Any = None) -> str:
-        """Return an option as it is typed; with a value, a switch that is off as --NAME.no-…"""
-        no = "no-" if value is False else ""
-        return f"--{cls.name}.{no}{option.replace('_', '-')}"
+    def flag(cls, option: str) -> str:
+        """Return an option as it is typed."""
+        return f"--{cls.name}.{option.replace('_', '-')}"
 
     def check(self) -> None:
         """Raise InputError where an option breaks its rule."""
@@ -173,6 +172,9 @@ class Method(ABC):
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 low, high = self.ranges.get(option, FINITE)
                 number(self.flag(option), value, low, high, infinite=high == math.inf)
+
+    def check_steps(self, rates: Array, momentum: float) -> None:  # noqa: B027
+        """Raise InputError where an option asks more than these steps can do."""
 
     def begin(self, plan: Plan, x: Tensor) -> None:
         """Learn about the run; x (N,) holds the initial weights. Called before `start`."""
@@ -184,11 +186,6 @@ class Method(ABC):
         """Facts of the run, known from `begin` on."""
         plan: Plan = vars(self)["_plan"]
         return plan
-
-    @property
-    def seed(self) -> int:
-        """Of the run, for what is drawn."""
-        return int(vars(self).get("_seed", 0))
 
     @abstractmethod
     def inverse(self, x: Tensor) -> Parameters:

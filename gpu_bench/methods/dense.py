@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from gpu_bench.methods.base import Grid, Look, Method, Parameters, Tensor, around
+from gpu_bench.methods.base import Grid, Look, Method, Parameters, around
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Dense"]
 

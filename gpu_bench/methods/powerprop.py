@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from gpu_bench.methods.base import Grid, Look, Parameters, Ranges, Tensor, around
+from gpu_bench.methods.base import Grid, Look, Parameters, around
 from gpu_bench.methods.dense import Dense
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Powerprop"]
 
@@ -19,8 +22,7 @@ class Powerprop(Dense, name="powerprop"):
     # small weights move κ|x|^{(κ−1)/κ} ≪ 1 times slower than in the plain network
     learning_rate: ClassVar[float] = 0.5
     grid: ClassVar[Grid] = around(lr=(0.5, 0.25, 1.0), weight_decay=(1e-4, 3e-4, 1e-3))
-    original: ClassVar[dict[str, Any]] = {"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
-    ranges: ClassVar[Ranges] = {"kappa": (1.0, 1e30)}
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {"kappa": (1.0, 1e30)}
 
     kappa: float = 2.0
     """κ > 1; 2 is assumed where the PILoT paper prints exponent 1, the identity."""

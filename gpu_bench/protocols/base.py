@@ -14,7 +14,8 @@ from gpu_bench import cycles, exports
 from gpu_bench.checkpoints import Checkpoints
 from gpu_bench.experiment import Experiment, Place
 from gpu_bench.ranks import Ranks
-from gpu_bench.train import Epoch
+from gpu_bench.train import Epoch, Trainer
+from mirrorflow.certificate import columns
 from mirrorflow.checks import Array
 from mirrorflow.runs.store import Row, Run
 
@@ -69,7 +70,7 @@ class Protocol(ABC):
         arrays : dict
             One entry per epoch: `loss`, `accuracy` (running), `test_accuracy`, `norm` (‖x‖₁),
             `alpha`, `total` (A), `images_per_second`; and `layer_density`, one line per entry of
-            the lists.
+            the lists. With the ledger `layer_total`: ¼ log(a₀/a) of each layer in the last cycle.
 
         Raises
         ------
@@ -89,11 +90,12 @@ class Protocol(ABC):
             **reading.row,
             "epochs_done": epochs[-1].number,
             "rate_sum": trainer.plan.rate_sum,
-            "natural_sparsity": float((x[outcome.masks[-1]] == 0).double().mean()),
+            "exact_zeros": float((x == 0).double().mean()),
             "prunable_weights": x.numel(),
             "images_per_second": float(np.median([e.images_per_second for e in epochs])),
             # the controller's readings and the temperature, as the method names them
             **{f"method_{name}": value for name, value in trainer.method.readings().items()},
+            **_ledger(trainer),
             **experiment.machine(),
             "files": start,
             "wall_seconds": time.perf_counter() - started,
@@ -101,4 +103,19 @@ class Protocol(ABC):
         if ranks.first:
             path = place.out / "weights" / start
             exports.export(path, spec, row, experiment.model, experiment.shape, reading.cuts)
-        return row, {**outcome.curves(), "layer_density": reading.layer_density}
+        arrays = {**outcome.curves(), "layer_density": reading.layer_density}
+        if trainer.ledger is not None:
+            arrays["layer_total"] = np.array([share.total for share in trainer.ledger.shares()])
+        return row, arrays
+
+
+def _ledger(trainer: Trainer) -> Row:
+    """Return the verdict on m² − w², and A of decay and of gradients, the median over layers."""
+    if trainer.ledger is None:
+        return {}
+    shares = trainer.ledger.shares()
+    return {
+        **columns([("balance_ledger", trainer.ledger.certificate())]),
+        "ledger_decay": shares[0].decay,
+        "ledger_gradient": float(np.median([share.gradient for share in shares])),
+    }

@@ -21,6 +21,8 @@ from gpu_bench.experiment import Experiment
 from gpu_bench.protocols.base import Protocol, Reading
 from gpu_bench.sparsities import shown
 from mirrorflow.checks import Array
+from mirrorflow.pilot import free_total
+from mirrorflow.runs.store import Row
 
 __all__ = ["PROTOCOL", "OneShot"]
 
@@ -68,11 +70,26 @@ class OneShot(Protocol):
             "alpha_first": first.alpha if penalized else None,
             "alpha_last": last.alpha if penalized else None,
             "total_spent": last.total if penalized else None,
-            "predicted_scale": cycles.predicted_scale(trainer.method, last.total),
+            **_scales(outcome),
             "norm_initial": trainer.initial_norm,
             "norm_final": float(torch.linalg.vector_norm(trainer.x.values, 1)),
         }
         return Reading(row, densities, cuts)
+
+
+def _scales(outcome: cycles.Outcome) -> Row:
+    """Return A of free decay, the scale a = ½|m² − w²| that it predicts, and its median."""
+    trainer = outcome.trainer
+    if not trainer.method.decayed:
+        return dict.fromkeys(("total_free", "scale_free", "scale_measured"))
+    alphas = np.repeat([e.alpha for e in outcome.epochs], len(trainer.rates) // trainer.epochs)
+    free = free_total(trainer.rates[: len(alphas)], alphas, trainer.momentum)
+    m, w = trainer.parameters
+    return {
+        "total_free": free,
+        "scale_free": cycles.predicted_scale(trainer.method, free),
+        "scale_measured": float((0.5 * (m - w) * (m + w)).abs().median()),
+    }
 
 
 PROTOCOL = OneShot()

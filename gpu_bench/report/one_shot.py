@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from gpu_bench.report import drawing, published, tables
+from gpu_bench.report import drawing, ledger, published, tables
 from gpu_bench.report.lines import label, lines
 from gpu_bench.report.statistics import counted, lag, percent
 from gpu_bench.report.tables import INTERVAL
@@ -30,7 +30,7 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         good = rows[rows["status"] == "completed"]
         per_run = good.drop_duplicates("key")
         cells = [percent(good.loc[good["sparsity"] == s, "accuracy"]) for s in sparsities]
-        spent, uncut = per_run["total_spent"], percent(per_run["uncut_accuracy"])
+        spent, uncut = per_run["total_free"], percent(per_run["uncut_accuracy"])
         total = "" if spent.isna().all() else f"{spent.mean():.2f}"
         table.append([label(str(method)), counted(rows), total, uncut, *cells])
     tables.print_table(
@@ -41,6 +41,7 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         table,
         remarks=[published.sentences(first["dataset"], first["model"]), lag(frame)],
     )
+    ledger.print_table(console, frame)
 
 
 def drawings(frame: pandas.DataFrame, paths: dict[str, Array]) -> dict[str, Figure]:
@@ -53,6 +54,7 @@ def drawings(frame: pandas.DataFrame, paths: dict[str, Array]) -> dict[str, Figu
         "accuracy": drawing.accuracy(found, title, words),
         "epochs": drawing.epochs(found, paths, words),
         "layers": drawing.layers(found, paths, panels, words),
+        **ledger.drawings(frame, paths, words),
     }
 
 

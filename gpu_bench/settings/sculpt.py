@@ -38,10 +38,6 @@ class Sculpt(
     """Number of trainings before the cut; one more follows it."""
 
     @property
-    def trainings(self) -> int:
-        return self.cycles + 1
-
-    @property
     def start(self) -> float | None:
         """The fraction of zeros of masks at initialisation; None where a file has its own."""
         if self.start_sparsity is None:
@@ -55,7 +51,7 @@ class Sculpt(
                     **start,
                     "start_sparsity": self.start,
                     "target_sparsity": sparsity,
-                    "cycles": self.trainings,
+                    "cycles": self.cycles + 1,
                     "carry": self.carry,
                 }
 

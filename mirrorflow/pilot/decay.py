@@ -110,8 +110,10 @@ def alpha_for_total(
     return number("alpha", alpha, 0.0)
 
 
-def largest_total(rates: ArrayLike, momentum: float = 0.0, nesterov: bool = False) -> float:
-    """The largest `total` that `alpha_for_total` accepts, at most 100.
+def largest_total(
+    rates: ArrayLike, momentum: float = 0.0, nesterov: bool = False, at_most: float = LARGEST
+) -> float:
+    """The largest `total` up to `at_most` that `alpha_for_total` accepts.
 
     Parameters and errors as there.
 
@@ -121,11 +123,12 @@ def largest_total(rates: ArrayLike, momentum: float = 0.0, nesterov: bool = Fals
     6.98
     """
     steps, momentum = _checked(rates, momentum)
-    low, high = 0.0, LARGEST
+    low, high = 0.0, number("at_most", at_most, 0.0, LARGEST)
+    guess = high  # most runs can have what is asked
     while high - low > 1e-6 * high:
-        middle = 0.5 * (low + high)
-        accepted = _solve(middle, steps, momentum, nesterov)[1] <= STEEPEST
-        low, high = (middle, high) if accepted else (low, middle)
+        accepted = _solve(guess, steps, momentum, nesterov)[1] <= STEEPEST
+        low, high = (guess, high) if accepted else (low, guess)
+        guess = 0.5 * (low + high)
     return low
 
 
