@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpu_bench import masks
 from gpu_bench.capture import Captured
-from gpu_bench.checkpoints import entry
+from gpu_bench.checkpoints import entry, on_host
 from gpu_bench.flat import Flat
 from gpu_bench.methods import Method, Plan
 from gpu_bench.ranks import Ranks
@@ -207,7 +207,7 @@ class Trainer:
 
         There is no random state among it: whatever is drawn is keyed by seed and epoch.
         """
-        state = _on_host(self._tensors())
+        state = on_host(self._tensors())
         state["epochs"] = np.array([astuple(epoch) for epoch in self.history.epochs])
         state["total"] = np.array(self.total)
         return state
@@ -390,19 +390,6 @@ class Trainer:
             hits = (self.model(images).argmax(1) == labels).sum()
         self.counts[0] += hits
         self.counts[1] += len(labels)
-
-
-def _on_host(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
-    """Return copies as arrays; all bytes cross the bus at once, and the device is waited for once.
-
-    A network with batch norm has some seventy tensors, most of them tiny.
-    """
-    parts = [tensor.detach().reshape(-1).view(torch.uint8) for tensor in tensors.values()]
-    found = torch.cat(parts).cpu().split([len(part) for part in parts])
-    return {
-        name: part.numpy().view(str(tensor.dtype).removeprefix("torch.")).reshape(tensor.shape)
-        for (name, tensor), part in zip(tensors.items(), found, strict=True)
-    }
 
 
 def _copy(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:

@@ -30,7 +30,7 @@ class Masked(Setting):
     """How the mask at initialisation is found: at random with the same density in every layer,
     at random with Erdős–Rényi kernel densities, by SNIP, or by SynFlow."""
     mask_file: Path | None = None
-    """Masks to start from instead, as this benchmark saves them (…-mask-….pt)."""
+    """Masks to start from instead, as this benchmark saves them (…-mask-….npz)."""
     carry: Literal["parameters", "weights"] = "parameters"
     """What a cycle goes on with: the method's parameters (m and w as they are), or the weights x
     alone, from which the method starts anew (m² − w² = β again)."""
