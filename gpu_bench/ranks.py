@@ -240,6 +240,7 @@ class _SharedBatchNorm2d(nn.BatchNorm2d):
     # never None with batch norm's defaults
     running_mean: Tensor
     running_var: Tensor
+    num_batches_tracked: Tensor | None
     momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
@@ -254,6 +255,8 @@ class _SharedBatchNorm2d(nn.BatchNorm2d):
         centred = wide - mean
         variance = _Sum.apply(centred.square().sum(axes, keepdim=True)) / count
         with torch.no_grad():
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean.flatten(), self.momentum)
             self.running_var.lerp_(variance.flatten() * (count / (count - 1)), self.momentum)
         scale = self.weight.view(1, -1, 1, 1) * (variance + self.eps).rsqrt()

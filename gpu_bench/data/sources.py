@@ -73,7 +73,7 @@ def is_folder(name: str) -> bool:
 
 def check_name(argument: str, name: str) -> None:
     """Raise InputError unless there is such a data set."""
-    if name not in NAMES and not name.removeprefix(FOLDER) < name:
+    if name not in NAMES and not (is_folder(name) and len(name) > len(FOLDER)):
         rule = f"{argument} must be one of {', '.join(NAMES)} or {FOLDER}NAME, but it is {name!r}."
         raise InputError(rule + meant(name, NAMES))
 
