@@ -334,9 +334,9 @@ def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     require("python -m benchmarks.gpu", "torch", *TABLES)
 
-    import tyro
+    from mirrorflow.runs.flags import read_flags
 
-    session = tyro.cli(Session, args=words, prog="python -m benchmarks.gpu", description=__doc__)
+    session = read_flags(Session, words, "python -m benchmarks.gpu", str(__doc__))
     end = time.monotonic() + 60.0 * session.minutes
     code = run(session, "benchmarks.gpu", "") if session.runs() else 0
     with stoppable(FAREWELL):

@@ -11,10 +11,11 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from benchmarks import plan
 from mirrorflow.checks import Array, whole
+from mirrorflow.runs.flags import described
 from mirrorflow.runs.store import Run, atomic_write, environment
 from mirrorflow.runs.store.environment import versions
 from mirrorflow.runs.study import Study, Verdict
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas
     from rich.console import Console
 
+Group = Literal["flows", "stiff", "limits", "l1", "growth", "large"]
 ROOT = Path(__file__).parents[1]
 MEASURED = ["numpy", "scipy", "torch", "cvxpy", "clarabel", "scs", "highspy", "scikit-learn"]
 MEASURED += ["celer", "diffrax", "jax", "torchdiffeq"]
@@ -37,8 +39,8 @@ class Rivals(Study, name="rivals", about="flows and limits against every rival (
 
     quick: bool = False
     """Toy sizes: shows that everything runs, its figures mean nothing."""
-    only: tuple[Literal["flows", "stiff", "limits", "l1", "growth", "large"], ...] = ()
-    """Measure these groups only; what is there of the others is shown too. (default: all)"""
+    only: Annotated[tuple[Group, ...], described("all")] = ()
+    """Measure these groups only; what is there of the others is shown too."""
     repetitions: int = 5
     """Interleaved timings of every entry."""
     publish: bool = False

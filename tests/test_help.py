@@ -116,6 +116,7 @@ def texts(kind: type) -> Iterator[str]:
 def test_help_says_no_default_none_and_breaks_no_line_of_a_docstring(kind, name, capsys):
     text = help_of(lambda: PROGRAMS[kind].configure(name, ["--help"]), capsys)
     assert "None" not in text
+    assert "(default: )" not in text
     assert "execution options" in boxes(text) or name == "report"
     found = list(texts(mirrored(type(PROGRAMS[kind].configure(name, NEEDED.get(name, []))))))
     assert len(found) > 1

@@ -105,7 +105,7 @@ def _parts(hint: Any) -> tuple[Any, ...]:
 
 
 def _default(label: str) -> str:
-    return "" if label == "None" else f"(default: {label})"
+    return "" if label in ("", "None") else f"(default: {label})"
 
 
 def _metavar(hint: Any) -> str | None:

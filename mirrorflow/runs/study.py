@@ -206,7 +206,7 @@ class Study(ABC):
         return dataclasses.replace(self, **changes)
 
     def plain(self) -> dict[str, Any]:
-        """The flags for a manifest: numbers, lists, dicts and None as they are, the rest as text."""
+        """The flags for a manifest: numbers, lists, dicts and None as they are, others as text."""
         kept = (int, float, dict, list, tuple, type(None))
         values = dataclasses.asdict(self)
         return {name: v if isinstance(v, kept) else str(v) for name, v in values.items()}
