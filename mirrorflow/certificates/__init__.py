@@ -28,6 +28,7 @@ from mirrorflow.certificates.noise import *
 from mirrorflow.certificates.penalties import *
 from mirrorflow.certificates.rates import *
 from mirrorflow.certificates.saddles import *
+from mirrorflow.certificates.signs import *
 from mirrorflow.certificates.sparsity import *
 
 __all__ = [

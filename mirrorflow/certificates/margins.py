@@ -23,8 +23,17 @@ def _end(problem: Regression, flow: Flow | MarginFlow) -> tuple[Array, Array, Ar
     return rows, x, least_squares(rows.T, -integral(flow)[-1])[0], total
 
 
+def _error(flow: Flow | MarginFlow, rtol: float) -> float:
+    """Relative error of θ along a path; of `margin_flow`, whose x is that of its q, rounding."""
+    return drift(flow, rtol) if isinstance(flow, Flow) else 1e3 * EPS
+
+
 def margin_gap(
-    problem: Regression, start: MirrorMap, flow: Flow, rtol: float, total: float | None = None
+    problem: Regression,
+    start: MirrorMap,
+    flow: Flow | MarginFlow,
+    rtol: float,
+    total: float | None = None,
 ) -> Certificate:
     """R_A(x_t) − R_A(x*_γ) ≤ Σ q_i(margin_i − γ): x_t nearly solves the margin problem.
 
@@ -36,8 +45,8 @@ def margin_gap(
 
     Parameters
     ----------
-    flow : Flow
-        Of `direct_flow(…, accumulate=True)`.
+    flow : Flow or MarginFlow
+        Of `direct_flow(…, accumulate=True)`, or `margin_flow`.
     total : float
         Another A to try.
     """
@@ -51,7 +60,7 @@ def margin_gap(
         return Certificate.of("margin_gap", np.inf, np.nan)
     potential = start.potential(reached if total is None else total)
     paid = float(q @ (margins - gamma))
-    error = drift(flow, rtol) * float(np.abs(x * potential.gradient(x)).sum()) + best.gap
+    error = _error(flow, rtol) * float(np.abs(x * potential.gradient(x)).sum()) + best.gap
     unit = paid if paid > 0 else error  # of a single sample both sides are 0
     value = (potential.value(x) - potential.value(best.x)) / unit
     return Certificate.of("margin_gap", value, (paid + error) / unit)
@@ -60,7 +69,7 @@ def margin_gap(
 def margin_identity(
     problem: Regression,
     start: MirrorMap,
-    flow: Flow,
+    flow: Flow | MarginFlow,
     rtol: float,
     other: Array,
     total: float | None = None,
@@ -77,7 +86,7 @@ def margin_identity(
     right = q * (rows @ x - rows @ other)
     size = float(np.abs(terms).sum() + np.abs(right).sum())
     value = abs(float(terms.sum() - right.sum())) / size
-    return Certificate.of("margin_identity", value, drift(flow, rtol) + 1e3 * EPS)
+    return Certificate.of("margin_identity", value, _error(flow, rtol) + 1e3 * EPS)
 
 
 def margin_direction(
@@ -112,8 +121,8 @@ def margin_direction(
         terms = np.log(2.0 * np.maximum(sizes, 1e-300)) - 1.0 - logs - log_scale
         return float(sizes @ terms - potential.c @ u)
 
-    error = drift(flow, rtol) if isinstance(flow, Flow) else 1e3 * EPS
-    error *= 2.0 * float(np.abs(u * potential.gradient(x)).sum())
+    error = 2.0 * _error(flow, rtol)
+    error *= float(np.abs(u * potential.gradient(x)).sum())
     paid = 2.0 * float(q @ (rows @ x - gamma)) / gamma + float(np.exp(log_scale).sum())
     least = float(np.abs(best.x).sum())
     bound = (paid + rest(best.x) - rest(u) + error) / (logs * least)

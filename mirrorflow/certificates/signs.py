@@ -1,0 +1,40 @@
+"""Signs: what a change of sign costs, and that decay has no part in it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mirrorflow.certificates.base import Certificate, drift, integral, size_of
+from mirrorflow.checks import Array
+from mirrorflow.flows import Flow
+from mirrorflow.maps import MirrorMap
+
+__all__ = ["flip_cost", "sign_rule"]
+
+
+def flip_cost(start: MirrorMap) -> Array:
+    """|∇R(0) − ∇R(x₀)|, (d,): the ∫e^{−κA}∂_jf that brings x_j to 0.
+
+    inf where the start keeps its sign. For m ⊙ w ½|arcsinh(x₀/a₀)|: no decay enters.
+    """
+    return np.abs(start.potential().gradient(np.zeros(start.d)))
+
+
+def sign_rule(flow: Flow, rtol: float, share: float = 1.0) -> Certificate:
+    """x_j changes its sign when −∫e^{−κA}∂_jf passes ∇_jR(0), whatever decay does (this project).
+
+    Value: the largest |x_t| whose sign is another than that of −∫ − ∇R(0), over the path's largest
+    |∂g||θ|/L. Bound: rtol (100 + steps)(1 + max|∫|).
+
+    Parameters
+    ----------
+    flow : Flow
+        Of `direct_flow(…, accumulate=True)`.
+    share : float
+        A factor on ∇R(0), to try.
+    """
+    spent, zero = integral(flow), flow.start.potential().gradient(np.zeros(flow.start.d))
+    wrong = np.sign(flow.x) != np.sign(-spent - share * zero)
+    value = float(np.abs(flow.x[wrong]).max(initial=0.0)) / size_of(flow)
+    bound = drift(flow, rtol) * (1.0 + float(np.abs(spent).max()))
+    return Certificate.of("sign_rule", value, bound)

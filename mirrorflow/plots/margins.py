@@ -1,0 +1,86 @@
+"""The figure of study `margins`: L1 and L2 norms over the least ones of the margin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mirrorflow.plots.style import MARKERS, STYLE, caption
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["margins"]
+
+NORMS = {"l1": ("#D55E00", "L1"), "l2": ("#0072B2", "L2")}
+COLOURS = ("#000000", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#0072B2", "#D55E00")
+FLOOR = 1e-4
+LATE = 30.0
+
+
+def margins(frame: pandas.DataFrame) -> Figure:
+    """Left: against γ/a, flows on the curve of the margin problem. Right: against log t."""
+    frame = frame[frame["gamma"].gt(0)]
+    first = frame["seed"].min()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.4, 4.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        _collapse(left, frame[frame["seed"].eq(first)])
+        _times(right, frame[frame["seed"].eq(first)])
+        row, seeds = frame.iloc[0], frame["seed"].nunique()
+        caption(
+            figure,
+            f"Separable labels, n = {row['n']}, d = {row['d']}, exponential loss, x = m ⊙ w from "
+            "x₀ = 0; γ is the least margin of x, a its scale a₀e^(−4A). Left: the transition of "
+            "Moroshko et al. (2020) from the L2 to the L1 margin. Lines: the margin problem of R "
+            f"with a/γ; markers: flows at log t ≥ {LATE:g}, faint before. From tiny a₀ they first "
+            "separate the labels with few coordinates, and leave that direction only when log t "
+            "is large against log 1/a₀. Right: the L1 norm in logarithmic time; dotted, the "
+            "proven bound. One problem of "
+            f"{seeds}.",
+        )
+    return figure
+
+
+def _label(key: Any) -> str:
+    scale, total = key
+    return f"a₀ = {scale:g}" + (f", A = {total:g}" if total else "")
+
+
+def _collapse(axes: Axes, frame: pandas.DataFrame) -> None:
+    ordered = frame.sort_values("ratio")
+    for key, (colour, name) in NORMS.items():
+        line = ordered[f"{key}_expected"]
+        shown: dict[str, Any] = {"color": colour, "label": f"{name}, margin problem"}
+        axes.plot(ordered["ratio"], line.where(line > FLOOR), **shown)
+        groups = frame.groupby(["scale", "total"], sort=False)
+        for i, (start, rows) in enumerate(groups):
+            late = rows["log_time"].ge(LATE)
+            style: dict[str, Any] = {
+                "color": colour,
+                "marker": MARKERS[i % len(MARKERS)],
+                "ls": "none",
+            }
+            points = rows[f"{key}_excess"].clip(lower=FLOOR)
+            axes.plot(rows["ratio"][~late], points[~late], ms=3, mfc="none", alpha=0.35, **style)
+            label = _label(start) if key == "l1" else None
+            axes.plot(rows["ratio"][late], points[late], ms=5, mfc="none", label=label, **style)
+    axes.set(xscale="log", yscale="log", xlabel="margin over scale, γ/a")
+    axes.set_ylabel("norm of x/γ over the least one, − 1")
+    axes.legend(ncols=2, loc="lower center")
+
+
+def _times(axes: Axes, frame: pandas.DataFrame) -> None:
+    for i, (start, rows) in enumerate(frame.groupby(["scale", "total"], sort=False)):
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        points = rows["l1_excess"].clip(lower=FLOOR)
+        style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 4, "lw": 1.2}
+        axes.plot(rows["log_time"], points, label=_label(start), **style)
+        known = rows[rows["direction_holds"].notna()]
+        axes.plot(known["log_time"], known["direction_bound"], color=colour, ls=":", lw=1.0)
+    axes.set(xscale="log", yscale="log", xlabel="log t (t in flow time)")
+    axes.set_ylabel("L1 norm of x/γ over the least one, − 1")
+    axes.legend(ncols=2)
