@@ -35,7 +35,7 @@ notebooks: $(READY) ## execute and write the notebooks
 	done
 	$(BIN)/python notebooks/execute.py
 
-STUDIES := theorem23 discrete margins initialization regularization schedules sgd
+STUDIES := theorem23 discrete margins depth saddles initialization regularization schedules sgd
 
 figures: $(READY) ## every study's figures and rows, into figures/
 	for study in $(STUDIES); do \

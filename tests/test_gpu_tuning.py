@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gpu_bench import data, methods, report, run, tuning
+from gpu_bench.methods import spred
 from gpu_bench.protocols import one_shot
 from gpu_bench.run import PROGRAM
 from gpu_bench.settings import OneShot
@@ -42,6 +43,8 @@ def test_a_grid_begins_with_the_defaults_and_names_options(name):
     (first, *_), grid = method.grid, method.grid
     assert first["lr"] == method.learning_rate
     options = {"weight_decay": OneShot.weight_decay, **method.options()}
+    if "total" in options and options["total"] is None:
+        options["total"] = spred.TOTAL  # where the steps allow it
     assert {flag: options[flag] for flag in first if flag != "lr"} == {
         flag: value for flag, value in first.items() if flag != "lr"
     }
@@ -169,7 +172,7 @@ def test_test_images_are_never_read(tuned, tmp_path, monkeypatch):
 
 def test_the_tuned_settings_are_used(tmp_path, monkeypatch):
     file = tmp_path / "tuned.json"
-    wanted = {"spred": {"lr": 0.4, "total": 6.0}, "dense": {"lr": 0.05, "weight_decay": 1e-3}}
+    wanted = {"spred": {"lr": 0.4, "total": 0.3}, "dense": {"lr": 0.05, "weight_decay": 1e-3}}
     content = {"dataset": "digits", "model": "resnet20"}
     content["methods"] = {name: {"setting": one} for name, one in wanted.items()}
     tuning.write(file, content)
@@ -191,7 +194,7 @@ def test_the_tuned_settings_are_used(tmp_path, monkeypatch):
     # what of dense is weight decay is, of spred, that of its biases: the flag's
     assert specs["spred"]["weight_decay"] == 1e-4
     rows = results.load(tmp_path / "runs").set_index("method")
-    assert rows.loc["spred", "total_spent"] == pytest.approx(6.0)
+    assert rows.loc["spred", "total_free"] == pytest.approx(0.3)
 
 
 def test_the_table_marks_one_best_setting(tuned, capsys):

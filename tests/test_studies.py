@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas
 import pytest
 
 import mirrorflow as mf
 from mirrorflow import results
-from mirrorflow.problems import random_stream
+from mirrorflow.flows import saddle_path
+from mirrorflow.problems import gaussian_recovery, random_stream
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import descent_trials, descents
 from mirrorflow.sweep.discrete import CLAIMS, ORDERS, Discrete
+from mirrorflow.sweep.saddles import averages
 
 SMALL = ["--n", "10", "--d", "24", "--k", "2", "--seeds", "2", "--jobs", "1"]
 SMALL += ["--step-size", "1e-3", "--steps", "20000", "--record", "20"]
@@ -303,3 +307,57 @@ def test_verdicts_on_steps_follow_the_rows(discrete):
     assert told(flow, flow_distance=square) == ("refuted in 1", first["key"].tolist())
     assert study.narrowed(study.runs()[0], ahead).ratios == study.ratios
     assert study.narrowed(study.runs()[0], CLAIMS["cap"]).ratios == (0.01,)
+
+
+def test_depth_goes_from_l2_to_l1(tmp_path):
+    flags = ["--depths", "2", "3", "--scales", "2.5", "0.6", "0.02", "--seeds", "1", "--jobs", "1"]
+    flags += ["--n", "10", "--d", "30", "--k", "2", "--flows", "0.5", "--out", str(tmp_path)]
+    assert cli.main(["depth", *flags]) == 0
+    frame = results.load(tmp_path).set_index(["depth", "scale"])
+    for depth in (2, 3):
+        rows = frame.loc[depth].sort_index()
+        assert rows["l1"].is_monotonic_increasing
+        assert rows["l2"].is_monotonic_decreasing
+    assert frame.loc[(3, 0.02), "l1"] < frame.loc[(2, 0.02), "l1"]
+    # the law of depth 3 is off by O(α)
+    assert frame.loc[(3, 0.02), "predicted_l1"] == pytest.approx(
+        frame.loc[(3, 0.02), "l1"], rel=0.3
+    )
+    assert frame["convergence_holds"].count() == 4
+    for key in ("l1_excess", "deep_l1_excess", "convergence", "optimality"):
+        assert frame[f"{key}_holds"].dropna().all()
+    assert (tmp_path / "depth.png").is_file()
+
+
+def test_small_starts_collapse_on_their_saddles(tmp_path):
+    flags = ["--scales", "40", "400", "--n", "10", "--d", "30", "--k", "2", "--jobs", "1"]
+    assert cli.main(["saddles", *flags, "--out", str(tmp_path)]) == 0
+    frame = results.load(tmp_path).sort_values("scale")
+    assert frame["saddle_deviation_holds"].all()
+    assert frame["lasso_of_average_holds"].all()
+    assert (frame["path_error"] < 1e-12).all()  # lars_path's own rounding
+    assert frame["average_error"].iloc[1] < 0.3 * frame["average_error"].iloc[0]
+    assert (tmp_path / "saddles.pdf").is_file()
+
+
+def test_averages_of_a_path_are_its_integral():
+    path = saddle_path(gaussian_recovery(6, 15, 2, 0))
+    tau = np.array([0.5 * path.times[1], 1.1 * path.times[-1]])
+    fine = np.linspace(0.0, tau[1], 200_001)
+    expected = path.at(fine)[0].mean(axis=0)
+    assert np.abs(averages(path, tau)[0]).max() == 0.0
+    assert averages(path, tau)[1] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("study", "flags", "message"),
+    [
+        ("depth", ["--depths", "1"], "--depths must be .*at least 2"),
+        ("depth", ["--scales", "5"], "--scales must be .*3"),
+        ("saddles", ["--scales", "0.5"], "--scales must be .*at least 1"),
+        ("saddles", ["--end", "0"], "--end must be .*0.1"),
+    ],
+)
+def test_flags_of_depth_and_saddles(study, flags, message, tmp_path, capsys):
+    assert cli.main([study, *flags, "--out", str(tmp_path)]) == 2
+    assert re.search(message, capsys.readouterr().err)

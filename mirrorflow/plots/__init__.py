@@ -4,14 +4,15 @@ from mirrorflow.extras import require
 
 require("mirrorflow.plots", "matplotlib")
 
+from mirrorflow.plots.depth import depth
 from mirrorflow.plots.descents import initialization, regularization, schedules
 from mirrorflow.plots.discrete import discrete
 from mirrorflow.plots.margins import margins
 from mirrorflow.plots.planes import animate, level_sets, solution_line
+from mirrorflow.plots.saddles import saddles
 from mirrorflow.plots.style import MARKERS, STYLE, save
 from mirrorflow.plots.theorem23 import LOOK, potentials, theorem23, trajectories, transition
 
-__all__ = ["LOOK", "MARKERS", "STYLE", "animate", "discrete", "initialization", "level_sets"]
-__all__ += ["margins"]
-__all__ += ["potentials", "regularization", "save", "schedules", "solution_line", "theorem23"]
-__all__ += ["trajectories", "transition"]
+__all__ = ["LOOK", "MARKERS", "STYLE", "animate", "depth", "discrete", "initialization"]
+__all__ += ["level_sets", "margins", "potentials", "regularization", "saddles", "save"]
+__all__ += ["schedules", "solution_line", "theorem23", "trajectories", "transition"]
