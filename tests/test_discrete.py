@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,9 +10,9 @@ from hypothesis import strategies as st
 import mirrorflow as mf
 from mirrorflow import certificates as certify
 from mirrorflow.descent.mean_square import gram_of_gradients, stable_step_sgd, trace_bound
+from tests.drawn import CASES, case, drawn
 
 EPS = float(np.finfo(float).eps)
-CASES = json.loads((Path(__file__).parent / "data" / "discrete_cases.json").read_text())
 STEPPED = [name for name, case in CASES.items() if isinstance(case["inputs"].get("steps"), list)]
 
 
@@ -126,9 +123,9 @@ def test_600_random_runs_keep_a_tenth_of_their_bounds():
     rng, worst, seen, names = np.random.default_rng(19), 0.0, 0, sorted(ALGORITHMS)
     for trial in range(600):
         n, d, steps = rng.integers([2, 4, 5], [9, 30, 401])
-        drawn = max(n + 1, d), steps, rng.choice([0.0, 0.3, 0.8]), rng.uniform(0.05, 1.0), trial
+        given = max(n + 1, d), steps, rng.choice([0.0, 0.3, 0.8]), rng.uniform(0.05, 1.0), trial
         loss = mf.PseudoHuber(0.5) if rng.random() < 0.3 else mf.Squared()
-        problem, path = random_run(names[trial % len(names)], loss, n, *drawn)
+        problem, path = random_run(names[trial % len(names)], loss, n, *given)
         checks = certify.discrete_argmin(problem, path), certify.discrete_balance(path)
         assert path.success, (trial, path)
         assert all(check.holds for check in checks), (trial, checks)
@@ -192,6 +189,8 @@ def test_a_step_that_sets_a_factor_to_zero_locks_the_sign():
     path = mf.follow_descent(problem, start, [1.0 / g, *[0.3] * 400], 401)
     assert path.m[-1, 0] + path.w[-1, 0] == 0.0
     assert path.start.u[0] == 0.0
+    assert path.success
+    assert "coordinate 0 to 0: it is balanced from then on" in path.message
     assert certify.discrete_argmin(problem, path).holds
     assert np.isfinite(path.gain).all()
     outside = mf.follow_descent(problem, start, [1.0 / g, 0.3], 2, momentum=0.5)
@@ -298,6 +297,72 @@ def test_the_mean_gain_of_sgd_is_as_predicted():
     assert abs(drift / predicted - 1.0) > bound  # without the noise's share
 
 
+def lagged(problem, start, eta, alphas, weights):
+    """θ ← θ − η Σ_j weights_j(grad + 2αθ)_{k−j}."""
+    theta, past = start.theta, []
+    for alpha in alphas:
+        m, w = theta
+        g = problem.gradient(m * w)
+        past = [np.stack([w * g, m * g]) + 2.0 * alpha * theta, *past][: len(weights)]
+        theta = theta - eta * sum(c * old for c, old in zip(weights, past, strict=False))
+    return theta[0] * theta[1]
+
+
+@pytest.mark.parametrize("alpha", ["0.0", "0.5"])
+@pytest.mark.parametrize("name", ["delay_3", "average_4"])
+def test_late_and_averaged_gradients_gain_by_their_mean_lag(name, alpha):
+    """Asynchronous gradients three steps late, and means of the last five: the cases' errors."""
+    inputs, expected = case(f"{name}_alpha_{alpha}")
+    problem, start = drawn(1)
+    weights = [0.0, 0.0, 0.0, 1.0] if name == "delay_3" else [0.2] * 5
+    schedule = mf.Constant(inputs["alpha"], inputs["stop"] or None)
+    for eta, (_, printed, wrong) in zip(
+        inputs["etas"][:1], expected["errors_flow_pred_wrong"], strict=False
+    ):
+        steps = round(250 / eta)
+        alphas = np.where(np.arange(steps) * eta < inputs["stop"] - 1e-9, inputs["alpha"], 0.0)
+        x = lagged(problem, start, eta, alphas, weights)
+        errors = []
+        for lag in (inputs["lag"], 0.5 * inputs["lag"]):
+            gain = mf.predicted_gain(problem, start, schedule, eta, delay=lag)
+            limit = mf.interpolator(problem, start, float(eta * alphas.sum()), gain=gain)
+            errors.append(np.abs(x - limit.x).max())
+        assert errors[0] == pytest.approx(printed, rel=0.02)
+        assert errors[1] == pytest.approx(wrong, rel=0.02)
+
+
+def test_the_hyperbolic_step_and_the_catapult():
+    """(S ± x)⁺ = (S ± x)(δ ∓ h)²; alone and with y = 0, m² + w² falls iff η(m² + w²) < 4."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        m, w, eta, alpha, z = rng.standard_normal(5) * [1.0, 1.0, 0.3, 0.2, 1.0]
+        eta, alpha, problem = abs(eta), abs(alpha), mf.Regression([[z]], [0.7])
+        path = mf.follow_descent(problem, mf.Factors([m], [w]), eta, 1, [alpha])
+        S, x, delta = 0.5 * (m * m + w * w), m * w, 1.0 - 2.0 * eta * alpha
+        h, after = eta * problem.gradient(np.array([x]))[0], 0.5 * (path.m**2 + path.w**2)[-1, 0]
+        for sign in (1.0, -1.0):
+            claimed = (S + sign * x) * (delta - sign * h) ** 2
+            assert after + sign * path.x[-1, 0] == pytest.approx(claimed, rel=1e-12, abs=1e-14)
+    flat = mf.Regression([[1.0]], [0.0])
+    for size, falls in ((3.9, True), (4.1, False), (2.1, True)):
+        start = mf.Factors([np.sqrt(0.7 * size / 0.5)], [np.sqrt(0.3 * size / 0.5)])
+        path = mf.follow_descent(flat, start, 0.5, 1)
+        assert ((path.m**2 + path.w**2)[-1, 0] < size / 0.5) == falls
+
+
+def test_norms_of_what_is_stable():
+    """tr H = (2/n)Σ‖z_j‖²√(x_j² + a_j²): SGD keeps a weighted L1 norm, GD only the largest term."""
+    problem, start = drawn(1)
+    limit = mf.interpolator(problem, start, 0.3)
+    H = gram_of_gradients(problem, limit) / problem.n
+    sizes = 2.0 / problem.n * np.square(problem.Z).sum(axis=0)
+    whole = sizes * np.hypot(limit.x, 0.5 * np.exp(-1.2))
+    assert np.trace(H) == pytest.approx(whole.sum(), rel=1e-12)
+    assert np.linalg.eigvalsh(H)[-1] >= whole.max()
+    step = stable_step_sgd(H * problem.n, 1)
+    assert 0.5 * (sizes * np.abs(limit.x)).sum() <= 1.0 / step
+
+
 def test_twice_the_loss_paid_is_the_divergence():
     rng = np.random.default_rng(2)
     Z = rng.standard_normal((5, 12))
@@ -352,7 +417,11 @@ def test_orthogonal_gradients_scale_linearly():
         ({"momentum": 1.0}, "momentum must be below 1"),
         ({"momentum": -0.1}, "momentum must be .*at least 0"),
         ({"step_size": -1.0}, "step_size must be .*above 0"),
-        ({"step_size": np.ones(7)}, "per-coordinate steps"),
+        ({"step_size": np.ones(9)}, "per-coordinate steps, as Adam takes, leave the row space"),
+        ({"step_size": np.ones((10, 9))}, "step_size must have 1 axis"),
+        ({"step_size": np.nan}, "step_size must be a finite number"),
+        ({"learning_rates": (np.ones(9), 1.0)}, "learning_rates"),
+        ({"learning_rates": np.ones(9)}, "rates per coordinate leave the row space"),
         ({"steps": 0}, "steps must be .*at least 1"),
         ({"schedule": np.full(10, -1.0)}, "schedule must be at least 0"),
         ({"learning_rates": (1.0,)}, "learning_rates must be two numbers"),
@@ -375,8 +444,14 @@ def test_what_the_gain_of_a_limit_must_be():
     problem, start = mf.gaussian_recovery(4, 9, 2, 0), mf.Factors.pilot(np.zeros(9))
     with pytest.raises(mf.InputError, match="gain must have 9 entries"):
         mf.interpolator(problem, start, 0.0, gain=np.zeros(3))
-    with pytest.raises(mf.InputError, match="shift must be finite"):
-        mf.interpolator(problem, start, 0.0, shift=np.full(9, np.nan))
+    for bad in (np.full(9, np.nan), np.full(9, np.inf)):
+        for name in ("gain", "shift"):
+            with pytest.raises(mf.InputError, match=f"{name} must be finite"):
+                mf.interpolator(problem, start, 0.0, **{name: bad})
+    with pytest.raises(mf.InputError, match="shift must have 9 entries"):
+        mf.interpolator(problem, start, 0.0, shift=np.zeros((9, 1)).repeat(2).ravel())
+    with pytest.raises(mf.InputError, match="gain and shift are for Factors"):
+        mf.interpolator(problem, mf.Ham(np.zeros(9), 1.0), 0.0, gain=np.zeros(9))
     # a gain of 4A is the total A; at A = ∞ only the choice among minima could change
     total = mf.interpolator(problem, start, 0.7)
     assert mf.interpolator(problem, start, 0.0, gain=np.full(9, 2.8)).x == pytest.approx(total.x)
@@ -392,5 +467,9 @@ def test_a_run_that_diverges_ends_before_it_does():
     assert path.status == "diverged"
     assert "smaller step size" in path.message
     assert path.steps[-1] < 1000
+    assert f"Step {path.steps[-1] + 1} left" in path.message
     assert np.isfinite(path.x).all()
+    # up to there the certificates hold
+    assert certify.discrete_balance(path).holds
+    assert certify.discrete_argmin(problem, path).verdict != "refuted"
     assert repr(path).startswith("DescentPath(d=9, steps=")

@@ -33,7 +33,7 @@ from mirrorflow.stepwise import Stepwise
 __all__ = ["DescentPath", "Sam", "follow_descent"]
 
 CHUNK = 1000  # steps whose minibatches are drawn together
-LARGEST = 1e100  # a factor beyond it has diverged
+LARGEST = 1e50  # a factor beyond it has diverged
 NONE = Constant(0.0)
 
 
@@ -223,6 +223,10 @@ def follow_descent(
     if kept[-1][0] < k:
         kept.append((k, theta, *gains.now()))
     number_of, states, gain, shift, total = zip(*kept, strict=True)
+    if gains.zero.any() and status == "completed":
+        which = int(np.argmax(gains.zero.any(axis=0)))
+        message = f"All steps were made; one set m + w or m − w of coordinate {which} to 0: it is "
+        message += "balanced from then on, and x keeps its sign there."
     if gains.lost.any() and status == "completed":
         status = "outside"
         which = int(np.argmax(gains.lost))
@@ -258,12 +262,13 @@ def _step_sizes(step_size: ArrayLike, steps: int) -> Array:
 
 def _ratio(learning_rates: Any) -> float:
     """η_w/η_m."""
-    if np.shape(learning_rates) != (2,):
+    given = list(learning_rates) if np.iterable(learning_rates) else []
+    if len(given) != 2 or any(np.ndim(rate) for rate in given):
         raise InputError(
             f"learning_rates must be two numbers, for m and for w, but it is "
             f"{shown(learning_rates)}; rates per coordinate leave the row space of Z."
         )
-    of_m, of_w = (number("learning_rates", rate, 0.0, open_low=True) for rate in learning_rates)
+    of_m, of_w = (number("learning_rates", rate, 0.0, open_low=True) for rate in given)
     return of_w / of_m
 
 
