@@ -17,6 +17,8 @@ from mirrorflow.maps import Factors
 
 __all__ = ["Gains", "MomentumGains"]
 
+BLOCK_ENTRIES = 2**14  # of the gradients of the steps that are summed together
+
 
 class Gains:
     """Λ + 2r and Λ − 2r, the gains of U² and V², without momentum."""
@@ -27,24 +29,37 @@ class Gains:
         self.zero = np.zeros((2, d), dtype=bool)  # factors that a step has set to 0
         self.momentum, self.nesterov = momentum, nesterov
         self.lost = np.zeros(d, dtype=bool)
+        self.waiting: list[tuple[float, float, Array, Array]] = []
 
     def now(self) -> tuple[Array, Array, float]:
         """Λ, r and A."""
+        self._sum()
         up, down = np.where(self.zero, self.both[::-1], self.both)  # of a zero factor none counts
         return 0.5 * (up + down), 0.25 * (up - down), self.total
 
     def add(self, eta: float, alpha: float, g: Array, ascent: Array) -> None:
         """Another step, by what it was made of."""
-        delta, h = 1.0 - 2.0 * eta * alpha, eta * g
+        self.waiting.append((eta, alpha, g, ascent))
+        if len(self.waiting) * g.size >= BLOCK_ENTRIES:
+            self._sum()
+
+    def _sum(self) -> None:
+        """Many steps at once, which costs a fifth of one by one."""
+        if not self.waiting:
+            return
+        eta, alpha, g, ascent = (np.array(part) for part in zip(*self.waiting, strict=True))
+        self.waiting.clear()
+        delta, h = (1.0 - 2.0 * eta * alpha)[:, None], eta[:, None] * g
         # a part in the row space, which the constraint Zx = Zx_K takes up
-        taken = h if ascent.any() else (h / delta if delta != 0.0 else 0.0 * h)
-        factors = delta - eta * ascent + np.stack([-h, h])
-        self.zero |= factors == 0.0
-        self.both -= 2.0 * np.where(
-            self.zero, 0.0, np.log(np.abs(factors)) + np.stack([taken, -taken])
-        )
-        self.flips += (factors < 0).sum(axis=0)
-        self.total += eta * alpha
+        taken = h if ascent.any() else np.divide(h, delta, out=np.zeros_like(h), where=delta != 0.0)
+        middle = delta - eta[:, None] * ascent
+        self.total += float(eta @ alpha)
+        for row, factors, part in ((0, middle - h, taken), (1, middle + h, -taken)):
+            zero = factors == 0.0
+            self.zero[row] |= zero.any(axis=0)
+            factors[zero] = 1.0
+            self.both[row] -= 2.0 * (np.log(np.abs(factors)) + part).sum(axis=0)
+            self.flips += (factors < 0).sum(axis=0)
 
     def start(self, factors: Factors, ratio: float) -> Factors:
         """The start that the gains refer to."""
