@@ -121,7 +121,7 @@ def _label_noise(rng: Rng, loss: Loss) -> Checks:
     small, begin, alpha = _strict(rng)
     slow, nesterov = 2.5 / float(np.linalg.norm(small.Z, 2) ** 2), bool(rng.integers(2))
     lasso = follow_descent(
-        small, begin, slow, 20_000, Constant(alpha), momentum=0.8, nesterov=nesterov, record=2
+        small, begin, slow, 30_000, Constant(alpha), momentum=0.8, nesterov=nesterov, record=2
     )
 
     def identity(share: float) -> Certificate:
