@@ -30,10 +30,19 @@ from gpu_bench.masks import (
 from mirrorflow.checks import InputError, whole
 from mirrorflow.problems import random_stream
 
-__all__ = ["INITIAL_MASKS", "erk", "erk_densities", "initial_mask", "random", "snip", "snip_scores"]
+__all__ = [
+    "INITIAL_MASKS",
+    "equal",
+    "erk",
+    "erk_densities",
+    "initial_mask",
+    "random",
+    "snip",
+    "snip_scores",
+]
 __all__ += ["synflow", "synflow_scores"]
 
-INITIAL_MASKS = ("random", "erk", "snip", "synflow")
+INITIAL_MASKS = ("random", "erk", "equal", "snip", "synflow")
 ROUNDS = 100  # of SynFlow
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -54,13 +63,13 @@ def initial_mask(
 
     Parameters
     ----------
-    name : {"random", "erk", "snip", "synflow"}
+    name : {"random", "erk", "equal", "snip", "synflow"}
         The function of that name in this module.
     model : nn.Module
         With plain weights, on any device and in any memory format.
     sparsity : float in [0, 1)
     seed : int ≥ 0
-        Of "random" and "erk"; the others draw nothing.
+        Of "random", "erk" and "equal"; the others draw nothing.
     batches : iterable of (images, labels)
         Training batches, for "snip"; all of them are used.
     shape : (C, H, W)
@@ -82,6 +91,8 @@ def initial_mask(
         return random(model, sparsity, seed)
     if name == "erk":
         return erk(model, sparsity, seed)
+    if name == "equal":
+        return equal(model, sparsity, seed)
     if name == "snip":
         if batches is None:
             raise InputError("batches must be given for snip, but they are None.")
@@ -113,6 +124,18 @@ def erk(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
     return _drawn("erk", weights, densities, sparsity, seed)
 
 
+def equal(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
+    """Random masks with the same number of weights in every layer, a smaller one whole.
+
+    TurboPrune's "balanced" masks; rounded and drawn as in `random`.
+    """
+    weights = prunable(model)
+    sizes = {name: w.numel() for name, w in weights.items()}
+    budget = (1.0 - check_sparsity(sparsity)) * sum(sizes.values())
+    densities = _filled(sizes, dict.fromkeys(sizes, 1), budget)
+    return _drawn("equal", weights, densities, sparsity, seed)
+
+
 def erk_densities(shapes: Mapping[str, torch.Size], sparsity: float) -> dict[str, float]:
     """Return the Erdős–Rényi-kernel density of each layer (Evci et al. 2020, section 3).
 
@@ -138,17 +161,25 @@ def erk_densities(shapes: Mapping[str, torch.Size], sparsity: float) -> dict[str
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     if not sizes or not all(sizes.values()):
         raise InputError(f"shapes must name layers with weights, but they are {dict(shapes)!r}.")
-    budget *= sum(sizes.values())
+    shares = {name: sum(shape) for name, shape in shapes.items()}
+    return _filled(sizes, shares, budget * sum(sizes.values()))
+
+
+def _filled(sizes: Mapping[str, int], shares: Mapping[str, int], budget: float) -> dict[str, float]:
+    """Return the density of each layer where `budget` weights are dealt in proportion to shares.
+
+    Layers that are full pass what they can't take on to the others.
+    """
     densities = dict.fromkeys(sizes, 1.0)
     free = dict(sizes)
     while free:
-        epsilon = budget / sum(sum(shapes[name]) for name in free)
-        full = [name for name, size in free.items() if epsilon * sum(shapes[name]) >= size]
+        epsilon = budget / sum(shares[name] for name in free)
+        full = [name for name, size in free.items() if epsilon * shares[name] >= size]
         if not full:
             break
         budget -= sum(free.pop(name) for name in full)
     for name, size in free.items():
-        densities[name] = epsilon * sum(shapes[name]) / size
+        densities[name] = epsilon * shares[name] / size
     return densities
 
 

@@ -122,7 +122,8 @@ class Trainer:
             x.mul_(self.mask)
         self.origin = x.clone()
         self.initial_norm = float(torch.linalg.vector_norm(x, 1))
-        self.plan = Plan(epochs, rates, self.x.sizes, weight_decay, momentum)
+        layers = {name: tuple(weight.shape) for name, weight in prunable.items()}
+        self.plan = Plan(epochs, rates, self.x.sizes, weight_decay, momentum, layers)
         method.begin(self.plan, x)
         self.parameters = method.inverse(x)
         if start is not None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from gpu_bench import methods, run, sparsities
-from gpu_bench.settings import OneShot
+from gpu_bench.settings import Cyclic, Iterative, OneShot, Sculpt
 from mirrorflow.checks import InputError
 
 MASK = ("--mask-file", __file__)
@@ -33,7 +33,14 @@ OUT_OF_PLACE = {
     ("cyclic", *MASK, "--sparsities", "0.9"): "--sparsities must be left out unless --mask-file is",
     ("sculpt", *MASK, "--start-sparsity", "0.5"): "--start-sparsity must be left out unless --mask",
 }
+OTHERS = {("spred", "init"): "independent", ("str", "shared"): True, ("continuous", "plain"): True}
+OTHERS |= dict.fromkeys((("pilot", "swing"), ("powerprop", "kappa")), 1.5)
 OPTIONS = [(name, option) for name, kind in methods.METHODS.items() for option in kind.options()]
+NUMBERS = [
+    (name, option)
+    for name, option in OPTIONS
+    if isinstance(methods.METHODS[name].options()[option], float)
+]
 
 
 @pytest.mark.parametrize("words", OUT_OF_PLACE, ids=" ".join)
@@ -58,9 +65,7 @@ def setting(name, option, value, chosen):
 def test_an_option_belongs_to_its_method_alone(name, option):
     """It is in the configuration of no other method's run, and refused where only others run."""
     default = methods.METHODS[name].options()[option]
-    value = default / 2 if default else 0.5
-    if name in ("pilot", "powerprop", "continuous") and option in ("swing", "kappa", "temperature"):
-        value = 1.5
+    value = OTHERS.get((name, option)) or (default / 2 if default else 0.5)
     chosen = tuple(methods.METHODS)
     changed, plain = (setting(name, option, v, chosen).runs() for v in (value, default))
     for one, other in zip(changed, plain, strict=True):
@@ -72,14 +77,14 @@ def test_an_option_belongs_to_its_method_alone(name, option):
         setting(name, option, value, others).runs()
 
 
-@pytest.mark.parametrize(("name", "option"), OPTIONS)
+@pytest.mark.parametrize(("name", "option"), NUMBERS)
 def test_the_options_of_methods_have_ranges(name, option):
     for value in (math.nan, -1e300):
         with pytest.raises(InputError, match=rf"^--{name}\.{option} must be a (finite )?number"):
             setting(name, option, value, ("all",)).runs()
 
 
-@pytest.mark.parametrize(("name", "option"), OPTIONS)
+@pytest.mark.parametrize(("name", "option"), NUMBERS)
 def test_only_a_threshold_is_infinite(name, option):
     """K = inf lets the controller never raise alpha."""
     one = setting(name, option, math.inf, (name,))
@@ -88,6 +93,41 @@ def test_only_a_threshold_is_infinite(name, option):
         return
     with pytest.raises(InputError, match=rf"^--{name}\.{option} must be a finite number"):
         one.runs()
+
+
+def specs(**flags):
+    runs = OneShot(methods=("all",), seeds=1, device="cpu", **flags).runs()
+    return {one.spec["method"]: one.spec for one in runs}
+
+
+def test_the_original_recipe_is_each_methods_own():
+    paper, original = specs(), specs(recipe="original")
+    for name, kind in methods.METHODS.items():
+        changed = {key: value for key, value in original[name].items() if paper[name][key] != value}
+        assert changed == {kind.column(option): value for option, value in kind.original.items()}
+    assert original["str"]["weight_decay"] == 5e-4
+    assert original["str"]["str.start"] == -100.0
+
+
+def test_a_flag_goes_before_the_original_recipe():
+    own = methods.option_groups()(str=methods.METHODS["str"](start=-50.0))
+    found = specs(recipe="original", weight_decay=1e-3, options=own)
+    assert found["str"]["str.start"] == -50.0
+    assert found["str"]["str.shared"] is True
+    assert {spec["weight_decay"] for spec in found.values()} == {1e-3}
+
+
+@pytest.mark.parametrize(("kind", "trainings"), [(Iterative, 5), (Cyclic, 3), (Sculpt, 4)])
+def test_a_divided_budget_costs_what_one_training_costs(kind, trainings):
+    """All of its epochs, to less than one a cycle, and a warm-up in proportion."""
+    for epochs in (trainings, 30, 31):
+        plain, divided = (kind(seeds=1, epochs=epochs, divide=d).runs()[0].spec for d in (0, 1))
+        assert divided["cycles"] == trainings
+        assert 0 <= epochs - divided["epochs"] * trainings < trainings
+        assert divided["warmup"] == pytest.approx(divided["epochs"] / 30)
+        assert plain["epochs"] == epochs
+    with pytest.raises(InputError, match="--epochs must be at least the number of cycles"):
+        kind(epochs=trainings - 1, divide=True).runs()
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, math.nan])

@@ -256,6 +256,20 @@ def test_erk_by_hand() -> None:
     assert erk_densities(shapes, 0.0) == {"a": 1.0, "b": 1.0, "c": 1.0}
 
 
+@pytest.mark.parametrize("sparsity", SPARSITIES)
+@pytest.mark.parametrize("name", ["resnet18", "resnet20", "resnet50"])
+def test_equal_is_the_same_number_in_every_layer_that_is_not_full(name, sparsity):
+    """To one weight, and no layer that is full is larger than another's number."""
+    model = models.build(name, (3, 32, 32), 10, 0)
+    mask = initial_mask("equal", model, sparsity, 0)
+    check_count(mask, model, sparsity)
+    kept = {key: int(part.sum()) for key, part in mask.items()}
+    free = [count for key, count in kept.items() if count < mask[key].numel()]
+    full = [count for key, count in kept.items() if count == mask[key].numel()]
+    assert not free or max(free) - min(free) <= 1
+    assert not (free and full) or max(full) <= max(free) + 1
+
+
 # SNIP
 
 

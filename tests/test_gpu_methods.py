@@ -15,6 +15,7 @@ from mirrorflow.checks import InputError
 from mirrorflow.pilot import free_total, largest_total
 
 SIZES = (40, 7, 53)
+LAYERS = {"conv.weight": (10, 4), "shortcut.0.weight": (7, 1), "fc.weight": (53, 1)}
 NAMES = list(METHODS)
 DECAY = 0.02
 EPS = torch.finfo(torch.float64).eps
@@ -34,7 +35,7 @@ def begun(name, epochs=10, rate_sum=50.0, x=None, **options):
     """A method that has begun a run, and its parameters."""
     x = weights() if x is None else x
     method = METHODS[name](**options)
-    method.begin(Plan(epochs, steps_of(rate_sum), SIZES, DECAY), x)
+    method.begin(Plan(epochs, steps_of(rate_sum), SIZES, DECAY, layers=LAYERS), x)
     return method, method.inverse(x)
 
 
@@ -46,11 +47,14 @@ def moved(method, parameters):
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gradients_are_autograds(name):
+ELSEWHERE = [("str", {"start": -1.5}), ("continuous", {"start": 0.3})]
+ELSEWHERE += [("continuous", {"start": 0.3, "plain": True}), ("spred", {"init": "independent"})]
+
+
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in NAMES), *ELSEWHERE])
+def test_gradients_are_autograds(name, options):
     """(∂g/∂θ)ᵀ ∂x in closed form against torch.autograd, float64."""
-    starts = {"str": {"start": -1.5}, "continuous": {"start": 0.3}}
-    method, parameters = begun(name, **starts.get(name, {}))
+    method, parameters = begun(name, **options)
     for epoch in range(1, 4):  # a temperature that is not 1
         method.after_epoch(epoch, 0.5, 1.0)
     leaves = tuple(p.detach().clone().requires_grad_() for p in moved(method, parameters))
@@ -79,7 +83,7 @@ def test_penalties_are_the_gradients_of_what_they_say(name, rate):
     terms = {
         "lasso": lambda x: 0.7 * x.abs().sum(),
         "mask-l1": lambda m, w: 0.7 * m.abs().sum(),
-        "continuous": lambda theta, s: 0.7 * torch.sigmoid(s).sum(),
+        "continuous": lambda theta, s: 0.7 * (torch.sigmoid(s) * 2.0).sum(),  # 1/σ(0)
     }
     term = terms.get(name, lambda *_: torch.zeros((), dtype=torch.float64))
     options = {"total": 0.7 * 50.0} if name in terms else {}
@@ -95,7 +99,7 @@ def test_penalties_are_the_gradients_of_what_they_say(name, rate):
 
 
 DECAYS = {"str": (0.02, 1.5 / 50.0), "mask-l1": (0.02, 0.02), "continuous": (0.02, 0.0)}
-DECAYS |= dict.fromkeys(("dense", "lasso", "powerprop"), (0.02,))
+DECAYS |= {"dense": (0.02,), "powerprop": (0.02,), "lasso": (0.0,)}
 DECAYS |= dict.fromkeys(("spred", "pilot"), (0.06, 0.06))  # 2α
 
 
@@ -113,6 +117,7 @@ STARTS = [(name, {}) for name in NAMES] + [
     ("powerprop", {"kappa": 3.5}),
     ("continuous", {"start": -0.7}),
     ("continuous", {"start": 0.7}),
+    ("continuous", {"start": 0.7, "plain": True}),
     ("pilot", {"beta": 0.01}),
     ("pilot", {"beta": 0.0}),
     ("mask-l1", {"beta": 5.0}),
@@ -127,6 +132,46 @@ def test_starts_at_the_weights_it_is_given(name, options):
     tolerance = 3.4e-4 if name == "str" else 1e-15 + 4 * EPS * float(x.abs().max())
     assert float((method.weight(*parameters) - x).abs().max()) <= tolerance
     assert len(parameters) == len(method.decays())
+
+
+def test_layers_without_a_mask_are_plain_weights():
+    """The shortcut and the last layer: x = θ/1, no penalty, no slope of s, nothing to harden."""
+    x = weights()
+    method, (theta, s) = begun("continuous", start=-2.0, plain=True)
+    plain = slice(SIZES[0], None)
+    for epoch in range(1, 11):
+        method.after_epoch(epoch, 0.5, 1.0)
+        assert torch.equal(method.weight(theta, s)[plain], x[plain])
+    assert torch.equal(method.fold(theta, s)[plain], x[plain])
+    assert not method.fold(theta, s)[: SIZES[0]].any()
+    slope = torch.ones_like(x)
+    found = method.gradients((theta, s), slope)
+    assert torch.equal(found[0][plain], slope[plain])
+    method.penalize((theta, s), found)
+    assert not found[1][plain].any()
+
+
+def test_the_independent_start_of_spred():
+    """w₀ the initial weights, m₀ uniform within 1/√fan_in, its own for every seed."""
+    drawn = []
+    for seed in (0, 0, 1):
+        method = METHODS["spred"](init="independent")
+        vars(method)["_seed"] = seed
+        method.begin(Plan(10, steps_of(50.0), SIZES, DECAY, layers=LAYERS), weights())
+        m, w = method.inverse(weights())
+        assert torch.equal(w, weights())
+        for part, (_, fan_in) in zip(m.split(SIZES), LAYERS.values(), strict=True):
+            assert 0.7 / math.sqrt(fan_in) < float(part.abs().max()) <= 1.0 / math.sqrt(fan_in)
+        assert min(int((part < 0).sum()) for part in m.split(SIZES)) > 0
+        assert method.imbalance is None  # no β, so no scale a
+        drawn.append(m)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_strs_shared_decay_is_that_of_the_weights():
+    method, _ = begun("str", shared=True, total=9.0)
+    assert method.decays() == (DECAY, DECAY)
 
 
 def test_starts_of_the_products():
@@ -296,5 +341,5 @@ def test_a_grid_goes_from_the_first_values_outwards():
 
 
 def test_unknown_method_lists_the_others():
-    with pytest.raises(InputError, match=r"continuous, dense, .*, str, but 'magic' is not"):
+    with pytest.raises(InputError, match=r"continuous, dense, .*, spred, but 'magic' is not"):
         methods.find("magic")

@@ -152,6 +152,7 @@ def test_the_table_shows_the_masks_that_are_on_disk(tmp_path, asked):
     heading = next(line for line in printed(frame).splitlines() if "uncut" in line)
     assert kept == {float(word) / 100 for word in heading.split() if word[0].isdigit()}
     assert set(row["sparsities"]) == set(asked)
+    assert row["natural_sparsity"] == 0.0  # of dense, what only the cuts change
 
 
 def test_table_of_iterative_pruning(tmp_path):

@@ -65,4 +65,6 @@ def _options(kinds: tuple[type[Method], ...]) -> Any:
 def build(spec: Row) -> Method:
     """Return a fresh method with the options that a run's configuration has."""
     kind = METHODS[spec["method"]]
-    return kind(**{option: spec[f"{kind.name}.{option}"] for option in kind.options()})
+    method = kind(**{option: spec[kind.column(option)] for option in kind.options()})
+    vars(method)["_seed"] = spec["seed"]
+    return method

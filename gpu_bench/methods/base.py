@@ -16,19 +16,23 @@ import dataclasses
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from mirrorflow.checks import Array, InputError, number
 
-if TYPE_CHECKING:  # --help answers without torch
+if TYPE_CHECKING:
     from torch import Tensor
+else:
+    Tensor = Any  # --help answers without torch
 
-__all__ = ["METHODS", "Grid", "Look", "Method", "Plan", "Strength", "around"]
+__all__ = ["METHODS", "Grid", "Look", "Method", "Parameters", "Plan", "Ranges", "Strength"]
+__all__ += ["Tensor", "around"]
 
-Parameters = tuple["Tensor", ...]
+Parameters = tuple[Tensor, ...]
 Grid = tuple[dict[str, float], ...]
+Ranges = dict[str, tuple[float, float]]
 METHODS: dict[str, type[Method]] = {}  # by name, each put here by its class statement
 FINITE = (0.0, 1e300)  # range of an option for which its method has no other
 
@@ -70,6 +74,8 @@ class Plan:
         The ordinary one, per unit of η.
     momentum : float
         Of SGD.
+    layers : dict of str to tuple of int
+        Shape of each layer's weights, by name.
     norm : float
         ‖x‖₁ of the initial weights.
     like : Tensor, shape (0,)
@@ -81,6 +87,7 @@ class Plan:
     sizes: tuple[int, ...]
     weight_decay: float = 1e-4
     momentum: float = 0.0
+    layers: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     norm: float = math.nan
     like: Tensor = None  # type: ignore[assignment]  # `Method.begin` knows it
 
@@ -127,6 +134,9 @@ class Method(ABC):
     grid : tuple of dict
         What `tune` tries, by the names of options, lr and weight_decay, the likeliest first;
         every method has the same number of settings, so that each is tuned with the same budget.
+    original : dict
+        Options, and lr, weight_decay, momentum and label_smoothing, as the method's authors have
+        them: what `--recipe original` takes where the flags say nothing else.
     ranges : dict of str to (float, float)
         Least and largest value of the options that are not just any number ≥ 0.
     decayed : bool
@@ -138,7 +148,8 @@ class Method(ABC):
     look: ClassVar[Look]
     learning_rate: ClassVar[float] = 0.1
     grid: ClassVar[Grid]
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+    original: ClassVar[dict[str, Any]] = {}
+    ranges: ClassVar[Ranges] = {}
     decayed: ClassVar[bool] = False
 
     def __init_subclass__(cls, name: str = "", label: str = "") -> None:
@@ -157,13 +168,14 @@ class Method(ABC):
 
     @classmethod
     def column(cls, option: str) -> str:
-        """Return what an option is called in rows; lr and weight_decay are those of all."""
+        """Return what an option is called in rows; those of all methods, as lr, as they are."""
         return f"{cls.name}.{option}" if option in cls.options() else option
 
     @classmethod
-    def flag(cls, option: str) -> str:
-        """Return an option as it is typed."""
-        return f"--{cls.name}.{option.replace('_', '-')}"
+    def flag(cls, option: str, value: Any = None) -> str:
+        """Return an option as it is typed; with a value, a switch that is off as --NAME.no-…"""
+        no = "no-" if value is False else ""
+        return f"--{cls.name}.{no}{option.replace('_', '-')}"
 
     def check(self) -> None:
         """Raise InputError where an option breaks its rule."""
@@ -186,6 +198,11 @@ class Method(ABC):
         """Facts of the run, known from `begin` on."""
         plan: Plan = vars(self)["_plan"]
         return plan
+
+    @property
+    def seed(self) -> int:
+        """Of the run, for what is drawn."""
+        return int(vars(self).get("_seed", 0))
 
     @abstractmethod
     def inverse(self, x: Tensor) -> Parameters:

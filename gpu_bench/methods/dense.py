@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from gpu_bench.methods.base import Grid, Look, Method, Parameters, around
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from gpu_bench.methods.base import Grid, Look, Method, Parameters, Tensor, around
 
 __all__ = ["Dense"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gpu_bench.methods.base import Grid, Look, Parameters, around
+from gpu_bench.methods.base import Grid, Look, Parameters, Tensor, around
 from gpu_bench.methods.dense import Dense
 
 __all__ = ["Lasso"]
@@ -15,7 +15,8 @@ __all__ = ["Lasso"]
 class Lasso(Dense, name="lasso"):
     """L1 on the plain weights, λ‖x‖₁, by its subgradient λ sign(x) (0 at 0).
 
-    SGD on it leaves no exact zeros: weights rattle around 0 within ηλ/(1 − momentum).
+    No other decay: L1 alone is what spred is compared with. SGD on it leaves no exact zeros,
+    weights rattle around 0 within ηλ/(1 − momentum).
     """
 
     look: ClassVar[Look] = Look("#009E73", "-.", "^")
@@ -29,6 +30,9 @@ class Lasso(Dense, name="lasso"):
     def l1(self) -> float:
         """λ."""
         return self.total / self.plan.rate_sum
+
+    def decays(self) -> tuple[Tensor | float, ...]:
+        return (0.0,)
 
     def readings(self) -> dict[str, float]:
         return {"l1": self.l1}

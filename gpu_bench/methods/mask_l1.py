@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from gpu_bench.methods.base import Grid, Look, Parameters, around
+from gpu_bench.methods.base import Grid, Look, Parameters, Ranges, Tensor, around
 from gpu_bench.methods.lasso import Lasso
 from gpu_bench.methods.product import Product
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["MaskL1"]
 
@@ -24,7 +21,7 @@ class MaskL1(Product, Lasso, name="mask-l1"):
 
     look: ClassVar[Look] = Look("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v")
     grid: ClassVar[Grid] = around(lr=(0.2, 0.1, 0.4), total=(2.0, 4.0, 1.0))
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {"beta": (1e-30, 1e30)}
+    ranges: ClassVar[Ranges] = {"beta": (1e-30, 1e30)}
 
     total: float = 2.0
     """λ Σ η/(1 − momentum), which sets λ: how far the penalty alone moves m over the run."""

@@ -5,34 +5,28 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from gpu_bench.methods.base import Look, Parameters
-from gpu_bench.methods.spred import Spred
-from mirrorflow.runs.flags import described
+from gpu_bench.methods.base import Look, Parameters, Ranges, Tensor
+from gpu_bench.methods.product import Decayed
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mirrorflow.pilot import Controller
 
 __all__ = ["Pilot"]
 
 
 @dataclass(frozen=True)
-class Pilot(Spred, name="pilot"):
+class Pilot(Decayed, name="pilot"):
     """x = m ⊙ w, m₀² − w₀² = β, penalty α(‖m‖² + ‖w‖²) with α moved after every epoch."""
 
     look: ClassVar[Look] = Look("#D55E00", "-", "s")
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {
+    ranges: ClassVar[Ranges] = {
         "beta": (0.0, 1e30),
         "swing": (1.0, 1e30),
         "threshold": (0.0, math.inf),
     }
 
-    total: Annotated[float | None, described("3, or what the steps allow")] = None
-    """A over the run if α stayed (no unit), which sets the first α: where there is no gradient
-    m² − w² falls by e^(−4A). Momentum limits how fast: docs/total_decay.md."""
     beta: float = 1.0
     """β = m₀² − w₀² (units of x); 0 starts with |m| = |w|, the paper's ablation."""
     swing: float = 2.11
@@ -51,9 +45,9 @@ class Pilot(Spred, name="pilot"):
         return Controller(self._alpha.value, K, plan.epochs, delta)
 
     def inverse(self, x: Tensor) -> Parameters:
-        from mirrorflow.pilot import pilot_factors
+        from mirrorflow.pilot import balanced_factors, pilot_factors
 
-        return pilot_factors(x, self.beta) if self.beta else super().inverse(x)
+        return pilot_factors(x, self.beta) if self.beta else balanced_factors(x)
 
     def after_epoch(self, epoch: int, accuracy: float, norm: float) -> None:
         self._alpha.set(self._controller.step(accuracy, norm))

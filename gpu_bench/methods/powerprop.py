@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
-from gpu_bench.methods.base import Grid, Look, Parameters, around
+from gpu_bench.methods.base import Grid, Look, Parameters, Ranges, Tensor, around
 from gpu_bench.methods.dense import Dense
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["Powerprop"]
 
@@ -22,7 +19,8 @@ class Powerprop(Dense, name="powerprop"):
     # small weights move κ|x|^{(κ−1)/κ} ≪ 1 times slower than in the plain network
     learning_rate: ClassVar[float] = 0.5
     grid: ClassVar[Grid] = around(lr=(0.5, 0.25, 1.0), weight_decay=(1e-4, 3e-4, 1e-3))
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {"kappa": (1.0, 1e30)}
+    original: ClassVar[dict[str, Any]] = {"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
+    ranges: ClassVar[Ranges] = {"kappa": (1.0, 1e30)}
 
     kappa: float = 2.0
     """κ > 1; 2 is assumed where the PILoT paper prints exponent 1, the identity."""

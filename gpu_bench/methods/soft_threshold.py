@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
-from gpu_bench.methods.base import Grid, Look, Method, Parameters, around
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from gpu_bench.methods.base import Grid, Look, Method, Parameters, Ranges, Tensor, around
 
 __all__ = ["SoftThreshold"]
 
@@ -25,16 +22,20 @@ class SoftThreshold(Method, name="str"):
 
     look: ClassVar[Look] = Look("#56B4E9", (0, (3, 1, 1, 1)), "P")
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), total=(3.0, 4.0, 2.0))
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {"start": (-1e4, 0.0)}
+    original: ClassVar[dict[str, Any]] = {"start": -100.0, "shared": True, "weight_decay": 5e-4}
+    ranges: ClassVar[Ranges] = {"start": (-1e4, 0.0)}
 
     start: float = -8.0
     """s₀: thresholds start at σ(s₀) (units of x); σ(−8) = 3e-4 is far below any useful weight."""
     total: float = 3.0
     """Decay of s times Σ η/(1 − momentum): without gradient s ends at s₀ e^(−total)."""
+    shared: bool = False
+    """One decay for θ, s and all else, --weight-decay, as in the authors' code: there it sets the
+    sparsity, and the total has no effect."""
 
     @property
     def _decay(self) -> float:
-        return self.total / self.plan.rate_sum
+        return self.plan.weight_decay if self.shared else self.total / self.plan.rate_sum
 
     @cached_property
     def _layer(self) -> Tensor:

@@ -1,28 +1,19 @@
-"""spred (Ziyin & Wang 2023): m ⊙ w from the balanced start, constant weight decay on both."""
+"""spred (Ziyin & Wang 2023): m ⊙ w with constant weight decay on both."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Any, ClassVar, Literal
 
-from gpu_bench.methods.base import Grid, Look, Parameters, Strength, around
-from gpu_bench.methods.product import Product
-from mirrorflow.checks import InputError
-from mirrorflow.runs.flags import described
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mirrorflow.checks import Array
+from gpu_bench.methods.base import Look, Parameters, Tensor
+from gpu_bench.methods.product import Decayed
 
 __all__ = ["Spred"]
 
-TOTAL = 3.0
-
 
 @dataclass(frozen=True)
-class Spred(Product, name="spred"):
+class Spred(Decayed, name="spred"):
     """x = m ⊙ w, |m₀| = |w₀|, penalty α(‖m‖² + ‖w‖²): in torch's terms weight_decay = 2α.
 
     With α constant this is L1 with λ = 2α on x, and the sign of every weight is fixed in
@@ -30,47 +21,28 @@ class Spred(Product, name="spred"):
     """
 
     look: ClassVar[Look] = Look("#0072B2", "--", "D")
-    grid: ClassVar[Grid] = around(lr=(0.2, 0.1, 0.4), total=(3.0, 6.0, 1.5))
+    original: ClassVar[dict[str, Any]] = {"init": "independent"}
 
-    decayed: ClassVar[bool] = True
-
-    total: Annotated[float | None, described("3, or what the steps allow")] = None
-    """A over the run (no unit), which sets α: where there is no gradient m² − w² falls by e^(−4A).
-    Momentum limits how fast: docs/total_decay.md."""
-
-    @cached_property
-    def _alpha(self) -> Strength:
-        return Strength(self.constant_alpha(), self.plan, factor=2.0)
-
-    def constant_alpha(self) -> float:
-        """Return the first α. A tuned total is lowered to what the steps allow."""
-        from mirrorflow.pilot import alpha_for_total, largest_total
-
-        rates, momentum = self.plan.rates, self.plan.momentum
-        wanted = TOTAL if self.total is None else self.total
-        return alpha_for_total(largest_total(rates, momentum, at_most=wanted), rates, momentum)
-
-    def check_steps(self, rates: Array, momentum: float) -> None:
-        from mirrorflow.pilot import alpha_for_total
-
-        if self.total is not None:
-            try:
-                alpha_for_total(self.total, rates, momentum)
-            except InputError as error:
-                raise InputError(str(error).replace("total", self.flag("total"), 1)) from None
+    init: Literal["balanced", "independent"] = "balanced"
+    """|m₀| = |w₀|; or, as in the authors' code, w₀ the initial weights and m₀ drawn apart from
+    them, uniform within 1/√fan_in: the network starts at m₀ ⊙ w₀, and signs can change."""
 
     def inverse(self, x: Tensor) -> Parameters:
         from mirrorflow.pilot import balanced_factors
 
-        return balanced_factors(x)
+        return balanced_factors(x) if self.init == "balanced" else (self._drawn(x), x.clone())
 
-    def decays(self) -> tuple[Tensor | float, ...]:
-        return self._alpha.tensor, self._alpha.tensor
+    def _drawn(self, x: Tensor) -> Tensor:
+        import torch
 
-    @property
-    def alpha(self) -> float | None:
-        return self._alpha.value
+        from mirrorflow.problems import random_stream
+
+        bounds = [1.0 / math.sqrt(math.prod(shape[1:])) for shape in self.plan.layers.values()]
+        stream = random_stream("spred", self.seed)
+        drawn = torch.from_numpy(stream.uniform(-1.0, 1.0, len(x)))
+        parts = drawn.split(self.plan.sizes)
+        return torch.cat([b * part for b, part in zip(bounds, parts, strict=True)]).to(x)
 
     @property
     def imbalance(self) -> float | None:
-        return 0.0
+        return 0.0 if self.init == "balanced" else None

@@ -90,7 +90,7 @@ class Protocol(ABC):
             **reading.row,
             "epochs_done": epochs[-1].number,
             "rate_sum": trainer.plan.rate_sum,
-            "exact_zeros": float((x == 0).double().mean()),
+            "natural_sparsity": float((x[outcome.masks[-1]] == 0).double().mean()),
             "prunable_weights": x.numel(),
             "images_per_second": float(np.median([e.images_per_second for e in epochs])),
             # the controller's readings and the temperature, as the method names them

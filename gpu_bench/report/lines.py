@@ -17,7 +17,7 @@ __all__ = ["PROTOCOLS", "Line", "courses", "families", "given", "label", "lines"
 OTHERS = ("#F0E442", "#8C564B", "#1B9E77", "#7570B3")  # of methods that are not listed
 DASHES = ["-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1, 1, 1)), (0, (6, 2)), ":"]
 PROTOCOLS = ("one-shot", "iterative", "cyclic", "sculpt")
-MASKS = {"random": "uniform", "erk": "ERK", "snip": "SNIP", "synflow": "SynFlow"}
+MASKS = {"random": "uniform", "erk": "ERK", "equal": "equal", "snip": "SNIP", "synflow": "SynFlow"}
 
 
 class Line(NamedTuple):

@@ -6,19 +6,17 @@ import dataclasses
 import importlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-import tyro
-
-from gpu_bench.methods import METHODS, Method, find, option_groups
+from gpu_bench.settings.methods import Chosen
 from gpu_bench.units import UNITS
-from mirrorflow.checks import Array, InputError, number, shown, whole
+from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.runs.store import Folder, Row, Run, code_digest
-from mirrorflow.runs.study import Study, Verdict, described
+from mirrorflow.runs.study import Verdict, described
 
 if TYPE_CHECKING:
     import pandas
@@ -27,15 +25,8 @@ if TYPE_CHECKING:
     from gpu_bench.experiment import Place
     from gpu_bench.job import Job
 
-__all__ = ["Methods", "Setting", "worded"]
+__all__ = ["Setting"]
 
-Methods = Annotated[
-    tuple[str, ...],
-    tyro.conf.arg(
-        aliases=["--method"],
-        help=f"Any of {', '.join(METHODS)}; or files of your own, such as cube.py; or all.",
-    ),
-]
 WIDTH = 120  # characters of the table that the manifest keeps
 
 # What is usual for a data set: PAPER's settings for CIFAR and ImageNet (Jacobs & Burkholz 2025),
@@ -50,11 +41,11 @@ USUAL: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Setting(Study):
+class Setting(Chosen):
     """What one command asks for."""
 
     kept: ClassVar[str] = "finished runs and the epochs of the others are kept"
-    files: ClassVar[tuple[str, ...]] = (*Study.files, "weights/")
+    files: ClassVar[tuple[str, ...]] = (*Chosen.files, "weights/")
     units: ClassVar[Mapping[str, str]] = UNITS
     groups: ClassVar[Mapping[str, str]] = {
         "dataset": "training",
@@ -73,7 +64,6 @@ class Setting(Study):
     ] = None
     """resnet20 (0.27 M weights), resnet20-s2 (a quarter of its work), resnet8, resnet18, resnet50;
     torchvision:NAME, timm:NAME, or MODULE:FUNCTION, which is called with (C, H, W) and classes."""
-    methods: Methods = ("dense", "spred", "pilot")
     seeds: int = 3
     """Number of seeds (0, 1, …), each with its own initial weights and order of images."""
 
@@ -83,8 +73,6 @@ class Setting(Study):
     """T: passes over the training images, in each cycle."""
     batch_size: Annotated[int | None, described("128; 256 of CIFAR, 512 of imagenet")] = None
     """Images per step, over all ranks."""
-    lr: Annotated[float | None, described("each method's own")] = None
-    """Learning rate η after the warm-up."""
     schedule: Annotated[
         Literal["cosine", "step", "constant"] | None,
         described("cosine; step of cifar100, imagenet and iterative pruning of CIFAR"),
@@ -92,21 +80,9 @@ class Setting(Study):
     """Shape of the learning rate after the warm-up; step falls to a tenth at T/2 and at 3T/4."""
     warmup: Annotated[float | None, described("T/30; T/9 of imagenet")] = None
     """Epochs of linear warm-up."""
-    momentum: float = 0.9
-    """Momentum of SGD, in [0, 1)."""
-    weight_decay: float = 1e-4
-    """Ordinary weight decay (per unit of η): of biases and normalisation, and of the weights of
-    the methods that have no penalty of their own."""
-    label_smoothing: float = 0.0
-    """Share of each training label that is spread over all classes, in [0, 1)."""
-
     ledger: bool = False
     """Follow m² − w² of pilot and spred: is the run what the theory is about, and how much of
     each layer's sparsity is decay, how much step size and gradient noise; a tenth more time."""
-    options: Annotated[Any, option_groups, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: option_groups()()
-    )
-    """Options of the methods, a group for each."""
 
     validation: float = 0.0
     """Fraction of the training images held out and read instead of the test images: to choose
@@ -166,20 +142,13 @@ class Setting(Study):
             for variant in self.variants():
                 for kind in self.chosen:
                     for setting in self.settings(kind):
-                        own = dataclasses.asdict(self.method(kind))
-                        given = {"lr": self.lr, "weight_decay": self.weight_decay, **own, **setting}
-                        if given["lr"] is None:
-                            given["lr"] = kind.learning_rate
+                        given = {**self.options_of(kind), **setting}
                         # an option of another method must not make this run another one
                         spec = {kind.column(option): value for option, value in given.items()}
                         named = {"method": kind.name, "seed": seed}
                         named["ledger"] = self.ledger and kind.decayed
                         runs.append(Run({**common, **variant, **spec, **named}, digests[kind]))
         return runs
-
-    def settings(self, kind: type[Method]) -> Iterable[Mapping[str, float]]:
-        """Yield what a method's runs have instead of the flags; one set of runs for each."""
-        return ({},)
 
     def variants(self) -> Iterator[Row]:
         """Yield what the protocol adds to a run's configuration, once for each of its variants."""
@@ -193,8 +162,7 @@ class Setting(Study):
         half = "bfloat16" if cuda else "float32"
         epochs = self.usual("epochs")
         warmup = epochs / (9 if self._folder else 30)
-        plain = ["dataset", "momentum", "label_smoothing", "validation"]
-        plain += ["batch_norm", "deterministic", "threads"]
+        plain = ["dataset", "validation", "batch_norm", "deterministic", "threads"]
         return {
             "protocol": self.name,
             **{name: self.usual(name) for name in ("model", "epochs", "batch_size", "schedule")},
@@ -227,18 +195,6 @@ class Setting(Study):
     def _image_size(self) -> int:
         return 224 if self.image_size is None else self.image_size
 
-    @property
-    def chosen(self) -> tuple[type[Method], ...]:
-        """The methods."""
-        if self.methods == ("all",):
-            return tuple(METHODS.values())
-        return tuple(dict.fromkeys(map(find, self.methods)))
-
-    def method(self, kind: type[Method]) -> Method:
-        """Return a method with its options."""
-        given: Method = getattr(self.options, kind.name.replace("-", "_"), kind())
-        return given
-
     def _device(self) -> str:
         import torch
 
@@ -266,8 +222,6 @@ class Setting(Study):
         """Raise InputError where a value breaks its rule."""
         from gpu_bench import data, models
 
-        if not self.methods:
-            raise InputError("--methods must hold at least one entry.")
         data.check_name("--dataset", self.dataset)
         models.source(self.usual("model"), "--model")
         whole("--seeds", self.seeds, 1, 10_000)
@@ -279,44 +233,14 @@ class Setting(Study):
             raise InputError("--scheduler must not be given under torchrun, which has its own.")
         whole("--threads", self.threads, 1, 1024)
         whole("--workers", self.workers or 0, 0, 1024)
-        if self.lr is not None:
-            number("--lr", self.lr, 0.0, open_low=True)
         number("--warmup", 0.0 if self.warmup is None else self.warmup, 0.0, self.usual("epochs"))
-        if not 0.0 <= self.momentum < 1.0:
-            raise InputError(f"--momentum must lie in [0, 1), but it is {self.momentum}.")
-        for flag in ("validation", "label_smoothing"):
-            share = getattr(self, flag)
-            if not 0.0 <= share < 1.0:
-                raise InputError(f"{worded(flag)} must lie in [0, 1), but it is {share}.")
-        number("--weight-decay", self.weight_decay, 0.0)
-        self.check_effect()
-        for kind in self.chosen:
-            self.method(kind).check()
-
-    def check_effect(self, words: Sequence[str] | None = None) -> None:
-        """Raise InputError where a flag has no effect: of those with another value than their
-        default, or of those among `words` with that very value."""
-        for flag, there, rule in self.belongings():
-            name, _, option = flag.rpartition(".")
-            holder: Setting | Method
-            if name:
-                kind = find(name)
-                typed, holder = kind.flag(option), self.method(kind)
-            else:
-                typed, holder = worded(flag), self
-            value, default = getattr(holder, option), getattr(type(holder), option)
-            changed = value != default  # the class keeps the default
-            if not there and (changed if words is None else not changed and typed in words):
-                said = shown(str(value) if isinstance(value, Path) else value)
-                raise InputError(f"{typed} must be left out unless {rule}, but it is {said}.")
+        if not 0.0 <= self.validation < 1.0:
+            raise InputError(f"--validation must lie in [0, 1), but it is {self.validation}.")
+        super().check()
 
     def belongings(self) -> Iterator[tuple[str, bool, str]]:
-        """Yield flags, whether what was chosen has them, and what would have to be chosen."""
-        chosen = self.chosen  # which may load a file first
-        for kind in METHODS.values():
-            for option in kind.options():
-                yield kind.column(option), kind in chosen, f"--methods has {kind.name}"
-        followed = any(kind.decayed for kind in chosen)
+        yield from super().belongings()
+        followed = any(kind.decayed for kind in self.chosen)
         yield "ledger", followed, "--methods has pilot or spred"
         for flag in ("image_size", "workers"):
             yield flag, self._folder, "--dataset is imagenet or folder:NAME"
@@ -332,9 +256,6 @@ class Setting(Study):
     def module(cls) -> ModuleType:
         """Return the module of the PROTOCOL."""
         return importlib.import_module(f"gpu_bench.protocols.{cls.protocol}")
-
-    def check_given(self, words: Sequence[str]) -> None:
-        self.check_effect(words)
 
     def work(self, runs: Sequence[Run]) -> Job:
         from gpu_bench.job import Job
@@ -365,20 +286,6 @@ class Setting(Study):
             self.out / "tensorboard" if self.tensorboard else None,
         )
 
-    def narrowed(self, run: Run, claim: str | None = None) -> Self:
-        kind = find(run.spec["method"])
-        own = option_groups()(**{kind.name.replace("-", "_"): self.method(kind)})
-        return dataclasses.replace(super().narrowed(run), options=own)
-
-    def typed(self, command: str) -> str:
-        words = [super().typed(command)]
-        for kind in METHODS.values():
-            for option, default in kind.options().items():
-                value = getattr(self.method(kind), option)
-                if value != default:
-                    words.append(f"{kind.flag(option)} {value}")
-        return " ".join(words)
-
     def show(
         self, console: Console, frame: pandas.DataFrame, verdicts: Sequence[Verdict]
     ) -> dict[str, Any]:
@@ -398,11 +305,6 @@ class Setting(Study):
         from gpu_bench import report
 
         return report.figures(self.out, frame, paths)
-
-
-def worded(flag: str) -> str:
-    """Return a flag as it is typed."""
-    return f"--{flag.replace('_', '-')}"
 
 
 def ranks() -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from gpu_bench.settings.base import Methods, Setting
+from gpu_bench.settings.cycled import Cycled
 from gpu_bench.sparsities import check_sparsities
 from mirrorflow.checks import InputError, whole
 from mirrorflow.runs.store import Row
@@ -16,19 +16,19 @@ from mirrorflow.runs.study import described
 
 __all__ = ["Cyclic", "Masked"]
 
+Masks = tuple[Literal["random", "erk", "equal", "snip", "synflow"], ...]
+
 
 @dataclass(frozen=True)
-class Masked(Setting):
+class Masked(Cycled):
     """A setting whose networks are sparse from the start."""
 
     of_masks: ClassVar[tuple[str, ...]]  # flags that say how a mask is made
 
-    methods: Methods = ("dense", "pilot")
-    mask: Annotated[
-        tuple[Literal["random", "erk", "snip", "synflow"], ...] | None, described("erk", "--masks")
-    ] = None
+    mask: Annotated[Masks | None, described("erk", "--masks")] = None
     """How the mask at initialisation is found: at random with the same density in every layer,
-    at random with Erdős–Rényi kernel densities, by SNIP, or by SynFlow."""
+    at random with Erdős–Rényi kernel densities or with an equal number of weights in every
+    layer, by SNIP, or by SynFlow."""
     mask_file: Path | None = None
     """Masks to start from instead, as this benchmark saves them (…-mask-….npz)."""
     carry: Literal["parameters", "weights"] = "parameters"
@@ -76,6 +76,10 @@ class Cyclic(Masked, name="cyclic", about="train a mask found at initialisation 
     out: Path = Path("results/cyclic")
     cycles: int = 3
     """Number of trainings."""
+
+    @property
+    def trainings(self) -> int:
+        return self.cycles
 
     def variants(self) -> Iterator[Row]:
         given = (0.9,) if self.sparsities is None else self.sparsities

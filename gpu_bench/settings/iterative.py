@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from gpu_bench.settings.base import Methods, Setting
+from gpu_bench.settings.cycled import Cycled
 from mirrorflow.checks import InputError, whole
 from mirrorflow.runs.store import Row
 from mirrorflow.runs.study import described
@@ -17,7 +17,7 @@ __all__ = ["Iterative"]
 
 @dataclass(frozen=True)
 class Iterative(
-    Setting,
+    Cycled,
     name="iterative",
     about="train, cut a fifth of the weights, train again, … (IMP, WR, LRR)",
 ):
@@ -30,7 +30,6 @@ class Iterative(
     protocol: ClassVar[str] = "iterative"
     schedules: ClassVar[dict[str, str]] = {"cifar10": "step", "cifar100": "step"}
 
-    methods: Methods = ("dense", "pilot")
     variant: Annotated[tuple[Literal["imp", "wr", "lrr"], ...], described("lrr", "--variants")] = (
         "lrr",
     )
@@ -54,14 +53,14 @@ class Iterative(
         for variant in dict.fromkeys(self.variant):
             yield {
                 "variant": variant,
-                "cycles": self.number_of_cycles,
+                "cycles": self.trainings,
                 "keep": self.keep,
                 "rewind_epoch": rewinds[variant],
                 "carry": (self.carry if variant == "lrr" else None) or "parameters",
             }
 
     @property
-    def number_of_cycles(self) -> int:
+    def trainings(self) -> int:
         """The given one, or what is usual for the data set."""
         if self.cycles is not None:
             return self.cycles
@@ -74,7 +73,7 @@ class Iterative(
 
     def check(self) -> None:
         super().check()
-        whole("--cycles", self.number_of_cycles, 1, 1000)
+        whole("--cycles", self.trainings, 1, 1000)
         if not 0.0 < self.keep < 1.0:
             raise InputError(f"--keep must lie in (0, 1), but it is {self.keep}.")
         if not self.variant:

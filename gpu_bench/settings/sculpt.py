@@ -38,6 +38,10 @@ class Sculpt(
     """Number of trainings before the cut; one more follows it."""
 
     @property
+    def trainings(self) -> int:
+        return self.cycles + 1
+
+    @property
     def start(self) -> float | None:
         """The fraction of zeros of masks at initialisation; None where a file has its own."""
         if self.start_sparsity is None:
@@ -51,7 +55,7 @@ class Sculpt(
                     **start,
                     "start_sparsity": self.start,
                     "target_sparsity": sparsity,
-                    "cycles": self.cycles + 1,
+                    "cycles": self.trainings,
                     "carry": self.carry,
                 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 from collections.abc import Iterator
@@ -54,8 +55,8 @@ class _Closure:
             return
         self._followed.add(module)
         self.contents[module] = path.read_bytes()
-        tree = ast.parse(self.contents[module])
-        for node in _imports(tree):
+        tree, imports = _parsed(self.contents[module])
+        for node in imports:
             for alias in node.names:
                 if isinstance(node, ast.ImportFrom):
                     self._take(_source(node, module, path), alias.name)
@@ -68,7 +69,7 @@ class _Closure:
         if path is not None and path.name == "__init__.py":
             content = path.read_bytes()
             # also what it imports for type checkers alone: a lazy package loads that by name
-            for node in ast.walk(ast.parse(content)):
+            for node in ast.walk(_parsed(content)[0]):
                 if isinstance(node, ast.ImportFrom):
                     origin = _source(node, source, path)
                     for alias in node.names:
@@ -107,6 +108,13 @@ class _Closure:
             if root.name == "__init__.py" and path.is_file():
                 return path
         return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(content: bytes) -> tuple[ast.Module, tuple[ast.Import | ast.ImportFrom, ...]]:
+    """A file's syntax and its imports; a grid of many methods meets each file many times."""
+    tree = ast.parse(content)
+    return tree, tuple(_imports(tree))
 
 
 def _imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
