@@ -191,11 +191,10 @@ UNFIT = {
         lambda w: torch.zeros(w.shape, dtype=torch.bool),
         "must keep at least one weight",
     ),
-    "numbers": (lambda w: torch.ones(w.shape), "masks must be boolean tensors"),
-    "NaN": (lambda w: torch.full(w.shape, math.nan), "masks must be boolean tensors"),
-    "bytes": (lambda w: torch.ones(w.shape, dtype=torch.uint8), "masks must be boolean tensors"),
+    "numbers": (lambda w: torch.ones(w.shape), "masks must be boolean"),
+    "NaN": (lambda w: torch.full(w.shape, math.nan), "masks must be boolean"),
+    "bytes": (lambda w: torch.ones(w.shape, dtype=torch.uint8), "masks must be boolean"),
     "another shape": (lambda w: torch.ones(w.shape[1:], dtype=torch.bool), "weight's shape"),
-    "lists": (lambda w: [True, False], "masks must be boolean tensors"),
 }
 
 
