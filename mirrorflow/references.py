@@ -51,7 +51,26 @@ class Reference(Displayed):
 
 
 def min_l1(problem: Regression) -> Reference:
-    """min ‖x‖₁ over Zx = y (over the least-squares solutions where there is none)."""
+    """min ‖x‖₁ over Zx = y (over the least-squares solutions where there is none).
+
+    Parameters
+    ----------
+    problem : Regression
+
+    Returns
+    -------
+    Reference
+
+    Raises
+    ------
+    InputError
+        If cvxpy is missing.
+
+    Examples
+    --------
+    >>> round(min_l1(Regression([[1.0, 2.0]], [2.0])).value, 9)
+    1.0
+    """
     cp = _cvxpy("min_l1")
     x, (Z, y, scale) = cp.Variable(problem.d), _attainable(problem)
     found = _solve(cp.Minimize(cp.norm1(x)), [Z @ x == y], x, {"method": "highs-ipm"}, "SCIPY")
@@ -59,9 +78,26 @@ def min_l1(problem: Regression) -> Reference:
 
 
 def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
-    """min ‖x − origin‖₂² over Zx = y, with origin (d,) or one number for all coordinates.
+    """min ‖x − origin‖₂² over Zx = y (over the least-squares solutions where there is none).
 
-    Over the least-squares solutions where Zx = y has none.
+    Parameters
+    ----------
+    problem : Regression
+    origin : (d,) floats, or one number for all coordinates
+
+    Returns
+    -------
+    Reference
+
+    Raises
+    ------
+    InputError
+        If cvxpy is missing or `origin` doesn't fit.
+
+    Examples
+    --------
+    >>> min_l2(Regression([[1.0, 2.0]], [2.0])).x.round(9)
+    array([0.4, 0.8])
     """
     cp = _cvxpy("min_l2")
     if np.ndim(origin) == 0:
@@ -76,7 +112,27 @@ def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
 
 
 def lasso(problem: Regression, alpha: float) -> Reference:
-    """min 1/(2n)‖Zx − y‖² + 2α‖x‖₁, the limit under a penalty α that stays."""
+    """min 1/(2n)‖Zx − y‖² + 2α‖x‖₁, the limit under a penalty α that stays.
+
+    Parameters
+    ----------
+    problem : Regression
+    alpha : float > 0
+
+    Returns
+    -------
+    Reference
+
+    Raises
+    ------
+    InputError
+        If cvxpy is missing or α is no number > 0.
+
+    Examples
+    --------
+    >>> lasso(Regression([[1.0, 2.0]], [2.0]), 0.5).x.round(6)
+    array([0.  , 0.75])
+    """
     cp = _cvxpy("lasso")
     alpha = number("alpha", alpha, 0.0, open_low=True)
     x, (_, _, scale) = cp.Variable(problem.d), _attainable(problem)
@@ -104,6 +160,28 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
     solution (of a, if that is 0), so that the solver's absolute tolerances mean something. The
     division keeps the objective of order ‖x‖₁; without it Clarabel reports `optimal` at A = 4
     with an error of 2e-3. The value returned is R_a(x).
+
+    Parameters
+    ----------
+    problem : Regression
+    factors : Factors
+    total : float in [0, 1e9]
+        A.
+
+    Returns
+    -------
+    Reference
+
+    Raises
+    ------
+    InputError
+        If cvxpy is missing, `factors` doesn't fit or A is out of range.
+
+    Examples
+    --------
+    >>> found = min_potential(Regression([[1.0, 2.0]], [2.0]), Factors.pilot([0.0, 0.0]), 1.0)
+    >>> found.success
+    True
     """
     cp = _cvxpy("min_potential")
     total = number("total", total, 0.0, 1e9)

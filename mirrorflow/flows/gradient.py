@@ -151,6 +151,15 @@ def direct_flow(
         Whether to integrate g_t = ∫₀ᵗ e^{−κA}∇f beside θ, to rtol times |g| + e^{−κA}|θ|/|∂g|
         (1 for m ⊙ w), as `Flow.accumulated`.
 
+    Returns
+    -------
+    Flow
+
+    Raises
+    ------
+    InputError
+        As `gradient_flow`, and if the last time is inf.
+
     Notes
     -----
     The smaller of |m ± w| is what carries a coordinate to the other sign, and (m, w) in double
@@ -158,6 +167,15 @@ def direct_flow(
     therefore change sign here after long times, though not in exact arithmetic; so may others
     once e^{−4A} is below that, from A ≈ 9 on, and from A ≈ 40 on the path itself is lost. Look
     at the drift of (m² − w²)e^{4A} before trusting this flow there.
+
+    Examples
+    --------
+    >>> from mirrorflow import Constant, Factors
+    >>> problem = Regression([[1.0, 2.0]], [2.0])
+    >>> flow = direct_flow(problem, Factors.pilot([0.0, 0.0]), Constant(0.1), [0.0, 5.0])
+    >>> balance = (flow.m**2 - flow.w**2) * np.exp(4 * flow.total)[:, None]  # Theorem 2.1
+    >>> bool(np.allclose(balance, 1.0, rtol=1e-6))
+    True
     """
     return direct_flows(problem, [start], [schedule], [times], rtol, accumulate=accumulate)[0]
 
@@ -182,6 +200,11 @@ def direct_flows(
     Returns
     -------
     list of Flow, in the order of `starts`
+
+    Raises
+    ------
+    InputError
+        As `gradient_flows`, and if a last time is inf.
     """
     asked = check_runs(problem, starts, schedules, times, rtol)._replace(accumulate=accumulate)
     if any(asked.endless):

@@ -67,6 +67,21 @@ def lasso_limit(problem: Regression, start: MirrorMap, alpha: float) -> Interpol
         (`certificates.deep_stationarity`).
     alpha : float > 0
         α_∞; the LASSO's λ is 2α.
+
+    Returns
+    -------
+    Interpolator
+
+    Raises
+    ------
+    InputError
+        If `start` is none of `Factors` or doesn't fit `problem`, or α is no number > 0.
+
+    Examples
+    --------
+    >>> problem = Regression([[1.0, 2.0]], [2.0])
+    >>> lasso_limit(problem, Factors.pilot([0.0, 0.0]), 0.5).x.round(12)
+    array([0.  , 0.75])
     """
     alpha = number("alpha", alpha, 0.0, open_low=True)
     check_pair(problem, start)
