@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import zipfile
@@ -135,7 +136,7 @@ def small_official(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     }
     digests = tuple(hashlib.sha256(a.tobytes()).hexdigest() for a in arrays.values())
     known = sources.OFFICIAL["cifar10"]
-    small = sources.Official(10, (20, 10), (6, 5, 3), known.torchvision, known.folder, digests)
+    small = dataclasses.replace(known, counts=(20, 10), shape=(6, 5, 3), digests=digests)
     monkeypatch.setitem(sources.OFFICIAL, "cifar10", small)
     return arrays
 

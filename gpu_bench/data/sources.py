@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpu_bench.catalogue import OFFICIAL
 from gpu_bench.data.dataset import Dataset, stratified
 from gpu_bench.data.folders import ImageFolders
 from mirrorflow.checks import InputError, meant
@@ -26,43 +26,6 @@ FOLDER = "folder:"  # before the name of a folder of one's own
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-@dataclass(frozen=True, slots=True)
-class Official:
-    """A published data set: shapes, where torchvision keeps it, SHA-256 of its four arrays.
-
-    Digests are of the bytes in C order, all uint8: images (N, H, W, C), labels (N,).
-    """
-
-    classes: int
-    counts: tuple[int, int]  # of training and of test images
-    shape: tuple[int, int, int]
-    torchvision: str  # class in torchvision.datasets
-    folder: str  # what that class makes under its root
-    digests: tuple[str, str, str, str]  # in the order of ARRAYS
-
-
-# fmt: off
-OFFICIAL = {
-    "fashion-mnist": Official(10, (60000, 10000), (28, 28, 1), "FashionMNIST", "FashionMNIST/raw", (
-        "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
-        "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
-        "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
-        "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
-    )),
-    "cifar10": Official(10, (50000, 10000), (32, 32, 3), "CIFAR10", "cifar-10-batches-py", (
-        "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
-        "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
-        "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
-        "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
-    )),
-    "cifar100": Official(100, (50000, 10000), (32, 32, 3), "CIFAR100", "cifar-100-python", (
-        "4e457917601a66aed021f5fa37957b56c6319557c0a8ed5484de3c390af45430",
-        "9f11b9f97aad759ba6df0a33e3218b01d8deaf4ed3a14aa1185d69b9ad7ebcb3",
-        "4cb8e5d9309da489bf6b19cc10cd96c3ae6f8daf225380b605aaee4c0d6aee19",
-        "4dad7d09c7c97d33f6cb928d705cf4196221316fd6e31bdd978a08ed9103ee0b",
-    )),
-}
-# fmt: on
 NAMES = ("digits", *OFFICIAL, "imagenet")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
+from gpu_bench.catalogue import USUAL
 from gpu_bench.settings.methods import Chosen
 from gpu_bench.units import UNITS
 from mirrorflow.checks import Array, InputError, number, whole
@@ -28,16 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Setting"]
 
 WIDTH = 120  # characters of the table that the manifest keeps
-
-# What is usual for a data set: PAPER's settings for CIFAR and ImageNet (Jacobs & Burkholz 2025),
-# trials on a validation split for the small ones.
-USUAL: dict[str, dict[str, Any]] = {
-    "digits": {"model": "resnet20", "epochs": 30, "batch_size": 128, "schedule": "cosine"},
-    "fashion-mnist": {"model": "resnet20", "epochs": 30, "batch_size": 128, "schedule": "cosine"},
-    "cifar10": {"model": "resnet20", "epochs": 150, "batch_size": 256, "schedule": "cosine"},
-    "cifar100": {"model": "resnet18", "epochs": 150, "batch_size": 256, "schedule": "step"},
-    "imagenet": {"model": "resnet50", "epochs": 90, "batch_size": 512, "schedule": "step"},
-}
 
 
 @dataclass(frozen=True)
