@@ -331,6 +331,7 @@ class Trainer:
             elif decay:
                 velocity.add_(theta, alpha=decay)
             theta.addcmul_(velocity, self.minus_rate)
+        self.method.after_step(self.parameters, self.x.gradient, self.minus_rate)
 
     def _by_layer(self, vector: Tensor) -> tuple[Tensor, ...]:
         return vector.split(self.x.sizes)

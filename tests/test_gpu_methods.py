@@ -99,7 +99,7 @@ def test_penalties_are_the_gradients_of_what_they_say(name, rate):
 
 
 DECAYS = {"str": (0.02, 1.5 / 50.0), "mask-l1": (0.02, 0.02), "continuous": (0.02, 0.0)}
-DECAYS |= {"dense": (0.02,), "powerprop": (0.02,), "lasso": (0.0,)}
+DECAYS |= {"dense": (0.02,), "ham": (0.02,), "powerprop": (0.02,), "lasso": (0.0,)}
 DECAYS |= dict.fromkeys(("spred", "pilot"), (0.06, 0.06))  # 2α
 
 
@@ -167,6 +167,19 @@ def test_the_independent_start_of_spred():
         drawn.append(m)
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_the_second_step_of_ham_is_its_formula_and_changes_no_sign():
+    """∂x from before the step, sign(x) from after it; an exponent of at most 5; 0 stays 0."""
+    method, (x,) = begun("ham", steepness=7.0, total=2.0)
+    x[3] = 0.0
+    before, slope = x.clone(), weights(seed=2)
+    slope[5], rate = 1e3, 0.3
+    method.after_step((x,), slope, torch.tensor(-rate, dtype=torch.float64))
+    exponent = -rate * (7.0 * torch.sign(before) * slope + 2.0 / 50.0)
+    torch.testing.assert_close(x, before * exponent.clamp(-5.0, 5.0).exp())
+    assert torch.equal(x.sign(), before.sign())
+    assert abs(float(exponent[5])) > 5.0
 
 
 def test_strs_shared_decay_is_that_of_the_weights():

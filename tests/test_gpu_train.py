@@ -242,7 +242,27 @@ def test_same_bits_twice(name):
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-GENTLE = {"pilot": {"total": 0.3}, "spred": {"total": 0.3}}
+def test_ham_is_torchs_sgd_and_a_second_step():
+    ours, *_ = trained("ham", steepness=3.0, total=1.5)
+    theirs = network()
+    prunable = [theirs[0].weight, theirs[3].weight, theirs[6].weight]
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=3e-3)
+    rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0)
+    beta, steps = 1.5 / rates.sum(), iter(rates)
+    for epoch in range(EPOCHS):
+        for images, labels in Fixed().epoch(epoch):
+            optimizer.param_groups[0]["lr"] = rate = float(next(steps))
+            optimizer.zero_grad()
+            functional.cross_entropy(theirs(images), labels).backward()
+            slopes = [weight.grad.clone() for weight in prunable]
+            optimizer.step()
+            with torch.no_grad():
+                for weight, slope in zip(prunable, slopes, strict=True):
+                    weight *= torch.exp(-rate * (3.0 * weight.sign() * slope + beta))
+    assert_same(ours, theirs)
+
+
+GENTLE = {"ham": {"total": 0.3, "steepness": 1.0}, "pilot": {"total": 0.3}, "spred": {"total": 0.3}}
 GENTLE |= {"lasso": {"total": 0.1}, "mask-l1": {"total": 0.1}}
 
 

@@ -223,6 +223,11 @@ class Method(ABC):
     def penalize(self, parameters: Parameters, gradients: Parameters) -> None:  # noqa: B027
         """Add the gradient of a further penalty to `gradients`, in place."""
 
+    def after_step(  # noqa: B027
+        self, parameters: Parameters, gradient: Tensor, minus_rate: Tensor
+    ) -> None:
+        """Move θ further, in place: `gradient` is ∂x before the step, `minus_rate` −η, 0-d."""
+
     def after_epoch(self, epoch: int, accuracy: float, norm: float) -> None:  # noqa: B027
         """Take the measurements of epoch k = 1 … T: running accuracy, ‖x‖₁."""
 
