@@ -289,7 +289,8 @@ class _Run:
         """Be as if nothing had been done, with these weights."""
         self.cycles, self.epochs, self.masks, self.candidates = [], [], [], []
         self.rewound = self.trainer = None
-        self.experiment.model.load_state_dict(state)
+        # not strict: torch would look for batch norm's counters, which are off
+        self.experiment.model.load_state_dict(state, strict=False)
 
     def _restored(self, arrays: Mapping[str, Array]) -> Trainer:
         device, weights = self.experiment.device, masks.prunable(self.experiment.model)
