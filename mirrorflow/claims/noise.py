@@ -204,7 +204,8 @@ def _sgd(rng: Rng, loss: Loss) -> Checks:
 
 @judges("early_stopping", ("squared",),
     Claim("early_stopping", "D", "stopped at t = log(1/p₀)/(2λ), GD has twice the error of least "
-          "squares on the true support at most: no log d", "in the spirit of Vaskevicius et al. 2019",
+          "squares on the true support at most: no log d",
+          "in the spirit of Vaskevicius et al. 2019",
           f"200×400, Gaussian Z, k = 5, ∣x*_j∣ = 1, σ = ½, medians of 24; {SQUARED}"),
     Claim("changed_stopping", "D", "so has the best point of the LASSO path", "method changed",
           f"200×400, Gaussian Z, k = 5, ∣x*_j∣ = 1, σ = ½, medians of 24; {SQUARED}", "changed",
