@@ -12,7 +12,7 @@ import pytest
 import mirrorflow as mf
 from mirrorflow import certificates as certify
 
-CASES = json.loads((Path(__file__).parent / "data/atlas_cases.json").read_text("utf-8"))["cases"]
+CASES = json.loads((Path(__file__).parent / "data/atlas_flow_cases.json").read_text("utf-8"))
 RTOL = 1e-10
 SCHEDULE = mf.Quadratic(0.3, 1.0)  # of the cases
 

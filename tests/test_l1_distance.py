@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import mirrorflow as mf
 from mirrorflow import certificates as certify
 
-CASES = json.loads((Path(__file__).parent / "data/atlas_cases.json").read_text("utf-8"))["cases"]
+CASES = json.loads((Path(__file__).parent / "data/atlas_flow_cases.json").read_text("utf-8"))
 
 
 def floats(words):
