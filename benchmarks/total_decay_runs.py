@@ -12,6 +12,7 @@ import torch
 
 from gpu_bench import data, masks, models
 from gpu_bench.methods.pilot import Pilot
+from gpu_bench.methods.product import Decayed
 from gpu_bench.methods.spred import Spred
 from gpu_bench.rates import learning_rates
 from gpu_bench.train import Trainer
@@ -28,7 +29,7 @@ CUT = 0.95  # the sparsity whose accuracy is shown
 LOSS = 0.01  # accuracy that a cut may cost and still be free
 
 
-class _Spred(Spred):
+class _Nominal(Decayed):
     """With α for the nominal total, beyond what momentum lets it spend."""
 
     def constant_alpha(self) -> float:
@@ -36,11 +37,15 @@ class _Spred(Spred):
         return self.total / self.plan.rate_sum
 
 
-class _Pilot(_Spred, Pilot):
-    """The same."""
+class _Spred(_Nominal, Spred):
+    pass
 
 
-NOMINAL: dict[str, type[Spred]] = {"spred": _Spred, "pilot": _Pilot}
+class _Pilot(_Nominal, Pilot):
+    pass
+
+
+NOMINAL: dict[str, type[Decayed]] = {"spred": _Spred, "pilot": _Pilot}
 
 
 def compute(specs: Sequence[Row]) -> list[Result]:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from benchmarks import collapse, run, total_decay_runs, vision_parts
 from benchmarks.plain_loop import PlainImages, PlainLoop, sgd, sgd_step
 from gpu_bench import data, masks
+from gpu_bench.methods import METHODS, Plan
 from gpu_bench.rates import learning_rates
 from mirrorflow import pilot, results
 from mirrorflow.pilot import free_total
@@ -281,6 +282,19 @@ def test_rows_of_the_study(studied):
     names = {path.name for path in studied[0].iterdir()}
     drawn = {f"{n}.{kind}" for n in ("total_decay", "total_decay_lag") for kind in ("png", "pdf")}
     assert drawn | {"collapse.md", "manifest.json"} <= names
+
+
+def test_methods_of_the_study_differ_in_their_first_alpha_alone():
+    """From the nominal total, also beyond what momentum lets it spend; the starts are theirs."""
+    x = torch.tensor([0.5, -0.2])
+    for name, kind in total_decay_runs.NOMINAL.items():
+        method, usual = kind(total=6.0), METHODS[name](total=6.0)
+        for one in (method, usual):
+            one.begin(Plan(2, np.full(20, 0.1), (2,), momentum=0.9), x)
+        assert method.alpha == pytest.approx(6.0 / 20.0)
+        assert method.alpha > usual.alpha
+        for ours, theirs in zip(method.inverse(x), usual.inverse(x), strict=True):
+            assert torch.equal(ours, theirs)
 
 
 def test_finished_runs_of_the_study_are_not_repeated(studied, monkeypatch):
