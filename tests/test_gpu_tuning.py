@@ -43,6 +43,8 @@ def test_a_grid_begins_with_the_defaults_and_names_options(name):
     (first, *_), grid = method.grid, method.grid
     assert first["lr"] == method.learning_rate
     options = {"weight_decay": OneShot.weight_decay, **method.options()}
+    if method.decayed:  # None: 3, or what the steps allow
+        options["total"] = 3.0
     if "total" in options and options["total"] is None:
         options["total"] = spred.TOTAL  # where the steps allow it
     assert {flag: options[flag] for flag in first if flag != "lr"} == {
