@@ -41,9 +41,9 @@ def late_weights(
     """x_∞(A) nears the least Σt⁺x⁺ + t⁻x⁻ like e^{−2LA} (Zhao et al. 2026; decay: this project).
 
     With D(A) = ‖x_∞(A) − x_∞(∞)‖_∞ and totals A₀ < A₁ < A₂, equally far apart. Value: |log(D(A₁)/
-    D(A₂))/(A₂ − A₁) − 2L|. Bound: 10e^{−2(L − 2)(A₂ − A₁)} of the same at A₀, A₁, as the next order
-    is smaller by e^{−2(L − 2)A}; plus 10 eps e^{2(L − 2)A₂}‖x‖/D(A₂), what rounding of μ so near
-    the end of its domain is worth.
+    D(A₂))/(A₂ − A₁) − 2L|. Bound: 10e^{−2(L − 2)(A₂ − A₁)} of the same at A₀, A₁, or of 0.1 where
+    that is less, as the next order is smaller by e^{−2(L−2)A}; plus 10 eps e^{2(L−2)A₂}‖x‖/D(A₂),
+    what rounding of μ so near the end of its domain is worth.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def late_weights(
     apart = np.array([np.abs(limit.x - best.x).max() for limit in limits])
     span = totals[2] - totals[1]
     rates = -np.diff(np.log(apart)) / span
-    bound = 10.0 * abs(rates[0] - 2.0 * L) * math.exp(-2.0 * (L - 2.0) * span)
+    bound = 10.0 * max(abs(rates[0] - 2.0 * L), 0.1) * math.exp(-2.0 * (L - 2.0) * span)
     rounding = 10.0 * EPS * math.exp(2.0 * (L - 2.0) * totals[2])
     bound += rounding * float(np.abs(best.x).max()) / (float(apart[2]) * span)
     value = abs(rates[1] - (2.0 * L if exponent is None else exponent))
