@@ -69,7 +69,7 @@ def from_prune(model: nn.Module) -> dict[str, Tensor]:
 def export(
     start: Path, spec: Row, row: Row, model: nn.Module, shape: tuple[int, int, int], cuts: Cuts
 ) -> None:
-    """Write START.pt (plain state_dict), START-mask-S.npz (boolean masks) and START.json.
+    """Write START.pt (plain state_dict), START-mask-S.pt (boolean masks) and START.json.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def export(
         "sparsities": {},
     }
     for sparsity, mask in cuts.items():
-        masks.save(start.with_name(f"{start.name}-mask-{sparsity:.4f}.npz"), mask)
+        masks.save(start.with_name(f"{start.name}-mask-{sparsity:.4f}.pt"), mask)
         described["sparsities"][f"{sparsity:.4f}"] = {
             "measured_sparsity": 1.0 - masks.density(mask),
             "flops": masks.flops(model, shape, mask),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -26,7 +27,7 @@ from mirrorflow.checks import InputError
 from mirrorflow.checks import number as check_number
 from mirrorflow.pilot import default_selection
 from mirrorflow.runs.store import atomic_write
-from mirrorflow.runs.untrusted import naming, read_arrays
+from mirrorflow.runs.untrusted import MAX_BYTES, file_size
 
 __all__ = ["SPARSITIES", "apply", "density", "flops", "layer_densities", "load", "magnitude"]
 __all__ += ["prunable", "save"]
@@ -252,7 +253,7 @@ def modes(model: nn.Module, training: tuple[type[nn.Module], ...] = ()) -> Itera
 
 
 def save(path: str | PathLike[str], masks: Masks) -> None:
-    """Write masks as an NPZ file of boolean arrays by their names, at once or not at all.
+    """Write masks as a plain dict of boolean tensors on the CPU, at once or not at all.
 
     Raises
     ------
@@ -261,13 +262,12 @@ def save(path: str | PathLike[str], masks: Masks) -> None:
     """
     check_masks(masks)
     stream = io.BytesIO()
-    arrays: dict[str, Any] = {name: mask.detach().cpu().numpy() for name, mask in masks.items()}
-    np.savez_compressed(stream, **arrays)
+    torch.save({name: mask.detach().cpu().contiguous() for name, mask in masks.items()}, stream)
     atomic_write(Path(path), stream.getvalue())
 
 
 def load(path: str | PathLike[str], model: nn.Module | None = None) -> dict[str, Tensor]:
-    """Read masks that `save` wrote.
+    """Read masks that `save` wrote; no code in the file is run (`weights_only=True`).
 
     Parameters
     ----------
@@ -281,22 +281,68 @@ def load(path: str | PathLike[str], model: nn.Module | None = None) -> dict[str,
         If the file is missing, damaged, holds something else, keeps no weight at all, or does not
         fit `model`. A layer without weights is no fault: a shortcut may lead past it.
     """
-    arrays = read_arrays(path, every=True)
+    path = Path(path)
+    try:
+        if (size := file_size(path)) > MAX_BYTES:
+            raise InputError(f"{path} has {size} bytes, more than {MAX_BYTES}.")
+        _check_archive(path)
+        # mapped: no tensor reaches beyond the file, whatever it claims
+        masks = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except InputError:
+        raise
+    except Exception as error:  # what a damaged archive raises has no end
+        # torch's own words advise to load it unsafely; the kind of error must do
+        kind = type(error).__name__
+        raise InputError(f"{path} is not a readable file of masks ({kind}).") from None
+    if not isinstance(masks, dict):
+        raise InputError(f"{path} must hold a dict of masks, but it is a {type(masks).__name__}.")
+    for name, mask in masks.items():
+        if isinstance(name, str) and isinstance(mask, Tensor) and not _dense(mask):
+            said = f"{name!r:.80} in {path}"
+            raise InputError(f"{said} must be a dense tensor of zeros and ones, but it is none.")
     weights = None if model is None else prunable(model)
-    with naming(path):
-        for name, array in arrays.items():
-            if array.dtype != np.bool_:
-                raise InputError(f"masks must be boolean, but {name!r:.80} is {array.dtype}.")
-        # a copy, of zeros and ones alone
-        masks = {name: torch.from_numpy(a.view(np.uint8) != 0) for name, a in arrays.items()}
+    try:
         check_masks(masks, weights)
-        if weights is not None:
-            for lost in sorted(weights.keys() - masks.keys()):
-                raise InputError(f"there must be a mask for every weight, but {lost} has none.")
-            masks = {name: masks[name] for name in weights}
-        if not any(bool(mask.any()) for mask in masks.values()):
-            raise InputError("masks must keep at least one weight, but they keep none.")
-    return masks
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    claimed = sum(mask.numel() for mask in masks.values())
+    if claimed > MAX_BYTES:  # they may share their bytes
+        raise InputError(f"{path} claims masks of {claimed} entries, more than {MAX_BYTES}.")
+    if weights is not None and weights.keys() - masks.keys():
+        lost = sorted(weights.keys() - masks.keys())
+        raise InputError(f"{path} must hold a mask for every weight, but {lost[0]} has none.")
+    if not any(bool(mask.any()) for mask in masks.values()):
+        raise InputError(f"{path} must keep at least one weight, but its masks keep none.")
+    return {name: mask.clone() for name, mask in masks.items()}
+
+
+def _check_archive(path: Path) -> None:
+    """Raise unless the file is a ZIP as `torch.save` writes it; torch reads past wrong checksums.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        If a member is packed, or its checksum is wrong.
+    """
+    with zipfile.ZipFile(path) as archive:
+        packed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
+        if packed or archive.testzip() is not None:
+            raise zipfile.BadZipFile("packed or damaged")
+
+
+def _dense(mask: Tensor) -> bool:
+    """Whether a boolean tensor has a byte of its own, 0 or 1, for each entry.
+
+    Strides may claim more entries than there are bytes. Other dtypes are not looked into.
+    """
+    if mask.layout != torch.strided or mask.is_nested or mask.device.type != "cpu":
+        return False
+    if mask.dtype != torch.bool or mask.numel() == 0:
+        return True
+    held = mask.numel() <= mask.untyped_storage().nbytes()
+    return held and int(mask.view(torch.uint8).max()) <= 1
 
 
 def kept_count(total: int, sparsity: float) -> int:

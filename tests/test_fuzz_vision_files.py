@@ -1,18 +1,25 @@
-"""Masks, checkpoints, tuned settings and images of strangers: equal, or refused."""
+"""Masks, checkpoints, tuned settings and images of strangers: equal, or refused; nothing runs."""
 
 from __future__ import annotations
 
 import io
 import json
+import pickle
+import struct
+import warnings
+import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import strategies as st
 from PIL import Image
-from test_fuzz import damage, fuzzed, refused
+from test_fuzz import damage, fuzzed, refused, silent
+from torch import Tensor
 
 from gpu_bench import masks, methods, tuning
 from gpu_bench.checkpoints import Checkpoints
@@ -20,27 +27,170 @@ from gpu_bench.data import decode
 from mirrorflow import InputError
 from mirrorflow.runs.untrusted import read_arrays
 
+CANARY: list[str] = []  # whatever is executed sings
+
 # ---- masks
+
+
+def sing() -> None:
+    CANARY.append("the pickle ran")
+
+
+class Explodes:
+    """An object whose pickle runs code when it is read."""
+
+    def __reduce__(self):
+        return sing, ()
+
+
+def saved(content: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
 
 GOOD = {
     "conv.weight": torch.arange(24).view(2, 3, 2, 2) % 3 == 0,
     "fc.weight": torch.ones(4, 5, dtype=torch.bool),
 }
+bits = torch.tensor([True, False, True, True])
+STRANGE: list[Callable[[], Any]] = [
+    lambda: {},
+    lambda: [bits],
+    lambda: bits,
+    lambda: {"w": bits.float()},
+    lambda: {"w": bits.to(torch.uint8)},
+    lambda: {"w": "text\n\x1b[31m"},
+    lambda: {"w": None, "v": bits},
+    lambda: {"w": {"nested": bits}},
+    lambda: {3: bits},
+    lambda: {bits.float().view(2, 2): bits},
+    lambda: {"a\nb\x1b[2J": torch.ones(1, dtype=torch.bool).expand(10**12)},
+    lambda: {"n" * 10_000: torch.zeros(0, dtype=torch.bool)},
+    lambda: {"w": torch.zeros([1] * 500 + [0], dtype=torch.bool)},
+    lambda: {"w": torch.empty(10**12, dtype=torch.bool, device="meta")},
+    lambda: {"w": torch.ones(3, 3).to_sparse().bool()},
+    lambda: {"w": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]).bool()},
+    lambda: {"w": torch.tensor([2, 3, 255, 0], dtype=torch.uint8).view(torch.bool)},
+    lambda: {"w": Explodes()},
+    lambda: {"w": bits, "v": np.ones(3, bool)},
+    lambda: {"w": torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.quint8)},
+    lambda: {"w": bits.expand(2, 4)},
+    lambda: OrderedDict(w=bits, v=bits[::2], u=bits.view(2, 2).t()),
+]
 
 
-@fuzzed(damage(), quick=120, long=1500)
-def test_masks_are_equal_or_refused(change: Callable[[bytes], bytes], folder: Path) -> str:
-    """A damaged file gives the masks that were saved, or none."""
-    path = folder / "masks.npz"
-    masks.save(path, GOOD)
-    path.write_bytes(change(path.read_bytes()))
+def _strange() -> list[bytes]:
+    contents = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's prototypes
+        for make in STRANGE:
+            contents.append(saved(make()))
+    return [*contents, pickle.dumps(Explodes()), pickle.dumps(GOOD, protocol=2)]
+
+
+def rewritten(content: bytes, changes: dict[str, Callable[[bytes], bytes]], packed: bool) -> bytes:
+    """The same archive with members changed and checksums that are right again."""
+    stream = io.BytesIO()
+    packing = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w", packing) as new:
+        for name in old.namelist():
+            new.writestr(name, changes.get(name, bytes)(old.read(name)))
+    return stream.getvalue()
+
+
+GOOD_FILE = saved(GOOD)
+ENTRIES = [name for name in zipfile.ZipFile(io.BytesIO(GOOD_FILE)).namelist() if "data" in name]
+
+
+def claiming(entries: int, rows: int) -> Callable[[bytes], bytes]:
+    """fc.weight's storage of 20 entries and its shape (4, 5) with other numbers in their place."""
+    numbers = b"J" + struct.pack("<i", entries), b"J" + struct.pack("<i", rows)
+    return lambda pickled: pickled.replace(b"K\x14", numbers[0]).replace(
+        b"K\x04K\x05\x86", numbers[1] + b"K\x05\x86"
+    )
+
+
+numbers = st.sampled_from([-1, 0, 4, 5, 19, 20, 255, 2**16, 2**30, 2**31 - 1])
+claims = st.builds(claiming, numbers, numbers)
+whole = st.one_of(st.just(GOOD_FILE), damage().map(lambda change: change(GOOD_FILE)))
+remade = st.builds(
+    rewritten,
+    st.just(GOOD_FILE),
+    st.dictionaries(st.sampled_from(ENTRIES), st.one_of(damage(), claims), max_size=2),
+    st.booleans(),
+)
+mask_files = st.one_of(
+    whole.map(lambda content: ("damaged", content)),
+    remade.map(lambda content: ("remade", content)),
+    st.deferred(lambda: st.sampled_from(_strange())).map(lambda content: ("strange", content)),
+)
+
+
+@fuzzed(mask_files, quick=120, long=1500)
+def test_masks_are_equal_or_refused(case: tuple[str, bytes], folder: Path) -> str:
+    """A damaged file gives the masks that were saved; any file dense ones of zeros and ones."""
+    kind, content = case
+    path = folder / "masks.pt"
+    path.write_bytes(content)
     try:
         found = masks.load(path)
     except InputError as error:
         return refused(error)
-    assert found.keys() == GOOD.keys()
-    assert all(torch.equal(found[name], mask) for name, mask in GOOD.items())
+    finally:
+        assert not CANARY
+    path.write_bytes(bytes(len(content)))  # what was read is no view of the file
+    for mask in found.values():
+        assert type(mask) is Tensor
+        assert mask.dtype == torch.bool
+        assert mask.numel() == mask.untyped_storage().nbytes() <= len(content)
+        assert int(mask.view(torch.uint8).max()) <= 1
+    if kind == "damaged":
+        assert list(found) == list(GOOD)
+        assert all(torch.equal(found[name], mask) for name, mask in GOOD.items())
+    assert 0.0 <= masks.density(found) <= 1.0
     return "right"
+
+
+@pytest.mark.parametrize("number", range(len(STRANGE) + 2))
+def test_strange_masks_one_by_one(tmp_path, number):
+    path = tmp_path / "masks.pt"
+    path.write_bytes(_strange()[number])
+    with silent():
+        if number == len(STRANGE) - 1:  # shared bytes and strides are legal
+            found = masks.load(path)
+            assert found["v"].tolist() == [True, True]
+            assert found["u"].tolist() == [[True, True], [False, True]]
+        else:
+            with pytest.raises(InputError) as caught:
+                masks.load(path)
+            refused(caught.value)
+    assert not CANARY
+
+
+def test_the_canary_sings():
+    """Read without care, the pickles of these tests do run."""
+    pickle.loads(pickle.dumps(Explodes()))
+    assert CANARY
+    CANARY.clear()
+
+
+def test_a_flipped_weight_of_a_mask_is_seen(tmp_path):
+    """torch does not compare its archive's checksums: the mask was another one."""
+    content = bytearray(GOOD_FILE)
+    content[content.index(bytes([1] * 20))] = 0
+    (tmp_path / "masks.pt").write_bytes(content)
+    assert not torch.load(tmp_path / "masks.pt", weights_only=True)["fc.weight"].all()
+    with pytest.raises(InputError, match="not a readable file of masks"):
+        masks.load(tmp_path / "masks.pt")
+
+
+def test_a_claim_beyond_the_file_is_no_memory_access(tmp_path):
+    """Both the storage and the shape claim gigabytes; its checksums are right."""
+    changes = {"archive/data.pkl": claiming(5 * 2**28, 2**28)}
+    (tmp_path / "masks.pt").write_bytes(rewritten(GOOD_FILE, changes, False))
+    with pytest.raises(InputError, match="not a readable file of masks"):
+        masks.load(tmp_path / "masks.pt")
 
 
 # ---- checkpoints

@@ -107,7 +107,7 @@ def write(folder: Path, generation: int) -> None:
         opened.write(run, {"value": float(generation)}, {"x": np.full(500, float(generation))})
     with mock.patch("mirrorflow.runs.store.folder.environment", dict):
         opened.consolidate(RUNS, f"generation {generation}", {})
-    masks.save(folder / "masks.npz", mask(generation))
+    masks.save(folder / "masks.pt", mask(generation))
     checkpoints = Checkpoints(folder, "key")
     checkpoints.save(generation, {"x": np.full(500, generation)})
     checkpoints.finish()
@@ -133,7 +133,7 @@ def check(folder: Path, generations: tuple[int, ...]) -> None:
         assert array.size == 500
         assert array[0] in generations
         assert (array == array[0]).all()
-    found = masks.load(folder / "masks.npz")
+    found = masks.load(folder / "masks.pt")
     assert any(
         found.keys() == mask(g).keys() and torch.equal(*found.values(), *mask(g).values())
         for g in generations

@@ -655,9 +655,9 @@ def test_nothing_is_restored_from_a_checkpoint_that_fits_in_part(entry, change, 
 
 def with_mask(mask, tmp_path, name="dense"):
     """Train under a mask that is read from a file."""
-    np.savez(tmp_path / "mask.npz", **{name: one.numpy() for name, one in mask.items()})
-    setting = Cyclic(**QUICK, methods=(name,), mask_file=tmp_path / "mask.npz", cycles=1)
-    place = Place(tmp_path, mask_file=str(tmp_path / "mask.npz"))
+    torch.save(mask, tmp_path / "mask.pt")
+    setting = Cyclic(**QUICK, methods=(name,), mask_file=tmp_path / "mask.pt", cycles=1)
+    place = Place(tmp_path, mask_file=str(tmp_path / "mask.pt"))
     experiment = Experiment(setting.runs()[0].spec, place, Ranks())
     return cycles.run(experiment, cyclic.PROTOCOL.plan(experiment)), experiment
 
@@ -697,9 +697,9 @@ def outcome_batches(tmp_path):
 
 
 def test_a_mask_file_of_another_model_is_refused(tmp_path):
-    masks.save(tmp_path / "mask.npz", {"other.weight": torch.ones(3, dtype=torch.bool)})
-    setting = Cyclic(**QUICK, methods=("dense",), mask_file=tmp_path / "mask.npz")
-    place = Place(tmp_path, mask_file=str(tmp_path / "mask.npz"))
+    masks.save(tmp_path / "mask.pt", {"other.weight": torch.ones(3, dtype=torch.bool)})
+    setting = Cyclic(**QUICK, methods=("dense",), mask_file=tmp_path / "mask.pt")
+    place = Place(tmp_path, mask_file=str(tmp_path / "mask.pt"))
     experiment = Experiment(setting.runs()[0].spec, place, Ranks())
     with pytest.raises(InputError, match="masks must be named like the model's weights"):
         cycles.run(experiment, cyclic.PROTOCOL.plan(experiment))
@@ -707,9 +707,9 @@ def test_a_mask_file_of_another_model_is_refused(tmp_path):
 
 def test_a_mask_file_that_is_too_sparse_for_the_target_is_refused(tmp_path):
     experiment = experiment_of(Cyclic, tmp_path)
-    masks.save(tmp_path / "m.npz", masks.magnitude(masks.prunable(experiment.model), 0.6))
-    setting = Sculpt(**QUICK, methods=("dense",), mask_file=tmp_path / "m.npz", sparsities=(0.5,))
-    place = Place(tmp_path, mask_file=str(tmp_path / "m.npz"))
+    masks.save(tmp_path / "m.pt", masks.magnitude(masks.prunable(experiment.model), 0.6))
+    setting = Sculpt(**QUICK, methods=("dense",), mask_file=tmp_path / "m.pt", sparsities=(0.5,))
+    place = Place(tmp_path, mask_file=str(tmp_path / "m.pt"))
     experiment = Experiment(setting.runs()[0].spec, place, Ranks())
     with pytest.raises(InputError, match=r"--sparsities must be at least .* one is 0\.5"):
         cycles.run(experiment, sculpt.PROTOCOL.plan(experiment))

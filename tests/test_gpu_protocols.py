@@ -116,7 +116,7 @@ def test_iterative_rows(tmp_path):
         model = models.build("resnet20", (1, 8, 8), 10, seed=9)
         model.load_state_dict(state)
         zeros = 1 - kept[-1] / size
-        mask = masks.load(start.with_name(f"{start.name}-mask-{zeros:.4f}.npz"), model)
+        mask = masks.load(start.with_name(f"{start.name}-mask-{zeros:.4f}.pt"), model)
         assert masks.density(mask) == kept[-1] / size
         assert all(bool((state[name][~part] == 0).all()) for name, part in mask.items())
     assert not any((tmp_path / "checkpoints").iterdir())
@@ -168,7 +168,7 @@ REFUSALS = {
     ),
     ("cyclic", "--cycles", "0"): "--cycles must be at least 1 and at most 1000, but it is 0",
     ("cyclic", "--sparsity", "1"): "--sparsities must lie in [0, 1), but one is 1.0",
-    ("cyclic", "--mask-file", "nowhere.npz"): "--mask-file must be a file, but nowhere.npz is none",
+    ("cyclic", "--mask-file", "nowhere.pt"): "--mask-file must be a file, but nowhere.pt is none",
     ("sculpt", "--cycles", "0"): "--cycles must be at least 1 and at most 1000, but it is 0",
     ("sculpt", "--start-sparsity", "0.7", "--target", "0.6"): (
         "--sparsities must be at least --start-sparsity 0.7, but one is 0.6"
@@ -200,17 +200,17 @@ UNFIT = {
 
 @pytest.mark.parametrize("kind", [*UNFIT, "a layer missing", "a strange layer"])
 def test_an_unfit_mask_file_is_refused_before_training(kind, tmp_path, capsys):
-    file = tmp_path / "mask.npz"
+    file = tmp_path / "mask.pt"
     make, words = UNFIT.get(kind, (lambda w: torch.ones(w.shape, dtype=torch.bool), ""))
     weights = masks.prunable(models.build("resnet20", (1, 8, 8), 10, 0))
     content = {name: make(weight) for name, weight in weights.items()}
     if kind == "a layer missing":
-        words = "there must be a mask for every weight, but conv1.weight has none"
+        words = "must hold a mask for every weight, but conv1.weight has none"
         del content["conv1.weight"]
     elif kind == "a strange layer":
         words = "masks must be named like the model's weights"
         content["strange"] = torch.ones(3, dtype=torch.bool)
-    np.savez(file, **{name: np.asarray(mask) for name, mask in content.items()})
+    torch.save(content, file)
     words_given = ["cyclic", *DENSE, "--method", "dense", "--cycles", "1", "--mask-file", str(file)]
     assert run.main([*words_given, "--out", str(tmp_path / "out")]) == 2
     (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]

@@ -147,7 +147,7 @@ def test_the_table_shows_the_masks_that_are_on_disk(tmp_path, asked):
     setting = OneShot(methods=("dense",), seeds=1, epochs=1, sparsities=asked, device="cpu")
     (one,) = setting.runs()
     row, _ = one_shot.PROTOCOL.compute(one, Place(tmp_path), Ranks.join("cpu"))
-    kept = {float(file.stem[-6:]) for file in (tmp_path / "weights").glob("*-mask-*.npz")}
+    kept = {float(file.stem[-6:]) for file in (tmp_path / "weights").glob("*-mask-*.pt")}
     frame = write(tmp_path, setting, accuracy=lambda *_: 0.5)
     heading = next(line for line in printed(frame).splitlines() if "uncut" in line)
     assert kept == {float(word) / 100 for word in heading.split() if word[0].isdigit()}

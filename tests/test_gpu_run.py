@@ -159,7 +159,7 @@ def test_files_rebuild_the_row_in_an_untouched_model(finished, frame, name):
     model.load_state_dict(state)
     if name != "continuous":  # the whole network, not what the last cut left of it
         assert all(bool((w != 0).all()) for w in masks.prunable(model).values())
-    mask = masks.load(start.with_name(f"{start.name}-mask-0.9000.npz"), model)
+    mask = masks.load(start.with_name(f"{start.name}-mask-0.9000.pt"), model)
     masks.apply(model, mask)
     model.eval()
     right = total = 0
@@ -181,7 +181,7 @@ def test_cuts_are_the_smallest_weights(finished, frame):
     row = frame[(frame["method"] == "dense") & (frame["sparsity"] == 0.5)].iloc[0]
     start = finished / "weights" / row["files"]
     state = torch.load(start.with_name(f"{start.name}.pt"), weights_only=True)
-    mask = masks.load(start.with_name(f"{start.name}-mask-0.9000.npz"))
+    mask = masks.load(start.with_name(f"{start.name}-mask-0.9000.pt"))
     kept = torch.cat([state[name][m].abs() for name, m in mask.items()])
     cut = torch.cat([state[name][~m].abs() for name, m in mask.items()])
     assert float(kept.min()) >= float(cut.max())

@@ -30,7 +30,7 @@ class Masked(Cycled):
     at random with Erdős–Rényi kernel densities or with an equal number of weights in every
     layer, by SNIP, or by SynFlow."""
     mask_file: Path | None = None
-    """Masks to start from instead, as this benchmark saves them (…-mask-….npz)."""
+    """Masks to start from instead, as this benchmark saves them (…-mask-….pt)."""
     carry: Literal["parameters", "weights"] = "parameters"
     """What a cycle goes on with: the method's parameters (m and w as they are), or the weights x
     alone, from which the method starts anew (m² − w² = β again)."""
