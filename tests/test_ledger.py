@@ -295,3 +295,22 @@ def test_refusals():
         if (eta, alpha) != (0.1, 0.1):
             with pytest.raises(InputError, match=r"(step_size|alpha) must be a finite number"):
                 ledger.before_step(eta, alpha, [(m, m)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("power", range(0, 9))
+def test_weights_whose_squares_underflow_are_no_fault(dtype, power) -> None:
+    """Decay carries weights to where m² is below the least normal number of their dtype."""
+    size = torch.finfo(dtype).tiny ** 0.5 * 10.0 ** (1 - power)
+    torch.manual_seed(power)
+    m = (size * torch.randn(50, dtype=dtype)).requires_grad_()
+    w = (size * torch.randn(50, dtype=dtype)).requires_grad_()
+    optimizer = torch.optim.SGD([m, w], lr=0.1, momentum=0.9, weight_decay=2 * 0.05)
+    ledger = BalanceLedger([("x", m, w)], momentum=0.9)
+    for _ in range(60):
+        optimizer.zero_grad()
+        (m * w * torch.randn(50, dtype=dtype)).sum().backward()
+        ledger.before_step(0.1, 0.05)
+        optimizer.step()
+    check = ledger.certificate()
+    assert check.verdict == "confirmed", check

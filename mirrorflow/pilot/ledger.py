@@ -15,7 +15,6 @@ from mirrorflow.checks import InputError, number
 __all__ = ["BalanceLedger", "Share"]
 
 Gradients = Sequence[tuple[Tensor, Tensor]]
-TINY = 1e-300  # where m = w = 0 nothing is off
 
 
 class Share(NamedTuple):
@@ -276,7 +275,9 @@ class _Weight:
         """The largest error relative to the largest m² + w², by entry; 0 of no entries."""
         if not self.error.numel():
             return torch.zeros((), dtype=torch.float64)
-        return (self.error.double() / self.size.double().clamp(min=TINY)).max()
+        # below it squares underflow: what they round away is eps of the least normal number
+        least = torch.finfo(self.b_m.dtype).tiny
+        return (self.error.double() / self.size.double().clamp(min=least)).max()
 
     def lost(self) -> Tensor:
         """¼ log(a₀/a) of each entry; nan where a₀ = 0."""
