@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from gpu_bench.methods import find
-from mirrorflow.extras import TABLES
+from mirrorflow.extras import TABLES, require
 from mirrorflow.runs.cli import Program, command
 
 PROGRAM = Program(
@@ -33,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
             if word.startswith("-"):
                 break
             if word.endswith(".py"):
+                require(PROGRAM.prog, *PROGRAM.needs)
+                from gpu_bench.methods import find
+
                 find(word)  # so that its options are flags
     return PROGRAM.main(arguments)
 

@@ -151,3 +151,11 @@ wrong = certify.softmax_invariant(flow, 3, 1e-10, share=0.5)  # half the decay
 assert right.holds
 assert wrong.verdict == "refuted"
 print(f"{right.value:.1e} with A_t, {wrong.value:.2g} with A_t/2; bound {right.bound:.1e}")
+
+# %% [markdown]
+# ## What to try
+#
+# - `mirrorflow sweep margins --scales 100 1e-4 --totals 0 3`: the figure with more decay.
+# - `mf.Logistic()` for the loss in section 1: the same margin, reached more slowly.
+# - A row of `Z` twice, with opposite labels, which no x separates: `max_margin` says
+#   `not_separable`.

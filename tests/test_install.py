@@ -100,7 +100,7 @@ COMMANDS = {
     "gpu_bench.run": ([], "vision"),
     "gpu_bench.run ": (["report", "results"], "vision"),
     "mirrorflow.__main__": (["sweep", "claims"], "study"),
-    "mirrorflow.__main__ ": (["vision", "--help"], "vision"),
+    "mirrorflow.__main__ ": (["vision", "one-shot", "--help"], "vision"),
 }
 
 

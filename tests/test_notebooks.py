@@ -77,7 +77,7 @@ def test_a_missing_name_is_found():
 
 
 def test_notebooks_are_all_there():
-    assert [source.stem[:2] for source in NOTEBOOKS] == [f"{i:02}" for i in range(1, 8)]
+    assert [source.stem[:2] for source in NOTEBOOKS] == [f"{i:02}" for i in range(1, 11)]
 
 
 @pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)

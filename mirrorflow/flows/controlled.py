@@ -74,7 +74,7 @@ def controlled_flow(
     >>> problem, start = Regression([[1.0, 2.0]], [2.0]), Factors.pilot([0.1, 0.0])
     >>> flow = controlled_flow(problem, start, Constant(0.1), [1.0], lambda t, x: np.array([-1.0]))
     >>> flow.x.round(3)
-    array([[1.372, 7.477]])
+    array([[1.492, 9.146]])
     """
     asked = check_runs(problem, [start], schedule, times, rtol)
     finite, (K, d) = asked.times[0], start.theta.shape

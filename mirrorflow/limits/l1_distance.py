@@ -114,7 +114,7 @@ def l1_distance(problem: Regression, start: MirrorMap, total: float) -> L1Distan
     >>> from mirrorflow import Factors
     >>> law = l1_distance(Regression([[1.0, 2.0]], [2.0]), Factors.pilot([0.0, 0.0]), 3.0)
     >>> law.nearest, law.exponent, round(law.distance, 4)
-    (array([0., 1.]), 2.0, 0.0028)
+    (array([0., 1.]), 2.0, 0.0014)
     """
     check_pair(problem, start)
     total = number("total", total, 0.0)
@@ -244,7 +244,7 @@ def total_for_l1(problem: Regression, start: MirrorMap, excess: float) -> float:
     >>> from mirrorflow import Factors
     >>> problem = Regression([[1.0, 2.0]], [2.0])
     >>> round(total_for_l1(problem, Factors.pilot([0.0, 0.0]), 1e-2), 3)
-    2.026
+    1.608
     """
     excess = number("excess", excess, 1e-9, 1e3)
     check_pair(problem, start)
