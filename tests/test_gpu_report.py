@@ -15,7 +15,7 @@ from rich.console import Console
 
 from gpu_bench import job, report, run
 from gpu_bench.experiment import Place
-from gpu_bench.methods import option_groups
+from gpu_bench.methods import METHODS, option_groups
 from gpu_bench.methods.pilot import Pilot
 from gpu_bench.protocols import one_shot, per_cycle
 from gpu_bench.ranks import Ranks
@@ -72,6 +72,7 @@ def write(folder, setting, diverged=lambda spec: False, accuracy=accuracy_of):
                 "uncut_accuracy": math.nan if bad else accuracy(spec, 0),
                 "alpha_first": first,
                 "total_spent": 3.0 if penalized else math.nan,
+                "total_free": 2.5 if METHODS[spec["method"]].decayed else math.nan,
                 "training_flops": FLOPS * epochs,
             }
         else:
@@ -290,7 +291,13 @@ def test_figures_of_cyclic_training_and_one_shot(tmp_path, saved):
     assert "98.2 %" in printed(frame)
     # uncut, then at 1 − 0.8^k for k = 7, 10, 13, 18
     means = [60 + MEAN, *(60 - k + 1 + MEAN for k in (7, 10, 13, 18))]
-    assert row_of(printed(frame), "dense")[3:] == [f"{mean:.2f} ± {HALF:.2f}" for mean in means]
+    cells = ["", *(f"{mean:.2f} ± {HALF:.2f}" for mean in means)]  # dense has no A
+    assert row_of(printed(frame), "dense")[2:] == cells
+    pilot = row_of(printed(frame), "pilot")
+    assert pilot[2] == "2.50"
+    # folders of earlier versions don't have A of free decay: nothing else is shown as such
+    earlier = frame.drop(columns="total_free")
+    assert row_of(printed(earlier), "pilot") == [*pilot[:2], "", *pilot[3:]]
 
 
 def test_a_method_without_a_colour_of_its_own_is_drawn(tmp_path, saved):
@@ -299,8 +306,8 @@ def test_a_method_without_a_colour_of_its_own_is_drawn(tmp_path, saved):
     renamed = frame.replace({"method": {"dense": "mine", "spred": "yours"}})
     report.figures(tmp_path, renamed, results.load_paths(tmp_path / "paths.npz"))
     mine, yours, pilot = saved["accuracy"].axes[0].lines
-    assert (mine.get_label(), pilot.get_color()) == ("mine", lines.METHODS["pilot"].colour)
-    listed = {look.colour for look in lines.METHODS.values()}
+    assert (mine.get_label(), pilot.get_color()) == ("mine", lines.METHODS["pilot"].look.colour)
+    listed = {kind.look.colour for kind in lines.METHODS.values()}
     assert len({mine.get_color(), yours.get_color()} - listed) == 2
 
 
@@ -349,11 +356,15 @@ def numbers(text):
 
 def test_the_best_setting_is_marked_before_its_name(tmp_path):
     setting = Tune(methods=("spred",), epochs=1, budget=3, device="cpu")
-    frame = write(tmp_path, setting, accuracy=lambda spec, _: spec["lr"] + 0.01 * spec["total"])
-    best = max(setting.runs(), key=lambda one: one.spec["lr"] + 0.01 * one.spec["total"]).spec
+
+    def score(spec, cycle=0):
+        return spec["lr"] + 0.01 * spec["spred.total"]
+
+    frame = write(tmp_path, setting, accuracy=score)
+    best = max((one.spec for one in setting.runs()), key=score)
     table = words_of(functools.partial(report.print_table, frame=frame), 80)
     (marked,) = (line for line in table.splitlines() if "* " in line[:4])
-    assert f"spred  │ lr {best['lr']:g}, total {best['total']:g}" in marked
+    assert f"spred  │ lr {best['lr']:g}, total {best['spred.total']:g}" in marked
 
 
 def test_training_far_above_test_is_remarked(tmp_path):
@@ -405,8 +416,9 @@ def test_looks_tell_lines_apart(tmp_path):
     )
     frame = write(tmp_path, setting, accuracy=lambda spec, cycle: 0.5)
     found = lines.lines(frame, lines.courses(frame))
-    assert len(found) == 8 * 6
-    assert len({str(line.look) for line in found}) == len({line.label for line in found}) == 48
+    assert len(found) == len(METHODS) * 6
+    assert len({str(line.look) for line in found}) == len({line.label for line in found})
+    assert len({line.label for line in found}) == len(found)
     dense = [line.look for line in found if line.method == "dense"]
     assert len({look.marker for look in dense}) == len({str(look.dashes) for look in dense}) == 6
     alone = lines.lines(frame)
@@ -516,7 +528,9 @@ def test_other_options_make_another_line(tmp_path):
     dense = frame.loc[frame["method"] == "dense", "course"].unique()
     assert list(dense) == ["WR, epochs=10", "WR, epochs=30"]
     pilot = frame.loc[frame["method"] == "pilot", "course"].unique()
-    expected = [f"WR, epochs={e}, pilot.total={t}" for e, t in ((10, 3), (30, 3), (10, 6))]
+    expected = [
+        f"WR, epochs={e}, pilot.total={t}" for e, t in ((10, "none"), (30, "none"), (10, 6))
+    ]
     assert list(pilot) == expected
     assert (frame.groupby(["course", "method", "cycle"])["seed"].count() == 3).all()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from gpu_bench.report import drawing, ledger, published, tables
 from gpu_bench.report.lines import label, lines
-from gpu_bench.report.statistics import counted, lag, percent
+from gpu_bench.report.statistics import counted, interval, lag, percent
 from gpu_bench.report.tables import INTERVAL
 from gpu_bench.sparsities import shown
 from mirrorflow.checks import Array
@@ -30,9 +31,11 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         good = rows[rows["status"] == "completed"]
         per_run = good.drop_duplicates("key")
         cells = [percent(good.loc[good["sparsity"] == s, "accuracy"]) for s in sparsities]
-        spent, uncut = per_run["total_free"], percent(per_run["uncut_accuracy"])
-        total = "" if spent.isna().all() else f"{spent.mean():.2f}"
-        table.append([label(str(method)), counted(rows), total, uncut, *cells])
+        # folders of earlier versions don't say A of free decay
+        total, _ = interval(per_run.get("total_free", math.nan))
+        A = "" if math.isnan(total) else f"{total:.2f}"
+        uncut = percent(per_run["uncut_accuracy"])
+        table.append([label(str(method)), counted(rows), A, uncut, *cells])
     tables.print_table(
         console,
         f"{first['dataset']}, {first['model']}, {first['epochs']} epochs: {where} accuracy in % at "
