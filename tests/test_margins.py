@@ -190,6 +190,9 @@ def test_bad_input():
         mf.margin_flow(mf.Regression(problem.Z, problem.y), start, [1.0])
     with pytest.raises(mf.InputError, match="∫α < ∞"):
         mf.margin_flow(problem, start, [1.0], mf.Constant(0.1))
+    twice = mf.Regression(np.ones((2, 9)), [1.0, -1.0], loss=mf.Logistic())
+    with pytest.raises(mf.InputError, match="y must be separable"):
+        mf.margin_flow(twice, start, [1.0])
     deep = mf.Powers(np.ones(9), np.ones(9), 3)
     late = mf.margin_flow(problem, deep, [3.0])
     with pytest.raises(mf.InputError, match="start must be Factors or LogFactors"):
@@ -340,3 +343,28 @@ def test_two_classes_of_softmax_are_logistic_regression():
         problem, mf.Factors.pilot(np.zeros(5), 1.2), mf.Constant(0.0), [0.7, 4.0], 1e-10
     )
     assert np.abs(2.0 * x[:, :, 1] - twin.x).max() < 1e-8
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_late_margins_at_depth_are_proven_or_not_converged(seed):
+    """Near the end of its domain μ rounds so that x says nothing; then that is said."""
+    draw = np.random.default_rng(seed)
+    problem = separable(4, 11, seed)
+    for depth, total in ((4, 2.0), (4, 8.0), (6, 1.0), (6, 4.0)):
+        start = mf.Powers(np.full(11, 0.3), draw.uniform(0.2, 0.4, 11), depth)
+        found = mf.max_margin(problem, start, total, 10.0 ** draw.uniform(-4.0, 4.0))
+        assert found.status != "not_separable"
+        if found.success:
+            assert found.violation <= 1e-6
+            assert found.gap <= 1e-6 * found.margin * found.dual.sum()
+    assert not mf.max_margin(problem, start, 12.0).success
+
+
+def test_exponential_losses_of_large_starts():
+    """log(−φ′) of 10⁶ at the start: the flow begins where the loss's own time scale is."""
+    problem = separable(1, 5, 0, mf.Exponential())
+    start = mf.Factors(np.full(5, 3e3), -2e3 * problem.y[0] * np.sign(problem.Z[0]))
+    flow = mf.margin_flow(problem, start, [5.0])
+    assert flow.success
+    assert np.isfinite(flow.x).all()
+    assert flow.margins[0, 0] > -10.0

@@ -42,8 +42,9 @@ def late_weights(
 
     With D(A) = ‖x_∞(A) − x_∞(∞)‖_∞ and totals A₀ < A₁ < A₂, equally far apart. Value: |log(D(A₁)/
     D(A₂))/(A₂ − A₁) − 2L|. Bound: 10e^{−2(L − 2)(A₂ − A₁)} of the same at A₀, A₁, or of 0.1 where
-    that is less, as the next order is smaller by e^{−2(L−2)A}; plus 10 eps e^{2(L−2)A₂}‖x‖/D(A₂),
-    what rounding of μ so near the end of its domain is worth.
+    that is less, as the next order is smaller by e^{−2(L−2)A}; plus 60 eps max|x′(μ)μ|/D(A₂) over
+    A₂ − A₁, what rounding of μ so near the end of its domain is worth. nan before the law sets in,
+    where D(A₁) is more than a hundredth of the support's least |x_∞(∞)|.
 
     Parameters
     ----------
@@ -55,13 +56,16 @@ def late_weights(
     if not all(limit.success for limit in (best, *limits)):
         return Certificate.of("late_weights", math.inf, math.nan)
     apart = np.array([np.abs(limit.x - best.x).max() for limit in limits])
+    least = float(np.abs(best.x[best.x != 0.0]).min(initial=math.inf))
+    if not (apart[2] > 0.0 and apart[1] <= 1e-2 * least):
+        return Certificate.of("late_weights", math.inf, math.nan)
     span = totals[2] - totals[1]
     rates = -np.diff(np.log(apart)) / span
     bound = 10.0 * max(abs(rates[0] - 2.0 * L), 0.1) * math.exp(-2.0 * (L - 2.0) * span)
-    rounding = 10.0 * EPS * math.exp(2.0 * (L - 2.0) * totals[2])
-    bound += rounding * float(np.abs(best.x).max()) / (float(apart[2]) * span)
+    steep = limits[2].metric * start.potential(totals[2]).gradient(limits[2].x)
+    rounding = 60.0 * EPS * float(np.abs(steep).max()) / (float(apart[2]) * span)
     value = abs(rates[1] - (2.0 * L if exponent is None else exponent))
-    return Certificate.of("late_weights", value, bound)
+    return Certificate.of("late_weights", value, bound + rounding)
 
 
 def power_choice(
@@ -83,6 +87,8 @@ def power_choice(
     """
     power = 2.0 / _deep(endless.start) - 1.0 if exponent is None else exponent
     on = np.abs(endless.x) > 1e-7 * np.abs(endless.x).max(initial=0.0)
+    if not on.any():  # 0 alone has the least norm
+        return Certificate.of("power_choice", 0.0, 0.0)
     goal = np.sign(endless.x[on]) * np.abs(endless.x[on]) ** power
     columns = problem.row_space.V[:, on]
     eta, _, _, singular = np.linalg.lstsq(columns.T, goal, rcond=1e-10)

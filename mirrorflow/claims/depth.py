@@ -128,7 +128,7 @@ def _depth_rates(rng: Rng, loss: Loss) -> Checks:
           "2(L − 2)α min t^± above ∥z_j∥√(2F₀/n)", "changed", "collapse"))  # fmt: skip
 def _depth_limits(rng: Rng, loss: Loss) -> Checks:
     late = changed = certify.Certificate.of("late_weights", np.inf, np.inf)
-    while late.bound > 0.5:  # before A is late
+    while not late.bound <= 0.5:  # before A is late
         n, d = int(rng.integers(4, 8)), int(rng.integers(14, 25))
         problem = Regression(rng.standard_normal((n, d)), rng.standard_normal(n))
         start = deep_start(rng, d)

@@ -18,7 +18,7 @@ from scipy.integrate import solve_ivp
 
 from mirrorflow.checks import Array, InputError, number, real_array
 from mirrorflow.display import Displayed
-from mirrorflow.limits.max_margin import signed_rows
+from mirrorflow.limits.max_margin import separable, signed_rows
 from mirrorflow.losses import Margin
 from mirrorflow.maps.base import MirrorMap, check_pair
 from mirrorflow.problems import Regression
@@ -93,7 +93,8 @@ def margin_flow(
     Raises
     ------
     InputError
-        If labels, loss, start or log-times don't fit, or ∫α = ∞.
+        If labels, loss, start or log-times don't fit, or ∫α = ∞; if the labels are not separable,
+        as then q grows like t while Zᵀq stays, and x drowns in rounding (`gradient_flow`).
 
     Examples
     --------
@@ -109,6 +110,11 @@ def margin_flow(
     rows, loss, n = signed_rows(problem), problem.loss, problem.n
     if not isinstance(loss, Margin):
         raise InputError(f"loss must be Logistic() or Exponential(), but it is {loss!r}.")
+    if not separable(rows, start):
+        raise InputError(
+            "y must be separable by an x of the signs that the start leaves, but no x has "
+            "y_i z_iᵀx > 0 for all i; use `gradient_flow`, which ends."
+        )
     wanted = real_array("log_times", log_times, 1)
     if not (np.diff(wanted) > 0).all():
         raise InputError(f"log_times must ascend strictly, but they are {wanted}.")
@@ -126,8 +132,9 @@ def margin_flow(
         rate = np.exp(s - kappa * total(s) + log_slope) / n
         return rate, -(rate * fall)[:, None] * ((rows * point[DX]) @ rows.T)
 
-    metric = (rows**2 @ start.at(np.zeros(start.d), 0.0)[DX]).max()
-    s = min(float(wanted[0]), -EARLY - math.log(max(metric, 1.0)))
+    first = start.at(np.zeros(start.d), 0.0)
+    speeds = np.log(np.maximum(rows**2 @ first[DX], 1e-300)) + loss.log_slope(rows @ first[X])
+    s = min(float(wanted[0]), -EARLY - max(float(speeds.max()), 0.0))
     q = speed(s, np.zeros(n))[0]
     duals = [q for at in wanted if at == s]
     steps, failure = 0, ""

@@ -33,6 +33,7 @@ __all__ = ["MaxMargin", "max_margin", "signed_rows"]
 
 EPS = float(np.finfo(float).eps)
 STEPS = 100  # Newton steps for one scale
+PROVEN = 1e-6  # largest violation, and gap in units of γΣq
 STRIDE = 2.0  # of the scale's logarithm; longer ones are tried as long as they succeed
 
 
@@ -80,6 +81,27 @@ class MaxMargin(Displayed):
     def _facts(self) -> dict[str, Any]:
         sizes = {"n": self.dual.size, "d": self.x.size, "status": self.status}
         return {**sizes, "violation": self.violation, "gap": self.gap}
+
+
+def _least_norm(
+    rows: Array, start: MirrorMap, total: float
+) -> tuple[NDArray[np.bool_], float, Any]:
+    """The least L1 norm of margin max|rows|, with the start's weights where A = ∞.
+
+    Which of the 2d signs the start leaves, max|rows|, and SciPy's result; None where no x has a
+    margin.
+    """
+    ones = (np.where(can, 1.0, np.inf) for can in start.signs)
+    costs = np.concatenate(start.weights if math.isinf(total) else tuple(ones))
+    allowed, units = np.isfinite(costs), float(np.abs(rows).max()) or 1.0
+    signed = np.hstack([rows, -rows])[:, allowed] / units
+    program = linprog(costs[allowed], -signed, -np.ones(len(rows)), method="highs")
+    return allowed, units, None if program.status == 2 or not allowed.any() else program
+
+
+def separable(rows: Array, start: MirrorMap) -> bool:
+    """Whether some x with the signs that the start leaves has margins above 0."""
+    return _least_norm(rows, start, 0.0)[2] is not None
 
 
 def signed_rows(problem: Regression) -> Array:
@@ -132,13 +154,8 @@ def max_margin(
     margin = number("margin", margin, 0.0, open_low=True)
     rows = signed_rows(problem)
     n, d = rows.shape
-    # least weighted L1 norm tells whether the data are separable
-    ones = (np.where(can, 1.0, np.inf) for can in start.signs)
-    costs = np.concatenate(start.weights if math.isinf(total) else tuple(ones))
-    allowed, units = np.isfinite(costs), np.abs(rows).max()
-    signed = np.hstack([rows, -rows])[:, allowed] / units
-    program = linprog(costs[allowed], -signed, -np.ones(n), method="highs")
-    if program.status == 2 or not allowed.any():
+    allowed, units, program = _least_norm(rows, start, total)
+    if program is None:
         return _not_separable(problem, start, total, margin)
     if math.isinf(total):
         parts = np.zeros(2 * d)
@@ -165,6 +182,8 @@ def max_margin(
         return MaxMargin(np.zeros(d), q, margin, (1.0, math.inf), "not_converged")
     dual = margin * float(q.sum()) - float(_at(start, rows.T @ q, total, 0.0)[Q].sum())
     proofs = _violation(rows, x, margin), abs(potential.value(x) - dual)
+    # late A at depth L ≥ 3: μ is so near the end of its domain that rounding of it decides x
+    done = done and proofs[0] <= PROVEN and (proofs[1] <= PROVEN * margin * q.sum() or not q.any())
     return MaxMargin(x, q, margin, proofs, "converged" if done else "not_converged")
 
 

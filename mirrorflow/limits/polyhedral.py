@@ -19,7 +19,7 @@ from mirrorflow.checks import Array, InputError, number
 from mirrorflow.limits.faces import Face, lasso_face, minimum_l1_face
 from mirrorflow.limits.newton import Solver
 from mirrorflow.limits.nonnegative import FaceError, least_squares
-from mirrorflow.limits.optimality import Interpolator, Points, failed, proven
+from mirrorflow.limits.optimality import MESSAGES, Interpolator, Points, failed, proven
 from mirrorflow.limits.reach import Reach, factors_of
 from mirrorflow.losses import Squared
 from mirrorflow.maps.base import MirrorMap, check_pair
@@ -90,6 +90,7 @@ def lasso_limit(problem: Regression, start: MirrorMap, alpha: float) -> Interpol
             "start must be Factors, as a penalty that stays has one limit for them alone, but it "
             f"is {type(start).__name__}; integrate to a late time."
         )
+    given = problem
     if not isinstance(problem.loss, Squared):
         problem = _as_squared(problem, start, alpha)
     n, space = problem.n, problem.row_space
@@ -106,6 +107,10 @@ def lasso_limit(problem: Regression, start: MirrorMap, alpha: float) -> Interpol
     residual = space.s * space.basis.matvec(points.x[0]) - target
     primal = 0.5 * residual @ residual / n + 2 * alpha * np.sum(points.p + points.q)
     dual = (target @ theta - 0.5 * theta @ theta) / n
+    # where proximal Newton has not ended, the squared loss has another gradient
+    off = float(np.abs(given.gradient(points.x[0]) - problem.gradient(points.x[0])).max())
+    if not off <= 1e-6 * 2.0 * alpha:
+        return failed(given, start, MESSAGES["not_converged"])
     return _polyhedral(problem, reach, points, abs(float(primal - dual)))
 
 
@@ -129,7 +134,8 @@ def _as_squared(problem: Regression, start: Factors, alpha: float) -> Regression
         z, now, length = G @ u, objective(u), 1.0
         slope, curved = loss.slope(z, y), loss.curvature(z, y)
         roots = np.sqrt(np.maximum(curved, 1e-12 * curved.max(initial=1e-300)))
-        step = least_squares(roots[:, None] * G, roots * z - slope / roots, penalty)[0] - u
+        with np.errstate(over="ignore"):
+            step = least_squares(roots[:, None] * G, roots * z - slope / roots, penalty)[0] - u
         descent = float(slope @ (G @ step)) + penalty * float(step.sum())
         if descent >= -1e-14 * abs(now):  # the last step's error is the square of its length
             u = u + step
