@@ -184,3 +184,15 @@ def test_too_many_events_and_other_losses_are_named(rational):
         mf.saddle_path(mf.Regression(rational.Z, rational.y, loss=mf.PseudoHuber(1.0)))
     with pytest.raises(mf.InputError, match="tau must be at least 0"):
         mf.saddle_path(rational).at([-1.0])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.05])
+def test_deviation_with_inconsistent_labels(alpha):
+    """What no x fits adds to ν without end, and moves nothing."""
+    draw = np.random.default_rng(4)
+    Z = draw.standard_normal((4, 9))
+    Z[1] = Z[0]
+    problem = mf.Regression(Z, 3.0 * draw.standard_normal(4))
+    assert certify.saddle_deviation(problem, 300.0, 4.0, alpha).holds
+    start = mf.Powers(np.full(9, 1e-2), np.full(9, 1e-2), 3)
+    assert certify.deep_saddle_deviation(problem, start, 4.0).holds

@@ -61,7 +61,7 @@ def margin_gap(
     potential = start.potential(reached if total is None else total)
     paid = float(q @ (margins - gamma))
     error = _error(flow, rtol) * float(np.abs(x * potential.gradient(x)).sum()) + best.gap
-    unit = paid if paid > 0 else error  # of a single sample both sides are 0
+    unit = paid if paid > 0 else max(error, EPS)  # of a single sample both sides are 0
     value = (potential.value(x) - potential.value(best.x)) / unit
     return Certificate.of("margin_gap", value, (paid + error) / unit)
 

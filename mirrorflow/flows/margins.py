@@ -152,7 +152,7 @@ def margin_flow(
                 rtol=rtol,
                 atol=rtol / float(np.abs(rows).max()),
             )
-        duals += [q for at, q in zip(done.t, done.y.T, strict=True) if at in inside]
+        duals += [q for at, q in zip(done.t, np.transpose(done.y), strict=True) if at in inside]
         steps += int(done.nfev)
         if done.status != 0:
             failure = f"At log t = {done.t[-1] if done.t.size else s:g}: {done.message}"
