@@ -561,7 +561,7 @@ def test_cuda_gives_the_same_masks(
 def test_bad_input(model: nn.Module) -> None:
     batch, shape = [images_of(8)], (3, 8, 8)
     with pytest.raises(
-        InputError, match="must be one of random, erk, snip, synflow, but it is 'x'"
+        InputError, match="must be one of random, erk, equal, snip, synflow, but it is 'x'"
     ):
         initial_mask("x", model, 0.5, 0)
     with pytest.raises(InputError, match="batches must be given for snip, but they are None"):
@@ -574,7 +574,7 @@ def test_bad_input(model: nn.Module) -> None:
                 initial_mask(name, model, sparsity, 0, batches=batch, shape=shape)  # type: ignore[arg-type]
         with pytest.raises(InputError, match="has none"):
             initial_mask(name, nn.Sequential(nn.ReLU()), 0.5, 0, batches=batch, shape=shape)
-    for name in ("random", "erk"):
+    for name in ("random", "erk", "equal"):
         with pytest.raises(InputError, match="seed must be at least 0"):
             initial_mask(name, model, 0.5, -1)
     for shapes in ({}, {"a": torch.Size([3, 0])}):

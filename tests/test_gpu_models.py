@@ -113,7 +113,8 @@ def test_layers_have_streams_of_their_own() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(InputError, match="resnet20, resnet18, resnet50, but it is 'vgg'"):
+    named = f"one of {', '.join(models.NAMES)}, .* or MODULE:FUNCTION, but it is 'vgg'"
+    with pytest.raises(InputError, match=named):
         models.build("vgg", (3, 32, 32), 10, 0)
     with pytest.raises(InputError, match=r"must be \(C, H, W\)"):
         models.build("resnet20", (32, 32), 10, 0)  # type: ignore[arg-type]

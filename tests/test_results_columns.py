@@ -113,7 +113,7 @@ def test_vision(tmp_path, monkeypatch):
     flags += ["--jobs", "1"]
     found: tuple[set[str], set[str]] = (set(), set())
     for protocol, more in {
-        "one-shot": ["--sparsities", "0.5"],
+        "one-shot": ["--sparsities", "0.5", "--ledger"],
         "iterative": ["--cycles", "1"],
         "cyclic": ["--cycles", "1"],
     }.items():
