@@ -196,3 +196,15 @@ def test_deviation_with_inconsistent_labels(alpha):
     assert certify.saddle_deviation(problem, 300.0, 4.0, alpha).holds
     start = mf.Powers(np.full(9, 1e-2), np.full(9, 1e-2), 3)
     assert certify.deep_saddle_deviation(problem, start, 4.0).holds
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.05])
+@pytest.mark.parametrize("unit", [1e-14, 1e-11, 1e4, 1e9])
+def test_paths_in_any_units(unit, alpha):
+    """Z in units of 1/unit, x in units of unit: the same events, at times times unit."""
+    draw = np.random.default_rng(5)
+    Z, y = draw.standard_normal((5, 12)), draw.standard_normal(5)
+    path = mf.saddle_path(mf.Regression(Z, y), alpha=alpha)
+    other = mf.saddle_path(mf.Regression(Z / unit, y), alpha=alpha / unit)
+    assert other.times == pytest.approx(path.times * unit, rel=1e-9)
+    assert other.x == pytest.approx(path.x * unit, rel=1e-7, abs=1e-9 * unit)

@@ -124,6 +124,7 @@ def saddle_path(
     Z: Any = problem.Z
     y, n = problem.y, problem.n
     size = float(np.abs(Z.T @ y).max()) or 1.0
+    first = 0.5 * n * min(upper.min(), lower.min()) / size  # no coordinate is earlier
     tau, nu, x = 0.0, np.zeros(n), np.zeros(problem.d)
     times, states, duals = [tau], [x], [nu]
     sign = np.zeros(problem.d)  # of the coordinates at their thresholds
@@ -160,7 +161,7 @@ def saddle_path(
             )
             break
         tau, nu = tau + step, nu + step * rate
-        reached = steps <= step * (1.0 + AT) + AT * 1e-3
+        reached = steps <= step * (1.0 + AT) + AT * 1e-3 * first
         sign = np.where(reached[0], 1.0, np.where(reached[1], -1.0, sign))
         times.append(tau)
         states.append(x)
