@@ -94,6 +94,24 @@ def test_discrete(tmp_path):
     assert arrays == named
 
 
+@pytest.mark.parametrize(
+    ("study", "flags"),
+    [
+        ("depth", ["--n", "4", "--d", "8", "--k", "1", "--depths", "2", "3", "--scales", "3", "1"]),
+        ("saddles", ["--n", "4", "--d", "8", "--k", "1", "--scales", "50"]),
+        ("margins", ["--n", "4", "--d", "8", "--scales", "1", "--totals", "0"]),
+    ],
+)
+def test_flow_studies(study, flags, tmp_path):
+    more = ["--seeds", "1", "--jobs", "1", "--out", str(tmp_path)]
+    assert cli.main([study, *flags, *more]) == 0
+    columns, arrays = held(tmp_path)
+    common, _ = documented("All studies")
+    wanted, named = documented(f"`{study}`")
+    assert columns | common == wanted | common
+    assert arrays == named
+
+
 def test_claims(tmp_path):
     """The columns of claims are their keys, which the ledger lists."""
     flags = ["--trials", "1", "--only", "invariant", "--jobs", "1", "--out", str(tmp_path)]
