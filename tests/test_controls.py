@@ -140,3 +140,10 @@ def test_bad_input(given):
         mf.controlled_flow(problem, start, SCHEDULE, [1.0], lambda t, x: x)
     with pytest.raises(mf.InputError, match="times must be finite"):
         mf.controlled_flow(problem, start, SCHEDULE, [1.0, np.inf])
+
+
+def test_a_control_that_is_not_finite_is_refused():
+    problem = mf.Regression(np.eye(2, 4), np.ones(2))
+    start = mf.Factors.pilot(np.zeros(4))
+    with pytest.raises(mf.InputError, match=r"control must return finite numbers, but at t = 0"):
+        mf.controlled_flow(problem, start, mf.Constant(0.1), [1.0], lambda t, x: [np.nan, 0.0])

@@ -66,7 +66,7 @@ def controlled_flow(
     Raises
     ------
     InputError
-        If control returns another shape than (n,), or as `direct_flow`.
+        If control returns another shape than (n,) or what is not finite, or as `direct_flow`.
 
     Examples
     --------
@@ -91,6 +91,10 @@ def controlled_flow(
             r = np.asarray(control(t, x), float)
             if r.shape != (problem.n,):
                 raise InputError(f"control must return {problem.n} numbers, but it has {r.shape}.")
+            if not np.isfinite(r).all():  # SciPy's step control would never end
+                raise InputError(
+                    f"control must return finite numbers, but at t = {t:g} it has {r}."
+                )
         slope = problem.Z.T @ r
         # α jumps at the end of a piece, where its value from the left counts
         alpha = float(schedule.alpha(min(t, np.nextafter(end, 0.0))))
