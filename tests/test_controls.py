@@ -147,3 +147,11 @@ def test_a_control_that_is_not_finite_is_refused():
     start = mf.Factors.pilot(np.zeros(4))
     with pytest.raises(mf.InputError, match=r"control must return finite numbers, but at t = 0"):
         mf.controlled_flow(problem, start, mf.Constant(0.1), [1.0], lambda t, x: [np.nan, 0.0])
+    for name in ("decay", "rates"):
+        with pytest.raises(mf.InputError, match=f"{name} must have 4 entries"):
+            mf.controlled_flow(problem, start, mf.Constant(0.1), [1.0], **{name: np.ones(3)})
+        with pytest.raises(mf.InputError, match=f"{name} must be finite"):
+            mf.controlled_flow(problem, start, mf.Constant(0.1), [1.0], **{name: np.nan})
+    deep = mf.Powers(np.ones(4), np.ones(4), 3)
+    with pytest.raises(mf.InputError, match="factors must be Factors, but it is Powers"):
+        mf.momentum_flow(problem, deep, mf.Constant(0.1), 0.1, [1.0])

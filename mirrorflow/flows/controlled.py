@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from mirrorflow.checks import Array, InputError
+from mirrorflow.checks import Array, InputError, number, vector
 from mirrorflow.flows.trajectory import Counts, Flow, check_runs, trajectory
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
@@ -80,7 +80,11 @@ def controlled_flow(
     finite, (K, d) = asked.times[0], start.theta.shape
     if asked.endless[0]:
         raise InputError("times must be finite for a controlled flow, but the last is inf.")
-    share, speed = np.broadcast_to(decay, d), np.broadcast_to(rates, d)
+    share, speed = (
+        vector(name, np.full(d, value) if np.ndim(value) == 0 else value, d, "one a coordinate")
+        for name, value in (("decay", decay), ("rates", rates))
+    )
+    kappa = number("kappa", kappa)
 
     def derivative(t: float, state: Array, end: float) -> Array:
         theta = state[: K * d].reshape(K, d)

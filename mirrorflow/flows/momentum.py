@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from mirrorflow.checks import Array, ascending, number
+from mirrorflow.checks import Array, InputError, ascending, number
 from mirrorflow.display import Displayed
 from mirrorflow.flows.trajectory import RTOL_RANGE
 from mirrorflow.maps import Factors, check_pair
@@ -115,6 +115,8 @@ def momentum_flow(
     True
     """
     check_pair(problem, factors)
+    if not isinstance(factors, Factors):
+        raise InputError(f"factors must be Factors, but it is {type(factors).__name__}.")
     check_schedule(schedule)
     lag = number("lag", lag, 0.0, open_low=True)
     rtol = number("rtol", rtol, *RTOL_RANGE)
