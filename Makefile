@@ -18,7 +18,8 @@ test: $(READY) lint ## lint, types, tests, notebooks
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 	$(BIN)/python notebooks/execute.py --check
 
-test-all: $(READY) lint ## the slow tests too
+test-all: $(READY) lint ## the slow tests too, with pages opened in a browser
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,browser]"
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-matrix: ## quick tests on each Python 3.11 to 3.14 found, and on the lowest dependencies
