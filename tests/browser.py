@@ -136,7 +136,7 @@ def _qt(task: dict[str, Any]) -> list[tuple[list[Any], list[str]]]:
     from PySide6.QtWebEngineWidgets import QWebEngineView
     from PySide6.QtWidgets import QApplication
 
-    application = QApplication([])
+    _application = QApplication([])  # lives until the end of the process
     errors: list[str] = []
 
     class Page(QWebEnginePage):
