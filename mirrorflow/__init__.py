@@ -70,6 +70,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ does
     from mirrorflow.maps.custom import Custom
     from mirrorflow.problems import Regression, diabetes, digits_sensing, gaussian_recovery, load
     from mirrorflow.references import Reference, lasso, min_l1, min_l2, min_potential
+    from mirrorflow.result import Result, ResultError
     from mirrorflow.schedules import Constant, Geometric, Harmonic, Piecewise, Quadratic, Schedule
     from mirrorflow.stepwise import Stepwise
 
@@ -80,7 +81,17 @@ __all__ += ["Exponential", "Factors", "Flow", "Geometric", "Ham", "Harmonic", "H
 __all__ += ["InputError", "Interpolator", "L1Distance", "LogFactors", "Logistic", "Loss"]
 __all__ += ["MarginFlow", "MaxMargin", "MirrorMap", "MomentumFlow", "Piecewise", "Poisson"]
 __all__ += ["Potential", "Powers", "PseudoHuber", "Quadratic", "Reference", "Regression"]
-__all__ += ["SaddlePath", "Sam", "Schedule", "SignedPower", "Squared", "Stepwise", "descend"]
+__all__ += [
+    "Result",
+    "ResultError",
+    "SaddlePath",
+    "Sam",
+    "Schedule",
+    "SignedPower",
+    "Squared",
+    "Stepwise",
+    "descend",
+]
 __all__ += ["diabetes", "digits_sensing", "direct_flow", "direct_flows", "discrete_limit"]
 __all__ += ["follow_descent", "gaussian_recovery", "gradient_flow", "gradient_flows"]
 __all__ += ["interpolator", "interpolators", "l1_distance", "lasso", "lasso_limit", "load"]

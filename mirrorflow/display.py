@@ -5,7 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-__all__ = ["Displayed"]
+__all__ = ["KINDS", "Displayed"]
+
+KINDS: dict[str, type[Any]] = {}  # what is displayed, by name; all that a saved result may hold
 
 LONGEST = 40  # characters of a value
 
@@ -17,6 +19,9 @@ class Displayed:
     """
 
     __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        KINDS[cls.__name__] = cls
 
     def _facts(self) -> dict[str, Any]:
         raise NotImplementedError

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, number, vector
-from mirrorflow.display import Displayed
 from mirrorflow.extras import require
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
+from mirrorflow.result import Result
 
 if TYPE_CHECKING:
     import cvxpy
@@ -33,9 +33,10 @@ CONIC = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11, "max_ite
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Reference(Displayed):
+class Reference(Result):
     """A cvxpy solution: x (d,), the objective's value, cvxpy's status and a sentence about it."""
 
+    table: ClassVar[tuple[str, ...]] = ("x",)
     x: Array
     value: float
     status: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,16 @@ from mirrorflow.descent.groups import Group
 from mirrorflow.descent.inputs import Run
 from mirrorflow.descent.stability import LOSSES, stable_step_size
 from mirrorflow.descent.steps import LARGEST, FactorsBatch
-from mirrorflow.display import Displayed
+from mirrorflow.extras import require
 from mirrorflow.problems import Regression
+from mirrorflow.result import Result
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Descent(Displayed):
+class Descent(Result):
     """The recorded rows of B runs.
 
     Attributes
@@ -51,6 +56,7 @@ class Descent(Displayed):
         every array repeats the run's last state before it: see `valid`.
     """
 
+    table: ClassVar[tuple[str, ...]] = ("steps", "loss", "distance", "total", "x")
     steps: NDArray[np.int64]
     step_size: float | Array
     x: Array
@@ -75,6 +81,23 @@ class Descent(Displayed):
         sizes = {"runs": runs, "d": d, "steps": int(self.steps[-1]), "recorded": rows}
         worst = float(self.loss[:, -1].max())
         return {**sizes, "diverged": self.status.count("diverged"), "worst_loss_end": worst}
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the recorded rows of all runs, one below the other, numbered in `run`."""
+        require("to_frame of Descent", "pandas")
+        import pandas
+
+        frames = []
+        for i in range(len(self.x)):
+            one = dataclasses.replace(
+                self,
+                x=self.x[i],
+                loss=self.loss[i],
+                total=self.total[i],
+                distance=None if self.distance is None else self.distance[i],
+            )
+            frames.append(Result.to_frame(one))
+        return pandas.concat(frames, keys=range(len(frames)), names=["run"]).reset_index("run")
 
     @property
     def valid(self) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,10 +23,10 @@ from mirrorflow.checks import Array, InputError, number, real_array, shown, vect
 from mirrorflow.descent.gains import Gains, MomentumGains
 from mirrorflow.descent.inputs import recorded_steps
 from mirrorflow.descent.minibatches import Minibatches
-from mirrorflow.display import Displayed
 from mirrorflow.maps import Factors, check_pair
 from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression, random_stream
+from mirrorflow.result import Result
 from mirrorflow.schedules import Constant, Schedule
 from mirrorflow.stepwise import Stepwise
 
@@ -60,7 +60,7 @@ class Sam:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DescentPath(Displayed):
+class DescentPath(Result):
     """A run of `follow_descent`.
 
     Attributes
@@ -85,6 +85,7 @@ class DescentPath(Displayed):
     message : str
     """
 
+    table: ClassVar[tuple[str, ...]] = ("steps", "total", "x", "gain", "shift")
     steps: NDArray[np.int64]
     m: Array
     w: Array

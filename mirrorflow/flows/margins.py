@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
 from mirrorflow.checks import Array, InputError, number, real_array
-from mirrorflow.display import Displayed
 from mirrorflow.limits.max_margin import separable, signed_rows
 from mirrorflow.losses import Margin
 from mirrorflow.maps.base import MirrorMap, check_pair
 from mirrorflow.problems import Regression
+from mirrorflow.result import Result
 from mirrorflow.schedules import Constant, Schedule
 
 __all__ = ["MarginFlow", "margin_flow"]
@@ -32,7 +33,7 @@ LATEST = 700.0  # log of the last t that float64 holds; schedules have ended by 
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class MarginFlow(Displayed):
+class MarginFlow(Result):
     """A flow at log-times s.
 
     Attributes
@@ -50,6 +51,7 @@ class MarginFlow(Displayed):
         "completed", or "failed" with scipy's words; then the arrays end early.
     """
 
+    table: ClassVar[tuple[str, ...]] = ("log_times", "total", "x", "margins")
     log_times: Array
     total: Array
     x: Array

@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
 from mirrorflow.checks import Array, InputError, ascending, number
-from mirrorflow.display import Displayed
 from mirrorflow.flows.trajectory import RTOL_RANGE
 from mirrorflow.maps import Factors, check_pair
 from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
+from mirrorflow.result import Result
 from mirrorflow.schedules import Schedule
 
 __all__ = ["MomentumFlow", "momentum_flow", "momentum_lag"]
@@ -32,7 +32,7 @@ SMALL = 1e-3  # errors of θ are measured against itself, or this part of the la
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class MomentumFlow(Displayed):
+class MomentumFlow(Result):
     """A flow of `momentum_flow`; `discrete_limit` takes it too.
 
     Attributes
@@ -52,6 +52,7 @@ class MomentumFlow(Displayed):
     message : str
     """
 
+    table: ClassVar[tuple[str, ...]] = ("times", "total", "x", "gain", "shift")
     times: Array
     m: Array
     w: Array

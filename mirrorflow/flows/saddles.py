@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, number, vector
-from mirrorflow.display import Displayed
 from mirrorflow.limits.nonnegative import least_squares
 from mirrorflow.problems import Regression
+from mirrorflow.result import Result
 
 __all__ = ["SaddlePath", "saddle_path"]
 
@@ -31,7 +31,7 @@ STILL = 1e-11  # relative: a rate that is rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class SaddlePath(Displayed):
+class SaddlePath(Result):
     """A path from saddle to saddle.
 
     Attributes
@@ -49,6 +49,7 @@ class SaddlePath(Displayed):
     message : str
     """
 
+    table: ClassVar[tuple[str, ...]] = ("times", "x", "dual")
     times: Array
     x: Array
     dual: Array

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, ascending, number
-from mirrorflow.display import Displayed
 from mirrorflow.limits.optimality import Interpolator
 from mirrorflow.maps.base import MirrorMap, check_pair
 from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
+from mirrorflow.result import Result
 from mirrorflow.schedules import Schedule
 
 __all__ = ["RTOL_RANGE", "Flow"]
@@ -24,7 +24,7 @@ RTOL_RANGE = (1e-13, 1e-2)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Flow(Displayed):
+class Flow(Result):
     """A trajectory at the times asked for, with the work it took.
 
     Attributes
@@ -45,6 +45,7 @@ class Flow(Displayed):
     steps, right_hand_sides, factorizations : int
     """
 
+    table: ClassVar[tuple[str, ...]] = ("times", "loss", "total", "x")
     start: MirrorMap
     times: Array
     x: Array

@@ -13,20 +13,21 @@ minimises Σ_{j∉S} H_L(z_jᵀν), H_L′ = h_L, among the duals of x̂.
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, linprog
 
 from mirrorflow.checks import Array, InputError, number
-from mirrorflow.display import Displayed
 from mirrorflow.limits.exact import interpolator
 from mirrorflow.maps.base import MirrorMap, check_pair
 from mirrorflow.maps.log_factors import LogFactors
 from mirrorflow.maps.powers import Powers
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
+from mirrorflow.result import Result
 from mirrorflow.threads import on_one_thread
 
 __all__ = ["L1Distance", "l1_distance", "margin_program", "total_for_l1"]
@@ -36,7 +37,8 @@ LATEST = 2.0**20  # largest total that is tried
 X, DX = range(2)
 
 
-class L1Distance(Displayed):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class L1Distance(Result):
     """Where limits at large A are, to first order.
 
     Attributes
@@ -60,21 +62,31 @@ class L1Distance(Displayed):
         "converged"; "outside": the message says which condition fails, and numbers are nan.
     """
 
-    def __init__(
-        self,
-        nearest: Array,
-        constant: Array,
-        rates: tuple[float, float],
-        total: float,
-        message: str = "",
-    ) -> None:
-        self.nearest, self.constant, self.total = nearest, constant, total
-        self.exponent, self.order = rates
-        self.status = "outside" if message else "converged"
-        self.message = message or "The law holds up to terms of higher order."
-        moved, on = constant * math.exp(-self.exponent * total), nearest != 0
-        self.x, self.distance = nearest + moved, math.hypot(*moved.tolist())
-        self.excess = float(np.abs(moved[~on]).sum() + np.sign(nearest[on]) @ moved[on])
+    table: ClassVar[tuple[str, ...]] = ("x", "nearest", "constant")
+    nearest: Array
+    constant: Array
+    exponent: float
+    order: float
+    total: float
+    status: str
+    message: str
+
+    @property
+    def x(self) -> Array:
+        return self.nearest + self._moved
+
+    @property
+    def distance(self) -> float:
+        return math.hypot(*self._moved.tolist())
+
+    @property
+    def excess(self) -> float:
+        moved, on = self._moved, self.nearest != 0
+        return float(np.abs(moved[~on]).sum() + np.sign(self.nearest[on]) @ moved[on])
+
+    @property
+    def _moved(self) -> Array:
+        return self.constant * math.exp(-self.exponent * self.total)
 
     @property
     def success(self) -> bool:
@@ -135,7 +147,9 @@ def l1_distance(problem: Regression, start: MirrorMap, total: float) -> L1Distan
         law = _deep(start, V, x, nu)
     else:
         law = _shallow(start.potential(), V, x, nu, reached)
-    return L1Distance(x, law[0], law[1], total, law[2])
+    constant, rates, outside = law
+    said = outside or "The law holds up to terms of higher order."
+    return L1Distance(x, constant, *rates, total, "outside" if outside else "converged", said)
 
 
 Law = tuple[Array, tuple[float, float], str]  # constant; exponent and order; why there is none

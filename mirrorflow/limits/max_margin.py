@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
@@ -22,11 +23,11 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 
 from mirrorflow.checks import Array, InputError, number
-from mirrorflow.display import Displayed
 from mirrorflow.limits.exact import interpolator
 from mirrorflow.limits.nonnegative import least_squares
 from mirrorflow.maps.base import DX, MirrorMap, Q, X, check_pair
 from mirrorflow.problems import Regression
+from mirrorflow.result import Result
 from mirrorflow.threads import on_one_thread
 
 __all__ = ["MaxMargin", "max_margin", "signed_rows"]
@@ -37,7 +38,8 @@ PROVEN = 1e-6  # largest violation, and gap in units of γΣq
 STRIDE = 2.0  # of the scale's logarithm; longer ones are tried as long as they succeed
 
 
-class MaxMargin(Displayed):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MaxMargin(Result):
     """A maximum-margin point with what proves it.
 
     Attributes
@@ -56,11 +58,13 @@ class MaxMargin(Displayed):
         on all samples, and x is the loss's minimum, or 0 where it has none; "not_converged".
     """
 
-    def __init__(
-        self, x: Array, dual: Array, margin: float, proofs: tuple[float, float], status: str
-    ):
-        self.x, self.dual, self.margin, self.status = x, dual, margin, status
-        self.violation, self.gap = proofs
+    table: ClassVar[tuple[str, ...]] = ("x",)
+    x: Array
+    dual: Array
+    margin: float
+    violation: float
+    gap: float
+    status: str
 
     @property
     def message(self) -> str:
@@ -162,7 +166,7 @@ def max_margin(
         parts[allowed] = margin / units * program.x
         x, q = parts[:d] - parts[d:], -program.ineqlin.marginals / units
         gap = abs(margin / units * program.fun - margin * float(q.sum()))
-        return MaxMargin(x, q, margin, (_violation(rows, x, margin), gap), "converged")
+        return MaxMargin(x, q, margin, _violation(rows, x, margin), gap, "converged")
     start.check_decay("total", total)
     scale = _first_scale(start, rows, total, margin)
     q, done = _climb(start, rows, total, scale, margin, np.zeros(n))
@@ -179,12 +183,12 @@ def max_margin(
     potential = start.potential(total)
     x = potential.inverse_gradient(rows.T @ q)
     if not np.isfinite(x).all():
-        return MaxMargin(np.zeros(d), q, margin, (1.0, math.inf), "not_converged")
+        return MaxMargin(np.zeros(d), q, margin, 1.0, math.inf, "not_converged")
     dual = margin * float(q.sum()) - float(_at(start, rows.T @ q, total, 0.0)[Q].sum())
     proofs = _violation(rows, x, margin), abs(potential.value(x) - dual)
     # late A at depth L ≥ 3: μ is so near the end of its domain that rounding of it decides x
     done = done and proofs[0] <= PROVEN and (proofs[1] <= PROVEN * margin * q.sum() or not q.any())
-    return MaxMargin(x, q, margin, proofs, "converged" if done else "not_converged")
+    return MaxMargin(x, q, margin, *proofs, "converged" if done else "not_converged")
 
 
 def _not_separable(problem: Regression, start: MirrorMap, total: float, margin: float) -> MaxMargin:
@@ -192,7 +196,7 @@ def _not_separable(problem: Regression, start: MirrorMap, total: float, margin: 
         x = interpolator(problem, start, total).x
     except InputError:  # the loss has no minimum
         x = np.zeros(problem.d)
-    return MaxMargin(x, np.zeros(problem.n), margin, (1.0, math.inf), "not_separable")
+    return MaxMargin(x, np.zeros(problem.n), margin, 1.0, math.inf, "not_separable")
 
 
 def _violation(rows: Array, x: Array, margin: float) -> float:

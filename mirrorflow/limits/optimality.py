@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
-from mirrorflow.display import Displayed
 from mirrorflow.maps.base import MirrorMap, Potential
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.problems import Regression
+from mirrorflow.result import Result
 from mirrorflow.rowspace import apply
 
 __all__ = ["Interpolator", "Points", "failed", "proven", "smooth_proofs"]
@@ -35,7 +35,7 @@ MESSAGES = {
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Interpolator(Displayed):
+class Interpolator(Result):
     """A limit point with what proves it.
 
     Attributes
@@ -68,6 +68,7 @@ class Interpolator(Displayed):
         "converged", "inconsistent", "no_interpolator_in_sign_cone" or "not_converged".
     """
 
+    table: ClassVar[tuple[str, ...]] = ("x", "p", "q", "metric")
     start: MirrorMap
     x: Array
     dual: Array
