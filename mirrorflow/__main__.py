@@ -16,7 +16,8 @@ from mirrorflow.sweep import __main__ as sweep
 # command: the module whose main takes the words after it, words to put before these, and about it
 COMMANDS = {
     "sweep": ("mirrorflow.sweep.__main__", [], "a study: verdicts, figures and rows"),
-    "report": ("mirrorflow.sweep.__main__", ["report"], "a result folder as one HTML page"),
+    "report": ("mirrorflow.sweep.__main__", ["report"], "result folders as one HTML page"),
+    "reproduce": ("mirrorflow.sweep.__main__", ["reproduce"], "all that is checked of a paper"),
     "vision": ("gpu_bench.run", [], "sparse training of image networks, by PyTorch"),
 }
 

@@ -16,6 +16,7 @@ TABLES = (
     "loky",
     "filelock",
     "jinja2",
+    "pylatexenc",
     "matplotlib",
     "sklearn",
 )

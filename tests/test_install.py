@@ -199,7 +199,9 @@ def test_the_first_screen_lists_every_command(capsys):
 def test_unknown_commands_get_the_nearest(word, meant, capsys):
     assert command.main([word]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: COMMAND must be one of sweep, report, vision, but it is ")
+    assert error.startswith(
+        f"error: COMMAND must be one of {', '.join(command.COMMANDS)}, but it is "
+    )
     assert error.endswith(f" Did you mean mirrorflow {meant}?\n")
     assert command.main(["\x1b[31mxyz"]) == 2
     error = capsys.readouterr().err

@@ -170,6 +170,17 @@ def test_the_page_says_what_the_folder_says(tmp_path, capsys):
     assert (tmp_path / "p.html").read_text() == text
 
 
+def test_several_folders_share_a_page(tmp_path, capsys):
+    one, two = result(tmp_path / "one"), result(tmp_path / "two", failing=1)
+    assert cli.main(["report", str(one), str(two)]) == 0
+    assert "rows 5, figures 2, failed runs 1" in capsys.readouterr().out
+    found = checked((one / "report.html").read_text(encoding="utf-8"))
+    assert len(found.all("article")) == 2
+    assert {"part-1", "part-2", "part-2-rows"} <= {a.get("id") for _, a in found.elements}
+    assert cli.main(["report"]) == 2
+    assert "FOLDER must name at least one" in capsys.readouterr().err
+
+
 def test_failed_runs_come_first(tmp_path):
     found = checked(page(Contents.of(result(tmp_path, count=5, failing=2))))
     assert "Failed runs\n2 runs have no verdict" in found.words

@@ -202,8 +202,7 @@ class Program:
         name = words.pop(0) if words and not words[0].startswith("-") else self.default
         read = self.configure(name, words)
         if name in self.others:
-            read.run()
-            return 0
+            return read.run() or 0
 
         from mirrorflow.runs.runner import run
 

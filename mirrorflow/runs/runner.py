@@ -9,6 +9,7 @@ from typing import Any
 
 from mirrorflow.checks import InputError
 from mirrorflow.runs.executors import Failure, executor, map_unordered
+from mirrorflow.runs.export import write_tables
 from mirrorflow.runs.progress import Board
 from mirrorflow.runs.stopping import stoppable
 from mirrorflow.runs.store import Folder, Run, command_line, load_paths, split
@@ -65,7 +66,10 @@ def _conclude(study: Study, folder: Folder, frame: Any) -> list[Verdict]:
     console = Console()
     verdicts = study.verdicts(frame)
     about = {"study": study.name, "title": study.title, **study.show(console, frame, verdicts)}
-    drawn = study.figures(frame, load_paths(study.out / "paths.npz"))
+    drawn = [
+        *study.figures(frame, load_paths(study.out / "paths.npz")),
+        *write_tables(study.out, verdicts, study.summary(frame), f"{study.title}. {study.note}"),
+    ]
     folder.conclude(about, drawn)
     names = [*study.files, *(file.name for file in drawn)]
     said = f"{frame['key'].nunique()} runs in {study.out}/: {', '.join(names)}"

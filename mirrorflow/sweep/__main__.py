@@ -13,7 +13,10 @@ PROGRAM = Program(
     package="mirrorflow.sweep",
     default="theorem23",
     needs=EXTRAS["study"],
-    others={"report": ("an HTML page of a result folder", "mirrorflow.runs.report.command:Report")},
+    others={
+        "report": ("result folders as one HTML page", "mirrorflow.runs.report.command:Report"),
+        "reproduce": ("a paper: studies, ledger, page", "mirrorflow.sweep.reproduce:Reproduce"),
+    },
 )
 main = command(PROGRAM.main)
 

@@ -1,4 +1,4 @@
-"""Command line of the page: python -m mirrorflow.sweep report FOLDER."""
+"""Command line of the page: python -m mirrorflow.sweep report FOLDER …."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from mirrorflow.checks import printable
+from mirrorflow.checks import InputError, printable
 from mirrorflow.runs.flags import described
 
 __all__ = ["Report"]
@@ -16,14 +16,14 @@ __all__ = ["Report"]
 
 @dataclass(frozen=True)
 class Report:
-    """Write a result folder's report: one HTML file that opens without a network.
+    """Write the report of result folders: one HTML file that opens without a network.
 
     Takes folders of every study and of gpu_bench.
     """
 
-    folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
-    """Result folder (--out of a study)."""
-    page: Annotated[Path | None, described("report.html in FOLDER")] = None
+    folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER")]]
+    """Result folders (--out of a study), one or several."""
+    page: Annotated[Path | None, described("report.html in the first FOLDER")] = None
     """File to write."""
 
     def run(self) -> None:
@@ -37,12 +37,16 @@ class Report:
         from mirrorflow.runs.report import Contents, page
         from mirrorflow.runs.store import atomic_write
 
-        contents = Contents.of(self.folder)
-        place = self.page or self.folder / "report.html"
-        atomic_write(place, page(contents).encode())
-        said = f"{place}: rows {len(contents.rows)}, figures {len(contents.figures)}"
-        if len(contents.failed):
-            said += f", failed runs {len(contents.failed)}"
-        print(printable(said))
-        for sentence in contents.left_out:
+        if not self.folders:
+            raise InputError("FOLDER must name at least one result folder, but there is none.")
+        found = [Contents.of(folder) for folder in self.folders]
+        title = "" if len(found) == 1 else f"{len(found)} studies"
+        place = self.page or self.folders[0] / "report.html"
+        atomic_write(place, page(*found, title=title).encode())
+        rows, figures, failed = (
+            sum(len(getattr(one, name)) for one in found) for name in ("rows", "figures", "failed")
+        )
+        said = f"{place}: rows {rows}, figures {figures}"
+        print(printable(said + f", failed runs {failed}" * bool(failed)))
+        for sentence in (sentence for one in found for sentence in one.left_out):
             print(f"left out: {printable(sentence)}")

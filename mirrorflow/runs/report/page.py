@@ -1,10 +1,12 @@
-"""Page of a result folder: its template, filled with what the folder says."""
+"""Page of result folders: its templates, filled with what the folders say."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from mirrorflow.runs.report.contents import Contents
 from mirrorflow.runs.report.rows import failures, rows_table, same_in_all
@@ -19,8 +21,11 @@ POLICY = (
 )
 
 
-def page(contents: Contents) -> str:
-    """The HTML of a folder's report; every text in it is escaped."""
+def page(*folders: Contents, title: str = "", about: Sequence[str] = ()) -> str:
+    """The HTML of one report on result folders; every text in it is escaped.
+
+    Where there are several, `title` and the sentences `about` stand above them.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -30,11 +35,18 @@ def page(contents: Contents) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"plain": plain, "number": number, "counted": counted}
-    html = environment.get_template("page.html").render(
-        contents=contents,
-        policy=POLICY,
-        failures=failures(contents.failed),
-        table=rows_table(contents.rows, contents.failed),
-        same=same_in_all(contents.rows),
+    parts = []
+    for i, contents in enumerate(folders, 1):
+        anchor = f"part-{i}" if len(folders) > 1 else ""
+        html = environment.get_template("folder.html").render(
+            contents=contents,
+            anchor=anchor,
+            failures=failures(contents.failed),
+            table=rows_table(contents.rows, contents.failed),
+            same=same_in_all(contents.rows),
+        )
+        parts.append((anchor, contents.title, Markup(html.strip())))
+    whole = environment.get_template("page.html").render(
+        parts=parts, policy=POLICY, title=title or folders[0].title, about=about
     )
-    return html.lstrip()
+    return whole.lstrip()
