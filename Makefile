@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help sweep test test-all test-matrix lint notebooks figures claims bench mutants clean
+.PHONY: help sweep test test-all test-matrix lint docs notebooks figures claims bench mutants clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -19,7 +19,7 @@ test: $(READY) lint ## lint, types, tests, notebooks
 	$(BIN)/python notebooks/execute.py --check
 
 test-all: $(READY) lint ## the slow tests too, with pages opened in a browser
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,browser]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,site,browser]"
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-matrix: ## quick tests on each Python 3.11 to 3.14 found, and on the lowest dependencies
@@ -29,6 +29,10 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY) ## the documentation, build/site/index.html
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,site]"
+	$(BIN)/python -m sphinx -W --keep-going -j 2 -q docs build/site
 
 notebooks: $(READY) ## execute and write the notebooks
 	for study in initialization regularization schedules sgd; do \
@@ -68,4 +72,4 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installed. To use it in this shell: . $(VENV)/bin/activate"
 
 clean: ## remove environments, results and caches
-	rm -rf $(VENV) .matrix results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .matrix results build docs/notebooks docs/api/generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
