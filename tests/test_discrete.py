@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -404,6 +406,54 @@ def test_the_mean_square_stable_step_is_exact():
             T = np.eye(6) - scale * steps[1] * K @ pick
             total += np.kron(T, T) / len(pairs)
         assert (np.abs(np.linalg.eigvals(total)).max() > 1.0) == grows
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_second_moment_of_sgd_itself_grows_as_the_operator_says(batch):
+    """E‖Zx − y‖² over all sequences of minibatches, of steps on (m, w) that begin ε from the limit.
+
+    The operator M ← E(I − ηKP)M(I − ηKP)ᵀ is that of the samples, linear; what it leaves is O(ε).
+    """
+    problem, start = drawn(3, n=4, d=12)
+    limit = mf.interpolator(problem, start, 0.3)
+    K, (m, w) = gram_of_gradients(problem, limit), limit.parameters
+    J = np.hstack([problem.Z * w, problem.Z * m])  # of Zx in (m, w)
+    assert np.abs(J @ J.T - K).max() < 1e-10 * K.max()
+    batches = [list(rows) for rows in itertools.combinations(range(4), batch)]
+
+    def operator(eta, chosen):
+        picks = (np.diag(np.isin(np.arange(4), rows) / len(rows)) for rows in chosen)
+        moves = [np.eye(4) - eta * K @ pick for pick in picks]
+        return np.mean([np.kron(move, move) for move in moves], axis=0)
+
+    edge, eps = stable_step_sgd(K, batch), 1e-4
+    values, vectors = np.linalg.eig(operator(edge, batches))
+    assert np.abs(values).max() == pytest.approx(1.0, abs=1e-9)
+    worst = np.real(vectors[:, np.argmax(np.abs(values))]).reshape(4, 4)
+    worst /= np.trace(worst)  # the second moment that neither grows nor falls at η*
+    sizes, directions = np.linalg.eigh(worst)
+    assert sizes.min() > -1e-10
+    for factor, steps in ((1.0, 4 if batch == 1 else 2), (0.5, 2), (2.0, 2)):
+        reached = 0.0
+        for size, v in zip(sizes, directions.T, strict=True):
+            for side in (eps, -eps):  # what is odd in ε cancels
+                move = np.linalg.lstsq(J, side * v, rcond=None)[0].reshape(2, 12)
+                first = mf.Factors(m + move[0], w + move[1])
+                for rows in itertools.product(batches, repeat=steps):
+                    x = mf.follow_descent(
+                        problem, first, factor * edge, steps, batch_size=rows, record=1
+                    ).x[-1]
+                    square = np.sum((problem.Z @ x - problem.y) ** 2)
+                    reached += 0.5 * size * square / len(batches) ** steps
+
+        def claimed(chosen, eta=factor * edge, steps=steps):
+            grown = np.linalg.matrix_power(operator(eta, chosen), steps) @ worst.ravel()
+            return eps**2 * np.trace(grown.reshape(4, 4))
+
+        assert reached == pytest.approx(claimed(batches), rel=(20 * eps) ** 2 * factor)
+        # at half or twice the step it falls or grows, and the full batch's operator is another
+        assert (abs(reached / eps**2 - 1.0) < (20 * eps) ** 2) == (factor == 1.0)
+        assert abs(reached / claimed([range(4)]) - 1.0) > 0.1
 
 
 def test_orthogonal_gradients_scale_linearly():

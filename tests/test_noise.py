@@ -151,6 +151,21 @@ def test_sgds_gain_spread_and_mean_follow_their_laws(batch):
         assert certify.mean_law(*plain[i : i + 2]).verdict == "refuted"
 
 
+@pytest.mark.parametrize(
+    ("order", "spread", "verdict"),
+    [(2.0, 0.3, "confirmed"), (1.5, 0.3, "refuted"), (1.0, 0.3, "refuted")]
+    + [(order, 30.0, "can't be judged") for order in (2.0, 1.5)],
+)
+def test_the_law_of_the_mean_is_judged_where_it_is_seen(order, spread, verdict):
+    """Means of order η^p among 100 runs of spread η^1.5: noise is not taken for an order."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        first, second = (
+            eta**order + spread * eta**1.5 * rng.standard_normal((100, 5)) for eta in (0.1, 0.05)
+        )
+        assert certify.mean_law(first, second).verdict == verdict
+
+
 @pytest.mark.slow
 def test_momentum_amplifies_drift_but_not_noise():
     inputs, expected = case("gain_B2_mu0.8")

@@ -52,15 +52,18 @@ def spread_law(first: Array, second: Array) -> Certificate:
 def mean_law(first: Array, second: Array) -> Certificate:
     """The mean over runs is O(η²) from the prediction; arguments as in `spread_law`.
 
-    Value: how much the order falls short of 2. Bound: 0.25. Can't be judged where a mean is within
-    3 standard errors of 0.
+    Value: how much the order falls short of 2. Bound: 0.25; up to 3 standard errors more can't be
+    judged, nor can means within 3 standard errors of 0.
     """
-    means = [float(np.linalg.norm(some.mean(axis=0))) for some in (first, second)]
-    noise = [
-        float(np.linalg.norm(some.std(axis=0))) / math.sqrt(len(some)) for some in (first, second)
-    ]
-    seen = all(mean > 3.0 * error for mean, error in zip(means, noise, strict=True))
-    return Certificate.of("mean_law", max(2.0 - _order(*means), 0.0), 0.25 if seen else math.nan)
+    squares = [float(np.sum(some.mean(axis=0) ** 2)) for some in (first, second)]
+    noise = [float(np.sum(some.var(axis=0))) / len(some) for some in (first, second)]
+    if any(square <= 9.0 * random for square, random in zip(squares, noise, strict=True)):
+        return Certificate.of("mean_law", math.inf, math.nan)
+    # the noise of a mean adds its variance to the square
+    means = [math.sqrt(square - random) for square, random in zip(squares, noise, strict=True)]
+    errors = [math.sqrt(random) / mean for random, mean in zip(noise, means, strict=True)]
+    value = max(2.0 - _order(*means), 0.0)
+    return Certificate.of("mean_law", value, 0.25, 0.25 + 3.0 * math.hypot(*errors) / math.log(2.0))
 
 
 def compensator(
