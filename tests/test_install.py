@@ -42,6 +42,7 @@ def test_the_core_needs_no_optional_package():
     done = light(
         use_block()
         + """
+import numpy as np
 mf.gradient_flows(problem, [factors, factors], schedule, [0.0, 1.0])
 path = mf.direct_flow(problem, factors, schedule, [0.0, 1.0])
 mf.interpolator(problem, factors, np.inf), mf.interpolators(problem, [factors], [0.0, 2.0])
