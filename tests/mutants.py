@@ -12,6 +12,7 @@ build/mutants/mutants.md: killed and survived by package, and the difference of 
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import hashlib
 import json
@@ -41,8 +42,15 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "descent": ("mirrorflow/descent/*.py", "descent"),
     "pilot": ("mirrorflow/pilot/*.py", "pilot"),
     "methods": ("gpu_bench/methods/*.py", "gpu_methods"),
-    "certificates": ("mirrorflow/certificates/*.py", "certificates certificates_maps discrete"),
-    "limits": ("mirrorflow/limits/*.py", "limits interpolators map_limits margins"),
+    "certificates": (
+        "mirrorflow/certificate.py mirrorflow/certificates/*.py",
+        "certificates certificates_maps certificate_numbers averages controls depth_limits "
+        "discrete discrete_models extending l1_distance margins margin_study noise saddles",
+    ),
+    "limits": (
+        "mirrorflow/limits/*.py",
+        "limits interpolators map_limits margins l1_distance",
+    ),
     "cycles": ("gpu_bench/cycles.py gpu_bench/checkpoints.py", "gpu_cycles"),
 }
 SETTINGS = """
@@ -59,16 +67,61 @@ timeout_constant = 5.0
 # threads, other processes and compilers don't survive the fork that mutmut makes for each mutant;
 # the last one reads the name of a function, which mutmut changes
 SKIPPED = "not compiled and not traced and not distributed and not threads and not forgotten"
+# Python raises where compiled code gives inf
+OVERFLOWS = " and not no_digit_is_lost and not beyond_a_domain and not far_wider"
+# mutmut gives a test the functions called while it runs: here also those that a fixture which it
+# shares with others has called, and the time that its fixtures take
+SHARED = """
+
+from mutmut.state import state
+
+CALLED = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef):
+    before = set(state()._stats)
+    state()._stats.clear()
+    result = yield
+    CALLED.setdefault(fixturedef, set()).update(state()._stats)
+    state()._stats.update(before)
+    return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item):
+    for fixtures in item._fixtureinfo.name2fixturedefs.values():
+        for fixture in fixtures:
+            state()._stats.update(CALLED.get(fixture, ()))
+
+
+def pytest_runtest_makereport(item, call):
+    if call.when == "setup" and item.nodeid in state().duration_by_test:
+        state().duration_by_test[item.nodeid] += call.duration
+"""
+# what mutmut knows, or can't be called after the function; and what is compiled, where it is
+DECORATED = r"classmethod|staticmethod|.*overload|.*setter"
+COMPILED = DECORATED + r"|(loop|kernel|inlined|exact|vectorised)\b"
+# packages whose compiled functions are mutated too: all of it runs as Python
+AS_PYTHON = ("maps", "losses", "kernels")
+# the tests have passed when they were timed: not once more before the mutants, which would also
+# leave results in the caches of the process that they are forked from
+MUTMUT = """
+from mutmut.__main__ import cli
+from mutmut.workers.isolation import ForkRunner
+ForkRunner.run_clean_tests = lambda self, tests: 0
+cli()
+"""
 DIFFERENCES = """
 import json, sys
 from pathlib import Path
 from mutmut.mutation.diff_apply import get_diff_for_mutant
-found = {}
+found, wanted = {}, set(json.load(sys.stdin))
 for meta in Path("mutants").rglob("*.meta"):
     path = meta.relative_to("mutants").with_suffix("")
-    for name in json.loads(meta.read_text())["exit_code_by_key"]:
+    for name in wanted & set(json.loads(meta.read_text())["exit_code_by_key"]):
         found[name] = str(path), get_diff_for_mutant(name, path=path)
-json.dump(found, open("differences.json", "w"))
+print(json.dumps(found))
 """
 
 
@@ -89,27 +142,52 @@ def prepare(package: str, seconds: float) -> Path:
         elif (ROOT / name).exists():
             shutil.copy(ROOT / name, folder)
     source = patterns.split("/")[0]
+    for path in (folder / source).rglob("*.py"):
+        kept = DECORATED if package in AS_PYTHON else COMPILED
+        path.write_text(undecorated(path.read_text(), kept))
+    with (folder / "tests" / "conftest.py").open("a") as file:
+        file.write(SHARED)
     given = SETTINGS.format(
         source=source,
         patterns=json.dumps(patterns.split()),
         others=json.dumps([name for name in COPIED if name != source]),
         tests=json.dumps([f"tests/test_{name}.py" for name in tests.split()]),
-        skipped=SKIPPED,
+        skipped=SKIPPED + OVERFLOWS * (package in AS_PYTHON),
     )
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + given)
     mutmut(folder, ["nothing"], 1, seconds)  # makes the mutants, runs the tests once
     if (folder / "mutants" / "mutmut-stats.json").is_file():
-        subprocess.run([sys.executable, "-c", DIFFERENCES], cwd=folder, check=True)
         (folder / "digest").write_text(digest)
     return folder
 
 
+def undecorated(text: str, kept: str) -> str:
+    """The same with decorators called after their functions: mutmut leaves decorated ones as they
+    are."""
+    tree, lines = ast.parse(text), text.splitlines()
+    bodies = [tree.body, *(node.body for node in tree.body if isinstance(node, ast.ClassDef))]
+    functions = [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
+    for node in sorted(functions, key=lambda node: -node.lineno):
+        names = [ast.unparse(decorator) for decorator in node.decorator_list]
+        if names and not any(re.match(kept, name) for name in names):
+            call = "".join(f"{name}(" for name in names) + node.name + ")" * len(names)
+            lines.insert(node.end_lineno, " " * node.col_offset + f"{node.name} = {call}")
+            del lines[node.decorator_list[0].lineno - 1 : node.lineno - 1]
+    return "\n".join(lines) + "\n"
+
+
 def mutmut(folder: Path, names: list[str], jobs: int, seconds: float) -> None:
-    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs), *names]
+    command = [sys.executable, "-c", MUTMUT, "run", "--max-children", str(jobs), *names]
+    python = {"NUMBA_DISABLE_JIT": "1"} if folder.name in AS_PYTHON else {}
     with (folder / "log").open("a") as log:
         # a group of its own: one signal ends the mutants that it has started too
         process = subprocess.Popen(
-            command, cwd=folder, stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=folder,
+            env=os.environ | python,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         try:
             process.wait(max(seconds, 1.0))
@@ -126,6 +204,13 @@ def results(folder: Path) -> dict[str, int | None]:
     for meta in (folder / "mutants").rglob("*.meta"):
         found |= json.loads(meta.read_text())["exit_code_by_key"]
     return found
+
+
+def differences(folder: Path, names: list[str]) -> dict[str, tuple[str, str]]:
+    """File and difference of each mutant."""
+    command, given = [sys.executable, "-c", DIFFERENCES], json.dumps(names)
+    done = subprocess.run(command, cwd=folder, input=given, stdout=-1, text=True, check=True)
+    return {name: tuple(found) for name, found in json.loads(done.stdout).items()}
 
 
 def changes_nothing(difference: str) -> bool:
@@ -159,10 +244,11 @@ def main() -> None:
         if not (folder / "digest").is_file():  # no time, or tests that fail as they are
             idle.append(str(folder / "log"))
             continue
-        differences = json.loads((folder / "differences.json").read_text())
-        names = sorted(n for n, (_, text) in differences.items() if not changes_nothing(text))
-        stream = random.Random(f"{given.seed} {package}")
-        drawn = sorted(stream.sample(names, min(given.sample, len(names))))
+        names = sorted(results(folder))
+        random.Random(f"{given.seed} {package}").shuffle(names)
+        shown = differences(folder, names[: 2 * given.sample])
+        drawn = [name for name in names if name in shown and not changes_nothing(shown[name][1])]
+        drawn = drawn[: given.sample]
         left = [name for name in drawn if results(folder)[name] is None]
         if left:
             share = (end - time.monotonic()) / (len(given.packages) - i)
@@ -179,7 +265,7 @@ def main() -> None:
         )
         print(page[-1], flush=True)
         for name in alive:
-            path, text = differences[name]
+            path, text = shown[name]
             changed = text.splitlines()[3:]
             survivors += [f"\n{path}, {name}\n\n```diff", *changed, "```"]
     BUILD.mkdir(parents=True, exist_ok=True)
