@@ -14,7 +14,6 @@ from gpu_bench.checkpoints import Checkpoints
 from gpu_bench.experiment import Place, load_data
 from gpu_bench.memory import is_full
 from gpu_bench.ranks import Ranks
-from gpu_bench.rates import learning_rates
 from mirrorflow.checks import InputError
 from mirrorflow.extras import require
 from mirrorflow.runs.progress import note
@@ -67,9 +66,8 @@ class Job(Work):
         if setting.download and ranks.first:
             data.load(setting.dataset, place.data_root, download=True)
         ranks.barrier()
-        images = load_data(spec, place)
-        steps = data.steps_per_epoch(spec["batch_size"], images, ranks.size)
-        rates = learning_rates(1.0, spec["schedule"], spec["epochs"], steps, spec["warmup"])
+        data.check_batch(spec["batch_size"], load_data(spec, place), ranks.size)
+        rates = setting.rates()
         for kind in setting.chosen:
             setting.method(kind).check_steps(rates, spec["momentum"])
         return cls(type(setting), setting.module().PROTOCOL, setting.chosen, place, ranks)

@@ -7,12 +7,37 @@ from collections.abc import Iterable
 
 from mirrorflow.checks import InputError
 
-__all__ = ["SHOWN", "check_sparsities", "near", "nearest", "shown"]
+__all__ = ["SHOWN", "ahead", "check_sparsities", "free", "near", "nearest", "shown"]
 
 SHOWN = (0.8, 0.9, 0.95, 0.98)
 # Half a step of iterative pruning, in the logarithm of the share that is kept; the last digit is
 # for counts of weights, which are whole. Levels 1 − 0.8^k leave no sparsity without a neighbour.
 NEAR = 0.5 * math.log(1.0 / 0.8) + 1e-3
+
+FREE = 0.01  # of the accuracy: what a cut may cost that counts as free
+
+
+def free(sparsities: Iterable[float], accuracies: Iterable[float], uncut: float) -> float:
+    """Return the largest sparsity up to which every cut costs at most a point of accuracy.
+
+    0 where the least one costs more; NaN without an accuracy.
+
+    >>> free([0.8, 0.9, 0.95], [0.98, 0.97, 0.5], uncut=0.98)
+    0.9
+    """
+    if math.isnan(uncut):
+        return math.nan
+    found = 0.0
+    for sparsity, accuracy in sorted(zip(sparsities, accuracies, strict=True)):
+        if accuracy < uncut - FREE - 1e-9:  # shares of whole images are rounded
+            break
+        found = sparsity
+    return found
+
+
+def ahead(sparsity: float, wanted: float) -> float:
+    """Return log(share kept that is wanted/share kept): above 0 where there are more zeros."""
+    return math.log((1.0 - wanted) / max(1.0 - sparsity, 1e-9))
 
 
 def shown(sparsities: Iterable[float]) -> list[float]:
@@ -23,16 +48,12 @@ def shown(sparsities: Iterable[float]) -> list[float]:
 
 def nearest(sparsities: Iterable[float], wanted: float) -> float:
     """Return the sparsity whose share of kept weights has the ratio nearest to 1."""
-    return min(sparsities, key=lambda sparsity: _distance(sparsity, wanted))
+    return min(sparsities, key=lambda sparsity: abs(ahead(sparsity, wanted)))
 
 
 def near(sparsity: float, wanted: float) -> bool:
     """Say whether the kept shares differ by no more than half a step of iterative pruning."""
-    return _distance(sparsity, wanted) <= NEAR
-
-
-def _distance(one: float, other: float) -> float:
-    return abs(math.log((1.0 - one) / (1.0 - other)))
+    return abs(ahead(sparsity, wanted)) <= NEAR
 
 
 def check_sparsities(flag: str, sparsities: tuple[float, ...]) -> None:

@@ -16,6 +16,7 @@ from gpu_bench.run import PROGRAM
 from gpu_bench.settings import OneShot
 from mirrorflow import results
 from mirrorflow.checks import InputError
+from mirrorflow.pilot import largest_total
 
 QUICK = ["--epochs", "1", "--batch-size", "359", "--jobs", "1"]
 QUICK += ["--precision", "float32", "--layout", "contiguous"]  # else each folder is measured
@@ -66,6 +67,22 @@ def test_every_method_has_the_same_budget():
         if one.spec["method"] == "spred" and one.spec["seed"] == 0
     ]
     assert tried == list(methods.METHODS["spred"].grid[:5])
+
+
+def test_totals_that_the_steps_lower_to_the_same_are_tried_once():
+    """Where decay can act no faster than 1.2, totals of 3, 6 and 1.5 are one: the next rates."""
+    few = {"epochs": 9, "batch_size": 128, "methods": ("pilot",)}
+    runs = setting("tune", budget=3, **few).runs()
+    rates = setting("tune", **few, budget=3).rates()
+    tried = [(one.spec["lr"], one.spec["pilot.total"]) for one in runs]
+    assert largest_total(rates, 0.9) < 1.5
+    assert tried == [(0.2, 3.0), (0.1, 3.0), (0.4, 3.0)]
+    with pytest.raises(InputError, match="--budget must be at most 3, since pilot has no more"):
+        setting("tune", budget=4, **few).runs()
+    longer = setting("tune", **{**few, "epochs": 15}, budget=4)
+    assert 1.5 < largest_total(longer.rates(), 0.9) < 3.0
+    tried = [(one.spec["lr"], one.spec["pilot.total"]) for one in longer.runs()]
+    assert tried == [(0.2, 3.0), (0.1, 3.0), (0.2, 1.5), (0.4, 3.0)]
 
 
 # --- what is chosen ---
@@ -203,7 +220,7 @@ def test_the_table_marks_one_best_setting(tuned, capsys):
     report.print_table(report.screen(), results.load(tuned))
     printed = capsys.readouterr().out
     assert printed.count("*") == 1 + 2  # the heading explains it
-    assert "lr 0.2, total 6" in printed
+    assert "lr 0.1, total 3" in printed
     assert "10 % of the training images" in printed
 
 

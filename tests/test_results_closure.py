@@ -29,7 +29,7 @@ found = [kind.digest() for kind in studies]
 print(json.dumps(found))
 """
 STUDIES = {"theorem23", "claims", "sgd"}
-PROTOCOLS = {"one-shot", "iterative", "cyclic", "sculpt", "tune"}
+PROTOCOLS = {"one-shot", "iterative", "cyclic", "sculpt", "target", "tune"}
 BENCHMARKS = {"run", "total_decay"}
 EVERYTHING = STUDIES | PROTOCOLS | BENCHMARKS
 COMPUTING = {

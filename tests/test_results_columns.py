@@ -134,9 +134,11 @@ def test_vision(tmp_path, monkeypatch):
         "one-shot": ["--sparsities", "0.5", "--ledger"],
         "iterative": ["--cycles", "1"],
         "cyclic": ["--cycles", "1"],
+        "target": ["--budget", "1"],  # which may not do
     }.items():
         out = tmp_path / protocol
-        assert vision.main([protocol, *flags, *more, "--out", str(out)]) == 0
+        done = (0, 2) if protocol == "target" else (0,)
+        assert vision.main([protocol, *flags, *more, "--out", str(out)]) in done
         for some, names in zip(found, held(out), strict=True):
             some.update(names)
     common, _ = documented("All studies")

@@ -18,10 +18,10 @@ from gpu_bench.data.dataset import Dataset
 from gpu_bench.data.folder_batches import FolderBatches
 from gpu_bench.data.folders import ImageFolders
 from gpu_bench.data.shards import Shard
-from gpu_bench.data.sources import NAMES, check_name, is_folder, load, shape_of
+from gpu_bench.data.sources import NAMES, check_name, is_folder, load, shape_of, training_images
 
 __all__ = ["NAMES", "Batches", "Dataset", "FolderBatches", "ImageFolders", "batches_of", "load"]
-__all__ += ["check_name", "is_folder", "shape_of", "steps_per_epoch"]
+__all__ += ["check_batch", "check_name", "count", "is_folder", "shape_of", "training_images"]
 
 
 def batches_of(
@@ -33,8 +33,11 @@ def batches_of(
     return FolderBatches(images, batch_size, seed, **options)
 
 
-def steps_per_epoch(batch_size: int, images: Dataset | ImageFolders, ranks: int) -> int:
-    """Return the full batches of the images, at least one; raise unless ranks share it evenly."""
-    total = len(images.train_labels if isinstance(images, Dataset) else images.train)
-    Shard(0, ranks).size(batches.check_batch_size(batch_size, total, images.name))
-    return total // batch_size
+def count(images: Dataset | ImageFolders) -> int:
+    """Return the number of training images."""
+    return len(images.train_labels if isinstance(images, Dataset) else images.train)
+
+
+def check_batch(batch_size: int, images: Dataset | ImageFolders, ranks: int) -> None:
+    """Raise InputError unless a batch is no larger than the images, and ranks share it evenly."""
+    Shard(0, ranks).size(batches.check_batch_size(batch_size, count(images), images.name))

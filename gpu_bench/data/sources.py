@@ -21,6 +21,7 @@ from mirrorflow.extras import require
 from mirrorflow.runs.untrusted import read_arrays
 
 __all__ = ["FOLDER", "NAMES", "check_name", "is_folder", "load", "shape_of"]
+__all__ += ["training_images"]
 
 FOLDER = "folder:"  # before the name of a folder of one's own
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -47,6 +48,11 @@ def shape_of(name: str, image_size: int | None = None) -> tuple[int, int, int]:
         height, width, channels = OFFICIAL[name].shape
         return channels, height, width
     return (1, 8, 8) if name == "digits" else (3, image_size or 224, image_size or 224)
+
+
+def training_images(name: str) -> int | None:
+    """Return how many a data set has, without reading them; None of a folder."""
+    return OFFICIAL[name].counts[0] if name in OFFICIAL else 1437 if name == "digits" else None
 
 
 def load(

@@ -24,6 +24,8 @@ from mirrorflow.checks import Array, InputError, number
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mirrorflow.runs.store import Row
 else:
     Tensor = Any  # --help answers without torch
 
@@ -139,6 +141,8 @@ class Method(ABC):
         them: what `--recipe original` takes where the flags say nothing else.
     ranges : dict of str to (float, float)
         Least and largest value of the options that are not just any number ≥ 0.
+    exact : bool
+        Whether it makes exact zeros itself, before any cut.
     decayed : bool
         Whether it is m ⊙ w with the decay 2α on both and no other penalty, as the theory has it.
     """
@@ -150,6 +154,7 @@ class Method(ABC):
     grid: ClassVar[Grid]
     original: ClassVar[dict[str, Any]] = {}
     ranges: ClassVar[Ranges] = {}
+    exact: ClassVar[bool] = False
     decayed: ClassVar[bool] = False
 
     def __init_subclass__(cls, name: str = "", label: str = "") -> None:
@@ -176,6 +181,17 @@ class Method(ABC):
         """Return an option as it is typed; with a value, a switch that is off as --NAME.no-…"""
         no = "no-" if value is False else ""
         return f"--{cls.name}.{no}{option.replace('_', '-')}"
+
+    @classmethod
+    def strength(cls, options: Mapping[str, Any]) -> str:
+        """Return the option that makes more zeros where it is larger: that of the grid beside lr,
+        "" where there is none; `options` are those of a run."""
+        return next((option for option in cls.grid[0] if option != "lr"), "")
+
+    @classmethod
+    def possible(cls, setting: Mapping[str, float], rates: Array, momentum: float) -> Row:
+        """Return a setting as it acts, lowered to what these steps can do."""
+        return dict(setting)
 
     def check(self) -> None:
         """Raise InputError where an option breaks its rule."""

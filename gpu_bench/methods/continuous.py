@@ -25,6 +25,7 @@ class Continuous(Method, name="continuous"):
     """
 
     look: ClassVar[Look] = Look("#7F7F7F", ":", "X")
+    exact: ClassVar[bool] = True
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), total=(2.5e-3, 5e-3, 1e-3))
     # λ = 1e-8 over the authors' 85 epochs, where Σ η/(1 − momentum) is 2.25e4
     original: ClassVar[dict[str, Any]] = {"total": 2.25e-4, "rate": 1.0, "plain": True}

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Annotated, ClassVar
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import numpy as np
 
 from gpu_bench.methods.base import Grid, Method, Parameters, Strength, Tensor, around
 from mirrorflow.checks import Array, InputError
 from mirrorflow.runs.flags import described
 
+if TYPE_CHECKING:
+    from mirrorflow.runs.store import Row
+
 __all__ = ["Decayed", "Product"]
 
 TOTAL = 3.0
+LARGEST = 100.0  # that `mirrorflow.pilot` takes
+
+
+@cache
+def _possible(total: float, rates: bytes, momentum: float) -> float:
+    """Return the total, or the largest that these steps can do, down to three digits."""
+    from mirrorflow.pilot import largest_total
+
+    found = largest_total(np.frombuffer(rates), momentum, at_most=min(total, LARGEST))
+    return total if found == total else float(f"{0.995 * found:.3g}")
 
 
 class Product(Method):
@@ -52,6 +68,13 @@ class Decayed(Product):
         rates, momentum = self.plan.rates, self.plan.momentum
         wanted = TOTAL if self.total is None else self.total
         return alpha_for_total(largest_total(rates, momentum, at_most=wanted), rates, momentum)
+
+    @classmethod
+    def possible(cls, setting: Mapping[str, float], rates: Array, momentum: float) -> Row:
+        known = (
+            {"total": _possible(setting["total"], rates.tobytes(), momentum)} if rates.size else {}
+        )
+        return {**setting, **known}
 
     def check_steps(self, rates: Array, momentum: float) -> None:
         from mirrorflow.pilot import alpha_for_total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ class SoftThreshold(Method, name="str"):
     """
 
     look: ClassVar[Look] = Look("#56B4E9", (0, (3, 1, 1, 1)), "P")
+    exact: ClassVar[bool] = True
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), total=(3.0, 4.0, 2.0))
     original: ClassVar[dict[str, Any]] = {"start": -100.0, "shared": True, "weight_decay": 5e-4}
     ranges: ClassVar[Ranges] = {"start": (-1e4, 0.0)}
@@ -32,6 +34,10 @@ class SoftThreshold(Method, name="str"):
     shared: bool = False
     """One decay for θ, s and all else, --weight-decay, as in the authors' code: there it sets the
     sparsity, and the total has no effect."""
+
+    @classmethod
+    def strength(cls, options: Mapping[str, Any]) -> str:
+        return "weight_decay" if options["shared"] else super().strength(options)
 
     @property
     def _decay(self) -> float:

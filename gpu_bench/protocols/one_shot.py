@@ -19,7 +19,7 @@ from torch import Tensor
 from gpu_bench import cycles, masks, patterns
 from gpu_bench.experiment import Experiment
 from gpu_bench.protocols.base import Protocol, Reading
-from gpu_bench.sparsities import shown
+from gpu_bench.sparsities import free, shown
 from mirrorflow.checks import Array
 from mirrorflow.pilot import free_total
 from mirrorflow.runs.store import Row
@@ -33,6 +33,7 @@ class OneShot(Protocol):
     The row has `last_accuracy` (the network as it was trained), `uncut_accuracy` (folded: for
     continuous sparsification another network, its mask is hard), and lists over the sparsities.
     The fresh ones are with batch norm's statistics taken at the weights that are read.
+    `free_sparsity` is the largest sparsity up to which every cut costs at most a point.
     """
 
     columns: ClassVar[dict[str, str]] = {
@@ -71,6 +72,7 @@ class OneShot(Protocol):
             "alpha_last": last.alpha if penalized else None,
             "total_spent": last.total if penalized else None,
             **_scales(outcome),
+            "free_sparsity": free(sparsities, lists["accuracy"], read[0]),
             "norm_initial": trainer.initial_norm,
             "norm_final": float(torch.linalg.vector_norm(trainer.x.values, 1)),
         }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from gpu_bench.report import one_shot, per_cycle, tune
+from gpu_bench.report import one_shot, per_cycle, target, tune
 from gpu_bench.report.statistics import interval
 
 if TYPE_CHECKING:
@@ -40,4 +40,5 @@ def screen() -> Console:
 
 
 def _reporter(frame: pandas.DataFrame) -> Any:
-    return {"one-shot": one_shot, "tune": tune}.get(frame["protocol"].iloc[0], per_cycle)
+    reporters = {"one-shot": one_shot, "target": target, "tune": tune}
+    return reporters.get(frame["protocol"].iloc[0], per_cycle)

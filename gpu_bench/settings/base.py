@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gpu_bench.experiment import Place
     from gpu_bench.job import Job
+    from gpu_bench.methods import Method
 
 __all__ = ["Setting"]
 
@@ -126,13 +127,17 @@ class Setting(Chosen):
     def runs(self) -> list[Run]:
         """Return every run; raises InputError where a value breaks its rule."""
         self.check()
+        return self.made({kind: list(self.settings(kind)) for kind in self.chosen})
+
+    def made(self, settings: Mapping[type[Method], Sequence[Mapping[str, float]]]) -> list[Run]:
+        """Return the runs of these settings of methods, for every seed and variant."""
         common, module = self._common(), self.module().__name__
-        digests = {kind: code_digest(module, kind.__module__) for kind in self.chosen}
+        digests = {kind: code_digest(module, kind.__module__) for kind in settings}
         runs = []
         for seed in range(self.seeds):
             for variant in self.variants():
-                for kind in self.chosen:
-                    for setting in self.settings(kind):
+                for kind, tried in settings.items():
+                    for setting in tried:
                         given = {**self.options_of(kind), **setting}
                         # an option of another method must not make this run another one
                         spec = {kind.column(option): value for option, value in given.items()}
@@ -140,6 +145,24 @@ class Setting(Chosen):
                         named["ledger"] = self.ledger and kind.decayed
                         runs.append(Run({**common, **variant, **spec, **named}, digests[kind]))
         return runs
+
+    def rates(self) -> Array:
+        """Return η of every step of a run, at peak 1, from the number of training images.
+
+        Empty where a batch is larger than that; `Job.of` refuses it.
+        """
+        from gpu_bench import data
+        from gpu_bench.experiment import load_data
+        from gpu_bench.rates import learning_rates
+
+        spec = self._common()
+        count = data.training_images(self.dataset)
+        if count is None:
+            count = data.count(load_data(spec, self.place()))
+        else:  # known, and perhaps not on disk yet
+            count -= round(self.validation * count)
+        steps = count // spec["batch_size"]
+        return learning_rates(1.0, spec["schedule"], spec["epochs"], steps, spec["warmup"])
 
     def variants(self) -> Iterator[Row]:
         """Yield what the protocol adds to a run's configuration, once for each of its variants."""

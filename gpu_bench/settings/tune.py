@@ -44,7 +44,16 @@ class Tune(
     """Settings of each method, the likeliest of its list first."""
 
     def settings(self, kind: type[Method]) -> Iterable[Mapping[str, float]]:
-        return kind.grid[: self.budget]
+        return self._different(kind)[: self.budget]
+
+    def _different(self, kind: type[Method]) -> list[Mapping[str, float]]:
+        """Return the list of a method without what is the same where decay can act no faster."""
+        rates, momentum = self.rates(), self.options_of(kind)["momentum"]
+        found: dict[tuple[float, ...], Mapping[str, float]] = {}
+        for setting in kind.grid:
+            acts = kind.possible(setting, rates, momentum)
+            found.setdefault(tuple(acts.values()), setting)
+        return list(found.values())
 
     def decided(self) -> tuple[bool, str]:
         return False, "the protocol is one-shot"
@@ -62,5 +71,10 @@ class Tune(
             raise InputError(f"--tuned must be left out of tune, but it is {self.tuned}.")
         if self.validation == 0.0:
             raise InputError("--validation must lie in (0, 1) to tune, but it is 0.")
-        longest = min(len(kind.grid) for kind in self.chosen)
-        whole("--budget", self.budget, 1, longest)
+        whole("--budget", self.budget, 1, min(len(kind.grid) for kind in self.chosen))
+        for kind in self.chosen:
+            if (limit := len(self._different(kind))) < self.budget:
+                raise InputError(
+                    f"--budget must be at most {limit}, since {kind.name} has no more settings "
+                    f"that differ (decay can't act faster in these steps), but it is {self.budget}."
+                )

@@ -41,11 +41,15 @@ def run(study: Study, module: str, name: str) -> int:
 
     with stoppable(farewell), folder.lock() if work.first else contextlib.nullcontext():
         study = study.settled()
-        runs = {run.key: run for run in study.runs()}  # a value given twice is one
-        todo = list(runs.values())
-        failures = execute(study, todo, folder, work)
+        runs: dict[str, Run] = {}
+        failures: list[tuple[Run, Failure]] = []
+        # a value given twice is one run; a search knows its next runs when the last are finished
+        while new := {run.key: run for run in study.runs() if run.key not in runs}:
+            runs |= new
+            failures += execute(study, list(new.values()), folder, work)
+            work.agree("finished")  # before others look at what the first has written
         if work.first:
-            frame, _ = split(folder.consolidate(todo, line, study.plain()))
+            frame, _ = split(folder.consolidate(runs.values(), line, study.plain()))
             verdicts = _conclude(study, folder, frame) if len(frame) else []
     work.close()
     if not work.first:

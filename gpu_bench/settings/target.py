@@ -1,0 +1,209 @@
+"""Flags of the search for a wanted sparsity, and which strength it tries next."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gpu_bench.methods import Method, find, option_groups
+from gpu_bench.settings.base import Setting
+from gpu_bench.settings.one_shot import OneShot
+from gpu_bench.sparsities import ahead
+from mirrorflow.checks import Array, InputError, whole
+from mirrorflow.runs.store import Row, Run
+
+if TYPE_CHECKING:
+    import pandas
+    from rich.console import Console
+
+    from mirrorflow.runs.study import Verdict
+
+__all__ = ["Target", "following"]
+
+CLOSE = math.log(1.1)  # the share of weights kept is within a tenth of the wanted one
+# shares kept at which a run is read, times the wanted one
+LEVELS = (8.0, 4.0, 2.0, 1.5, 1.2, 1.1, 1.0, 1 / 1.1, 1 / 1.2, 1 / 1.5, 1 / 2.0, 1 / 4.0)
+FACTOR, FAR, FINE = 4.0, 2.0, 1.02
+FIRST = {"total": 3.0, "weight_decay": 1e-4}  # where flags and recipe leave none or 0
+
+
+@dataclass(frozen=True)
+class Target(
+    Setting,
+    name="target",
+    about="find each method's strength for a wanted sparsity, such as 0.9",
+):
+    """Find the strength at which a method has the wanted fraction of zeros, by bisection.
+
+    The sparsity of a run is what its method gives for nothing. Of a method that makes exact zeros
+    itself (str, continuous) it is their fraction before any cut; of the others the largest fraction
+    of smallest weights that can be cut while the accuracy falls by at most one point: there the
+    weakest strength is wanted that gives at least the target. The strength is the option that
+    `tune` varies beside the learning rate: a total, a weight decay. All runs are read on images
+    held out of the training images, and are rows like any others. The settings found are printed
+    as commands.
+    """
+
+    protocol: ClassVar[str] = "one_shot"
+
+    target: float = 0.9
+    """The wanted fraction of zeros, in (0, 1). A search ends where the share kept is within a tenth
+    of the wanted one: 89 to 90.9 % zeros for 0.9."""
+    budget: int = 8
+    """Runs of each method and seed, at most."""
+    seeds: int = 1
+    """Number of seeds (0, 1, …) of every strength; their mean sparsity counts."""
+    validation: float = 0.1
+    """Fraction of the training images held out, above 0: classes in proportion, drawn by the data
+    set's name, the same for every seed and method."""
+    out: Path = Path("results/target")
+
+    def variants(self) -> Iterator[Row]:
+        kept = (level * (1.0 - self.target) for level in LEVELS)
+        sparsities = sorted(1.0 - share for share in kept if share < 1.0)
+        yield {"sparsities": sparsities, "target": self.target}
+
+    def check(self) -> None:
+        super().check()
+        if not 0.0 < self.target < 1.0:
+            raise InputError(f"--target must lie in (0, 1), but it is {self.target}.")
+        if self.validation == 0.0:
+            raise InputError("--validation must lie in (0, 1) to find a target, but it is 0.")
+        whole("--budget", self.budget, 1, 100)
+        for kind in self.chosen:
+            if not self.strength(kind):
+                raise InputError(
+                    f"--methods must have a strength to change, but {kind.name} has none beside lr."
+                )
+
+    def strength(self, kind: type[Method]) -> str:
+        """Return the option that is searched."""
+        return kind.strength(self.options_of(kind))
+
+    def runs(self) -> list[Run]:
+        """Return the runs so far, and the next of each method whose runs so far are finished."""
+        self.check()
+        return [run for kind in self.chosen for run in self._search(kind)]
+
+    def _search(self, kind: type[Method]) -> list[Run]:
+        option, given = self.strength(kind), self.options_of(kind)
+        # a method that is told its sparsity needs no search
+        first = self.target if option == "sparsity" else given[option] or FIRST[option]
+        tried: dict[float, float] = {}
+        runs: list[Run] = []
+        while len(tried) < self.budget:
+            value = following(tried, self.target, first)
+            if value is None:
+                break
+            value = kind.possible({option: value}, self.rates(), given["momentum"])[option]
+            if value in tried:  # as strong as the steps allow
+                break
+            new = self.made({kind: [{option: value}]})
+            runs += new
+            rows = [self._row(run) for run in new]
+            found = [sparsity(kind, row) for row in rows if row is not None]
+            if len(found) < len(new):
+                break
+            tried[value] = math.nan if math.nan in found else sum(found) / len(found)
+        return runs
+
+    def _row(self, run: Run) -> Row | None:
+        """Return what is on disk of a run; the folder is not made for it."""
+        if not (self.out / "shards").is_dir():
+            return None
+        finished = self.store().read(run)
+        return None if finished is None else finished[0]
+
+    def show(
+        self, console: Console, frame: pandas.DataFrame, verdicts: Sequence[Verdict]
+    ) -> dict[str, Any]:
+        said = super().show(console, frame, verdicts)
+        for command in self._commands(frame):
+            console.print(command, highlight=False, soft_wrap=True)
+            said["printed"] += f"\n{command}"
+        return said
+
+    def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
+        """Draw nothing.
+
+        Raises
+        ------
+        InputError
+            If a method has not reached the target: all is on disk, and printed, by then.
+        """
+        from gpu_bench.report.target import best
+
+        for name, row in best(frame).iterrows():
+            if not row["found"]:
+                raise InputError(
+                    f"--target {self.target:g} was not reached by {name} in {row['runs']} runs: "
+                    f"the nearest was {row['sparsity']:.3g} at {row['flag']} {row['value']:g}."
+                )
+        return []
+
+    def _commands(self, frame: pandas.DataFrame) -> list[str]:
+        """Return the commands that train with the settings found; one where flags allow it."""
+        from gpu_bench.report.target import best
+
+        own: dict[str, Method] = {}
+        together: list[str] = []
+        commands = []
+        words = {find(word).name: word for word in self.methods if word != "all"}
+        for name, row in best(frame).iterrows():
+            kind, word = find(str(name)), words.get(str(name), str(name))
+            if not row["found"]:
+                continue
+            method, key = self.method(kind), kind.name.replace("-", "_")
+            if row["option"] in kind.options():
+                together.append(word)
+                own[key] = dataclasses.replace(method, **{row["option"]: row["value"]})
+            else:  # a flag of all methods
+                commands.append(self._command([word], {key: method}, {row["option"]: row["value"]}))
+        return [*commands, *([self._command(together, own, {})] if together else [])]
+
+    def _command(
+        self, methods: Sequence[str], own: Mapping[str, Method], flags: Mapping[str, Any]
+    ) -> str:
+        left = {"out", "seeds", "validation", "force"}  # as one-shot has them
+        names = {field.name for field in dataclasses.fields(Setting)} - left
+        given = {name: getattr(self, name) for name in names} | dict(flags)
+        given |= {"methods": tuple(methods), "options": option_groups()(**own)}
+        return OneShot(**given, sparsities=(self.target,)).typed("python -m gpu_bench.run one-shot")
+
+
+def sparsity(kind: type[Method], row: Row) -> float:
+    """Return the sparsity of a run: what its method gives for nothing; NaN where it diverged."""
+    if row["status"] != "completed":
+        return math.nan
+    return float(row["natural_sparsity" if kind.exact else "free_sparsity"])
+
+
+def following(tried: Mapping[float, float], target: float, first: float) -> float | None:
+    """Return the strength to try next; None where one is close to the target.
+
+    `tried` are strengths and their sparsities, NaN where a run diverged: that is too strong. Until
+    the target lies between two of them, `FACTOR` times the largest or smallest; then between these
+    two by false position in the logarithms of strength and of the share kept, no nearer to either
+    than a tenth, until they differ by less than `FINE`. Strengths have three digits, as printed.
+    """
+    if not tried:
+        return first
+    away = {v: FAR if found != found else ahead(found, target) for v, found in tried.items()}
+    if min(map(abs, away.values())) <= CLOSE:
+        return None
+    above = min((v for v in away if away[v] > 0.0), default=math.inf)
+    below = max((v for v in away if v < above and away[v] < 0.0), default=0.0)
+    if above <= FINE * below:
+        return None
+    if below == 0.0:
+        value = above / FACTOR
+    elif above == math.inf:
+        value = FACTOR * below
+    else:
+        low, high = max(away[below], -FAR), min(away[above], FAR)
+        value = below * (above / below) ** min(max(low / (low - high), 0.1), 0.9)
+    return float(f"{value:.3g}")

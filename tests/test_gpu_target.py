@@ -1,0 +1,256 @@
+"""python -m gpu_bench.run target: the strength of each method that gives the wanted sparsity."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_bench import methods, run
+from gpu_bench.methods.base import Method, around
+from gpu_bench.protocols import one_shot
+from gpu_bench.run import PROGRAM
+from gpu_bench.settings.target import CLOSE, following
+from gpu_bench.sparsities import ahead, free
+from mirrorflow import results
+from mirrorflow.pilot import largest_total
+from mirrorflow.runs.stopping import Stopped
+
+QUICK = ["--epochs", "1", "--batch-size", "359", "--jobs", "1"]
+QUICK += ["--precision", "float32", "--layout", "contiguous"]  # else each folder is measured
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+# --- which strength is next ---
+
+
+def searched(sparsity, target, first, budget=40):
+    """The strengths tried, in order, and their sparsities."""
+    tried = {}
+    while len(tried) < budget and (value := following(tried, target, first)) not in (None, *tried):
+        tried[value] = sparsity(value)
+    return tried
+
+
+@settings(deadline=None)
+@given(
+    st.floats(-3.0, 3.0), st.floats(0.5, 3.0), st.floats(0.3, 0.99), st.sampled_from([1e-4, 1.0])
+)
+def test_the_search_ends_at_the_target_where_zeros_rise_with_the_strength(at, steep, target, first):
+    """Over six decades, for gentle and for steep methods: in no more than 12 runs."""
+
+    def sparsity(value):
+        return 1.0 - 1.0 / (1.0 + (value / (first * 10.0**at)) ** steep)
+
+    tried = searched(sparsity, target, first)
+    *_, last = tried.values()
+    assert abs(ahead(last, target)) <= CLOSE
+    assert len(tried) <= 12
+
+
+@given(st.floats(-2.0, 2.0), st.sampled_from([0.0, 0.5]), st.sampled_from([1.0, math.nan]))
+def test_a_jump_over_the_target_is_closed_in_on(at, below, above):
+    """From both sides to two per cent, a run that diverges being too strong."""
+    edge = 10.0**at
+    tried = searched(lambda value: above if value > edge else below, 0.9, 1.0)
+    low = max(value for value in tried if value <= edge)
+    high = min(value for value in tried if value > edge)
+    assert high <= 1.02 * low
+
+
+def test_a_cut_is_free_up_to_the_first_that_costs_more_than_a_point():
+    sparsities = [0.5, 0.9, 0.8, 0.95]
+    assert free(sparsities, [0.98, 0.97, 0.98, 0.98], 0.98) == 0.95
+    assert free(sparsities, [0.98, 0.96, 0.98, 0.98], 0.98) == 0.8
+    assert free(sparsities, [0.9, 0.98, 0.98, 0.98], 0.98) == 0.0
+    assert math.isnan(free(sparsities, [math.nan] * 4, math.nan))
+
+
+# --- the command, with runs whose outcome is known ---
+
+
+def outcome(spec):
+    """Zeros as a function of the strength: 1 − e^{−value/scale}; cuts are free up to there."""
+    name = spec["method"]
+    option = "weight_decay" if name == "dense" else f"{name}.total"
+    zeros = 1.0 - math.exp(-spec[option] / {"weight_decay": 1e-3}.get(option, 2.0))
+    under = [level for level in spec["sparsities"] if level <= zeros]
+    return zeros if name == "str" else max(under, default=0.0)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The specs of the runs that were computed, each in no time; `stop` breaks off the n-th."""
+    specs = []
+
+    def compute(one, place, ranks, tell):
+        if computed.stop == len(specs):
+            raise Stopped(15, "stopped")
+        specs.append(one.spec)
+        zeros, levels = outcome(one.spec), one.spec["sparsities"]
+        row = {"status": "completed", "message": "", "sparsities": levels}
+        row |= dict.fromkeys(("measured_sparsity", "accuracy", "fresh_accuracy"), levels)
+        row |= {"uncut_accuracy": 0.9, "last_accuracy": 0.9, "train_accuracy": 0.9}
+        return {**row, "natural_sparsity": zeros, "free_sparsity": zeros}, {}
+
+    def computed():
+        return specs
+
+    computed.stop = None
+    monkeypatch.setattr(one_shot.PROTOCOL, "compute", compute)
+    return computed
+
+
+def strengths(specs, column):
+    return [spec[column] for spec in specs if column in spec]
+
+
+def test_what_is_found_is_printed_as_a_command_that_says_it(tmp_path, computed, capsys):
+    """Every method's own option in one command; a flag of all methods in one of its own."""
+    flags = ["--methods", "str", "dense", "lasso", "--lasso.total", "1", "--lr", "0.05"]
+    assert run.main(["target", *QUICK, *flags, "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    commands = [line for line in lines if line.startswith("python -m gpu_bench.run one-shot")]
+    assert len(commands) == 2
+    found = {}
+    for line in commands:
+        words = shlex.split(line)[3:]
+        study = PROGRAM.configure(words[0], words[1:])
+        study.check_given(words[1:])
+        for one in study.runs():
+            spec = one.spec
+            assert spec["sparsities"] == [0.9]
+            assert (spec["lr"], spec["epochs"], spec["validation"]) == (0.05, 1, 0.0)
+            found[spec["method"]] = spec
+    assert set(found) == {"str", "dense", "lasso"}
+    for name, spec in found.items():
+        reached = outcome({**spec, "sparsities": [0.8, 0.89, 0.91, 0.95]})
+        assert 0.89 <= reached < 0.91, name
+    rows = results.load(tmp_path)
+    assert rows["key"].nunique() == len(computed()) <= 3 * 8
+    assert set(rows["protocol"]) == {"target"}
+    for name, column in (("str", "str.total"), ("lasso", "lasso.total")):
+        tried = strengths(computed(), column)
+        assert len(tried) == len(set(tried))
+        assert found[name][column] == tried[-1]
+
+
+def test_a_search_goes_on_where_it_was_killed(tmp_path, computed):
+    """The same strengths as without, each computed once; with --force all of them again."""
+    flags = ["target", *QUICK, "--methods", "str", "lasso"]
+    assert run.main([*flags, "--out", str(tmp_path / "whole")]) == 0
+    whole = list(computed())
+    computed().clear()
+    computed.stop = 3
+    assert run.main([*flags, "--out", str(tmp_path / "parts")]) == 128 + 15
+    computed.stop = None
+    assert run.main([*flags, "--out", str(tmp_path / "parts")]) == 0
+    assert sorted(map(str, computed())) == sorted(map(str, whole))
+    assert run.main([*flags, "--out", str(tmp_path / "parts")]) == 0
+    assert len(computed()) == len(whole)
+    assert run.main([*flags, "--force", "--out", str(tmp_path / "parts")]) == 0
+    assert len(computed()) == 2 * len(whole)
+    ours, theirs = (results.load(tmp_path / name) for name in ("parts", "whole"))
+    assert sorted(ours["key"]) == sorted(theirs["key"])
+
+
+def test_a_target_out_of_reach_names_the_nearest(tmp_path, computed, capsys):
+    flags = ["--methods", "lasso", "str", "--budget", "2", "--lasso.total", "7.2"]
+    words = ["target", *QUICK, *flags, "--target", "0.97", "--out", str(tmp_path)]
+    assert run.main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.err.splitlines()[-1] == (
+        "error: --target 0.97 was not reached by str in 2 runs: the nearest was 0.777 at "
+        "--str.total 3."
+    )
+    assert "--lasso.total" in shown.out
+    assert len(computed()) == 1 + 2
+
+
+def test_the_seeds_mean_counts(tmp_path, computed):
+    assert (
+        run.main(["target", *QUICK, "--seeds", "2", "--methods", "str", "--out", str(tmp_path)])
+        == 0
+    )
+    rows = results.load(tmp_path).drop_duplicates("key")
+    assert rows.groupby("str.total")["seed"].nunique().eq(2).all()
+
+
+@pytest.mark.parametrize("name", ["spred", "pilot"])
+def test_no_total_is_tried_that_the_steps_refuse(tmp_path, computed, name, capsys):
+    """Their strength ends where decay can act no faster; nothing is tried twice."""
+    setting = PROGRAM.configure("target", [*QUICK, "--methods", name])
+    limit = largest_total(setting.rates(), 0.9)
+    assert len(setting.rates()) == (1437 - 144) // 359
+    assert run.main(["target", *QUICK, "--methods", name, "--out", str(tmp_path)]) == 2
+    assert "was not reached" in capsys.readouterr().err
+    tried = strengths(computed(), f"{name}.total")
+    assert max(tried) <= limit
+    assert max(tried) > 0.98 * limit
+    assert len(tried) == len(set(tried))
+
+
+def test_the_strength_is_the_option_that_is_tuned_beside_the_rate():
+    kinds = methods.METHODS
+    found = {name: kind.strength(kind.options()) for name, kind in kinds.items()}
+    assert found.pop("dense") == found.pop("powerprop") == "weight_decay"
+    assert set(found.values()) == {"total"}
+    assert kinds["str"].strength({"shared": True}) == "weight_decay"
+    original = PROGRAM.configure("target", ["--methods", "str", "--recipe", "original"])
+    (one,) = original.runs()
+    assert one.spec["weight_decay"] == 5e-4
+
+
+def test_a_method_without_a_strength_is_refused(tmp_path, monkeypatch, capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Plain(methods.METHODS["dense"]):
+        grid = around(lr=(0.1, 0.2))
+
+    monkeypatch.setitem(methods.METHODS, "dense", Plain)
+    assert issubclass(Plain, Method)
+    flags = ["--methods", "dense", "--out", str(tmp_path / "new")]
+    assert run.main(["target", *QUICK, *flags]) == 2
+    assert "must have a strength to change, but dense has none" in capsys.readouterr().err
+
+
+BAD = {
+    ("--target", "1"): "--target must lie in (0, 1), but it is 1.0.",
+    ("--target", "nan"): "--target must lie in (0, 1), but it is nan.",
+    ("--validation", "0"): "--validation must lie in (0, 1) to find a target, but it is 0.",
+    ("--budget", "0"): "--budget must be at least 1",
+}
+
+
+@pytest.mark.parametrize("flags", BAD, ids=" ".join)
+def test_bad_input_of_target_is_one_sentence(tmp_path, flags, capsys):
+    assert run.main(["target", *QUICK, "--out", str(tmp_path / "new"), *flags]) == 2
+    error = capsys.readouterr().err
+    assert BAD[flags] in error
+    assert error.count("\n") == 1
+
+
+# --- with real runs ---
+
+
+def test_the_zeros_of_a_real_run_are_those_of_its_row(tmp_path):
+    """One of str, whose exact zeros count, one of lasso, whose smallest weights are cut."""
+    flags = ["--methods", "str", "lasso", "--budget", "1", "--str.total", "7"]
+    code = run.main(["target", *QUICK, *flags, "--out", str(tmp_path)])
+    assert code in (0, 2)
+    rows = results.load(tmp_path)
+    for _, own in rows.groupby("method"):
+        one = own.iloc[0]
+        expected = free(own["sparsity"], own["accuracy"], one["uncut_accuracy"])
+        assert one["free_sparsity"] == expected
+    assert rows.set_index("method").loc["str", "natural_sparsity"].iloc[0] > 0.5
