@@ -29,6 +29,11 @@ class Certificate(Displayed):
         the solver that it rests on is off by.
     holds : bool
         value ≤ bound; nan holds nowhere.
+
+    Examples
+    --------
+    >>> Certificate.of("misfit", 2e-9, 1e-8).verdict
+    'confirmed'
     """
 
     name: str
@@ -55,12 +60,47 @@ class Certificate(Displayed):
 
 
 def unjudged(value: ArrayLike, bound: ArrayLike) -> NDArray[np.bool_]:
-    """Whether a value and its bound, or each of many, say nothing: one of them is nan."""
+    """Whether a value and its bound, or each of many, say nothing: one of them is nan.
+
+    Parameters
+    ----------
+    value, bound : floats or arrays
+
+    Returns
+    -------
+    bool or array of bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unjudged([1.0, 2.0], [2.0, np.nan])
+    array([False,  True])
+    """
     return np.isnan(value) | np.isnan(bound)
 
 
 def columns(checks: Iterable[tuple[str, Certificate]]) -> dict[str, Any]:
-    """A row's columns NAME, NAME_bound, NAME_holds; a name given twice raises ValueError."""
+    """A row's columns NAME, NAME_bound, NAME_holds; a name given twice raises ValueError.
+
+    Parameters
+    ----------
+    checks : iterable of (str, Certificate)
+        With the name that each has in the row.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If a name is given twice.
+
+    Examples
+    --------
+    >>> columns([("misfit", Certificate.of("misfit", 2e-9, 1e-8))])
+    {'misfit': 2e-09, 'misfit_bound': 1e-08, 'misfit_holds': True}
+    """
     row: dict[str, Any] = {}
     for name, check in checks:
         if name in row:

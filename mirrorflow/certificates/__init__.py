@@ -6,10 +6,11 @@ KKT form by construction. Losses come with the problem, constants with the mirro
 from rtol, from rounding, from a solver's gap, from what is left of the penalty or from the next
 order of a series; each function says which.
 
-mirror: Theorem 2.1. lyapunov, rates: Theorem 2.2. limits: Theorem 2.3. sparsity: late L1. bias:
-what R_a prefers. discrete: steps of (S)GD as they are run. hessians: steps of gradient descent.
-saddles: small starts. penalties: what can be solved exactly beside weight decay. depth: L ≥ 3.
-margins: classification. noise: what SGD, fresh labels and averages do.
+mirror, invariants: Theorem 2.1. lyapunov, rates: Theorem 2.2. limits: Theorem 2.3. lasso: decay
+that stays. sparsity: late L1. bias: what R_a prefers. discrete: steps of (S)GD as they are run.
+hessians: steps of gradient descent. saddles: small starts. penalties: what can be solved exactly
+beside weight decay. depth: L ≥ 3. margins: classification. noise, label_noise: what SGD, fresh
+labels and averages do.
 """
 
 from types import ModuleType as _Module
@@ -20,6 +21,9 @@ from mirrorflow.certificates.bias import *
 from mirrorflow.certificates.depth import *
 from mirrorflow.certificates.discrete import *
 from mirrorflow.certificates.hessians import *
+from mirrorflow.certificates.invariants import *
+from mirrorflow.certificates.label_noise import *
+from mirrorflow.certificates.lasso import *
 from mirrorflow.certificates.limits import *
 from mirrorflow.certificates.lyapunov import *
 from mirrorflow.certificates.margins import *

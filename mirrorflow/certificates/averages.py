@@ -36,9 +36,32 @@ def energy_balance(
 
     Parameters
     ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    schedule : Schedule
+    end : float > 0
+        t, in flow time.
     x_star : (d,) array
     share : float
         A factor on the penalty's term, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If κ isn't 0, shapes don't fit, or integration ends before t.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> mf.certificates.energy_balance(problem, start, schedule, 10.0, [0.4, 0.8]).verdict
+    'confirmed'
     """
     if start.kappa != 0.0:
         raise InputError(f"start must have κ = 0 for an energy balance, but it is {start.kappa:g}.")
@@ -73,6 +96,16 @@ def lasso_of_average(
     λΣ(|x̄_j| − sθ_jx̄_j) + (1 − s)²f(x̄), s = 1/max(1, ‖θ‖_∞) (Berthier 2025 as a → 0; the finite
     form: this project). Squared loss, all a_j equal and below 1.
 
+    Parameters
+    ----------
+    problem : Regression
+    start : Factors or LogFactors
+    schedule : Schedule
+    time : float > 0
+        t, in flow time.
+    share : float
+        A factor on λ, to try.
+
     Returns
     -------
     Certificate, float
@@ -80,13 +113,18 @@ def lasso_of_average(
         rtol, rtol = 1e-9. And the gap itself over the objective: near 0 iff the LASSO path is
         monotone up to t.
 
-    Parameters
-    ----------
-    start : Factors or LogFactors
-    time : float > 0
-        t, in flow time.
-    share : float
-        A factor on λ, to try.
+    Raises
+    ------
+    InputError
+        If the start is another one, or has several scales, or one above 1.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> check, gap = mf.certificates.lasso_of_average(problem, start, mf.Constant(0.0), 50.0)
+    >>> check.verdict, round(gap, 3)
+    ('confirmed', 0.146)
     """
     mean, flow = time_average(problem, start, schedule, [time], RTOL)
     potential = start.potential(float(flow.total[-1]))

@@ -34,6 +34,35 @@ def late_l1(
     Value: |ΔR/Δlog(1/a)/‖x‖₁ − ½| between A₁ < A₂ = `totals`, Δlog(1/a) = 4(A₂ − A₁); `claimed`
     stands for the ½. Bound: ½Σ(√(x² + a₁²) − |x|)/‖x‖₁ + rounding, as
     ∂R/∂log(1/a) = ½Σ√(x² + a²) exactly.
+
+    Parameters
+    ----------
+    factors : Factors
+    x : (d,) array
+        Without zeros.
+    totals : (float, float)
+        A₁ < A₂.
+    claimed : float
+        In place of ½, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If x has a zero, or totals don't ascend.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> start, x = mf.Factors.pilot([0.0, 0.0]), np.array([1.0, -2.0])
+    >>> mf.certificates.late_l1(start, x, (2.0, 3.0)).verdict
+    'confirmed'
+    >>> mf.certificates.late_l1(start, x, (2.0, 3.0), claimed=1.0).verdict
+    'refuted'
     """
     x = _nonzero(factors.d, x)
     _ascending(totals)
@@ -53,6 +82,29 @@ def early_l2(potential: HyperbolicEntropy, x: Array) -> Certificate:
     Value: |D_R(x, 0)/Σ(x²/(4a)) − 1|. Bound: max (x/a)²/12, the next term of the series
     ρ arcsinh ρ − √(1 + ρ²) + 1 = ½ρ² − ρ⁴/24 + … , whose signs alternate, plus the rounding
     of a difference of order x²/a between terms of order a: 100 eps Σa/Σ(x²/a).
+
+    Parameters
+    ----------
+    potential : HyperbolicEntropy
+    x : (d,) array
+        Without zeros, far below a.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If x has a zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> potential = mf.Factors.pilot([0.0], beta=100.0).potential()
+    >>> mf.certificates.early_l2(potential, np.array([1.0])).verdict
+    'confirmed'
     """
     x, a = _nonzero(potential.c.size, x), np.exp(potential.log_a)
     quadratic = float(np.sum(x**2 / (4.0 * a)))
@@ -62,7 +114,27 @@ def early_l2(potential: HyperbolicEntropy, x: Array) -> Certificate:
 
 
 def bias_exponent(potential: HyperbolicEntropy, x: Array) -> Array:
-    """d log D_R(sx, 0)/d log s at s = 1 of each coordinate, (d,): 2 for L2, 1 for L1."""
+    """d log D_R(sx, 0)/d log s at s = 1 of each coordinate, (d,): 2 for L2, 1 for L1.
+
+    Parameters
+    ----------
+    potential : HyperbolicEntropy
+    x : (d,) array
+        Without zeros.
+
+    Returns
+    -------
+    (d,) array
+        From 1 to 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> potential = mf.Factors.pilot([0.0, 0.0]).potential()  # a = ½
+    >>> mf.certificates.bias_exponent(potential, np.array([1e-3, 1e3])).round(2)
+    array([2.  , 1.14])
+    """
     slope = (potential.gradient(x) - potential.gradient(np.zeros_like(x))) * x
     parts = zip(potential.log_p, potential.log_q, potential.c, x, strict=True)
     single = [
@@ -81,6 +153,31 @@ def type_of_bias(factors: Factors, x: Array, totals: Sequence[float]) -> Certifi
     [2 − ρ²/6, 2], and at most 1 + 1/(log 2ρ − 1) once 2ρ > e. Value: the largest violation of
     these along `totals`. Bound: 100 eps (1 + |c|)/min(ρ, 1)², the digits that divergences of
     order ρ² lose. No entry of x may be 0.
+
+    Parameters
+    ----------
+    factors : Factors
+    x : (d,) array
+        Without zeros.
+    totals : ascending floats
+        Values of A.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If x has a zero, or totals don't ascend.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> start = mf.Factors.pilot([0.0, 0.0])
+    >>> mf.certificates.type_of_bias(start, np.array([1.0, -2.0]), [0.0, 1.0, 2.0]).verdict
+    'confirmed'
     """
     x = _nonzero(factors.d, x)
     _ascending(totals)
@@ -108,6 +205,29 @@ def reachable_range(factors: Factors, totals: Sequence[float], budget: float) ->
     gradient at any x ≠ 0 grows like 2A. Value: largest difference of the ends, relative to
     √(x² + a²) there, read from the inverse gradient at ±budget. Bound: 100 eps
     (1 + 4A + 2 budget + |log p̄|), the rounding of exponents.
+
+    Parameters
+    ----------
+    factors : Factors
+    totals : floats
+        Values of A.
+    budget : float
+        Largest |∫∇f|.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If totals is empty.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> mf.certificates.reachable_range(mf.Factors.pilot([0.0]), [0.5, 1.0], 2.0).verdict
+    'confirmed'
     """
     if len(totals) == 0:
         raise InputError("totals must hold at least one number, but it is empty.")
@@ -134,6 +254,22 @@ def smoothness(potential: HyperbolicEntropy, claimed: float | None = None) -> Ce
     Value: |largest difference quotient of ∇R on [−h, h] · 2 min a − 1| with h = 1e-3 a; another
     constant L may be `claimed` in place of 1/(2 min a). Bound: (h/a)²/6 of arcsinh's series plus
     1e4 eps, the rounding of differences that are 1e-3 of their terms, times 1 + |c|.
+
+    Parameters
+    ----------
+    potential : HyperbolicEntropy
+    claimed : float, optional
+        Another constant, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> mf.certificates.smoothness(mf.Factors.pilot([0.0]).potential(1.0)).verdict
+    'confirmed'
     """
     a = np.exp(potential.log_a)
     h = 1e-3 * a

@@ -48,8 +48,30 @@ def late_weights(
 
     Parameters
     ----------
+    problem : Regression
+    start : MirrorMap
+        Of degree L ≥ 3.
+    totals : (float, float, float)
+        A₀ < A₁ < A₂, equally far apart.
     exponent : float
         Another 2L to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the degree is not above 2.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 2.0]], [2.0])
+    >>> start = mf.Powers([0.5, 0.5], [0.5, 0.5], depth=3)
+    >>> mf.certificates.late_weights(problem, start, (1.0, 1.5, 2.0)).verdict
+    'confirmed'
     """
     L, best = _deep(start), interpolator(problem, start, math.inf)
     limits = [interpolator(problem, start, total) for total in totals]
@@ -80,10 +102,30 @@ def power_choice(
 
     Parameters
     ----------
+    problem : Regression
     endless : Interpolator
         `interpolator(problem, start, inf)`.
     exponent : float
         Another 2/L − 1 to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the degree is not above 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 1.0]], [2.0])  # all of x₁ + x₂ = 2, x ≥ 0 have least L1
+    >>> start = mf.Powers([0.5, 0.5], [0.5, 0.5], depth=3)
+    >>> endless = mf.interpolator(problem, start, np.inf)
+    >>> mf.certificates.power_choice(problem, endless).verdict
+    'confirmed'
     """
     power = 2.0 / _deep(endless.start) - 1.0 if exponent is None else exponent
     on = np.abs(endless.x) > 1e-7 * np.abs(endless.x).max(initial=0.0)
@@ -110,8 +152,33 @@ def deep_stationarity(
 
     Parameters
     ----------
+    problem : Regression
+    flow : Flow
+        Of `direct_flow` under Constant(alpha).
+    alpha : float > 0
+        α, in 1/time.
+    rtol : float
+        That of the path's integration.
     share : float
         A factor on c, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If alpha isn't above 0, or the degree not above 2.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 2.0]], [2.0])
+    >>> start = mf.Powers([0.5, 0.5], [0.5, 0.5], depth=3)
+    >>> path = mf.direct_flow(problem, start, mf.Constant(0.01), [0.0, 2000.0], 1e-9)
+    >>> mf.certificates.deep_stationarity(problem, path, 0.01, 1e-9).verdict
+    'confirmed'
     """
     start, x, alpha = flow.start, flow.x[-1], number("alpha", alpha, 0.0, open_low=True)
     on = np.abs(x) > 1e-6 * np.abs(x).max()
@@ -137,8 +204,33 @@ def collapse(
 
     Parameters
     ----------
+    problem : Regression
+    flow : Flow
+        Of `direct_flow` under Constant(alpha).
+    alpha : float > 0
+        α, in 1/time.
+    rtol : float
+        That of the path's integration.
     exponent : float
         Another 2L to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the degree is not above 2.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 2.0]], [2.0])
+    >>> start = mf.Powers([0.5, 0.5], [0.5, 0.5], depth=3)
+    >>> path = mf.direct_flow(problem, start, mf.Constant(20.0), [0.0, 0.1, 0.2], 1e-9)
+    >>> mf.certificates.collapse(problem, path, 20.0, 1e-9).verdict
+    'confirmed'
     """
     start, L = flow.start, _deep(flow.start)
     objective = problem.value(start.x) + alpha * float(np.sum(start.theta**2))

@@ -47,8 +47,23 @@ def discrete_argmin(
     ----------
     problem : Regression
     path : DescentPath
+        Of `follow_descent`.
     gain, shift : (d,) arrays
         Other Λ and r to try.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.follow_descent(problem, start, 0.1, 200, mf.Constant(0.01))
+    >>> mf.certificates.discrete_argmin(problem, path).verdict
+    'confirmed'
+    >>> mf.certificates.discrete_argmin(problem, path, gain=2.0 * path.gain[-1]).verdict
+    'refuted'
     """
     return _argmin("discrete_argmin", problem, path, gain, shift, _bound(path))
 
@@ -66,10 +81,24 @@ def momentum_argmin(
 
     Parameters
     ----------
+    problem : Regression
+    path : MomentumFlow
     rtol : float
         That of `momentum_flow`.
     gain, shift : (d,) arrays
         Other Λ and r to try.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.momentum_flow(problem, start, mf.Constant(0.1, 5.0), 0.1, [0.0, 5.0], 1e-9)
+    >>> mf.certificates.momentum_argmin(problem, path, 1e-9).verdict
+    'confirmed'
     """
     bound = rtol * (PATH_FACTOR + path.steps)
     return _argmin("momentum_argmin", problem, path, gain, shift, bound)
@@ -100,6 +129,25 @@ def discrete_balance(path: DescentPath, gain: Array | None = None) -> Certificat
 
     Value: the largest difference relative to the largest ½(m² + w²). Bound: as `discrete_argmin`.
     m² − w² is that of `path.start`: m²/η_m − w²/η_w up to a factor, where learning rates differ.
+
+    Parameters
+    ----------
+    path : DescentPath
+        Of `follow_descent`.
+    gain : (d,) array, optional
+        Another Λ to try.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.follow_descent(problem, start, 0.1, 200, mf.Constant(0.01))
+    >>> mf.certificates.discrete_balance(path).verdict
+    'confirmed'
     """
     if path.status == "outside":
         return Certificate.of("discrete_balance", np.inf, np.nan)
@@ -122,6 +170,31 @@ def sign_balance(
     Value: the largest distance of |m_K| − |w_K| to (1 − ηλ)^K(|m₀| − |w₀|), less 2η for each change
     of sign in the coordinate, relative to the largest |m| + |w| of both ends. Bound: 10 eps
     (K + 1000).
+
+    Parameters
+    ----------
+    factors : Factors
+    run : SignDescent
+        Of `sign_descent`, from `factors` with these settings.
+    step_size : float
+        η.
+    steps : int
+        K.
+    decay : float
+        λ.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> from mirrorflow.descent import sign_descent
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors([1.0, 1.0], [0.1, 0.2])
+    >>> run = sign_descent(problem, start, 0.01, 100, 0.1)
+    >>> mf.certificates.sign_balance(start, run, 0.01, 100, 0.1).verdict
+    'confirmed'
     """
     claimed = (1.0 - step_size * decay) ** steps * (np.abs(factors.m) - np.abs(factors.w))
     excess = np.abs(np.abs(run.m) - np.abs(run.w) - claimed) - 2.0 * step_size * run.crossings
@@ -135,6 +208,27 @@ def lag_law(errors: Sequence[float], order: float = 2.0) -> Certificate:
 
     Value: |log₂(e₂/e₃) − order| for the distances e₁, e₂, e₃ of converged gradient descent to its
     prediction at η, η/2, η/4. Bound: 0.25, what the next order may still be worth.
+
+    Parameters
+    ----------
+    errors : floats > 0
+        Of halved step sizes, the largest step first; the last two count.
+    order : float
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, or one isn't above 0.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> mf.certificates.lag_law([1.6e-3, 4.1e-4, 1.0e-4]).verdict
+    'confirmed'
     """
     if len(errors) < 2 or not min(errors) > 0:
         raise InputError(f"errors must be two numbers above 0 or more, but it is {errors!r}.")
@@ -149,6 +243,31 @@ def energy(
 
     Value: |claimed·∫f dt/D − 1|. Bound: 100 rtol, the error of the flow; Gauss's rule and what is
     left after 40 e-folds are below it.
+
+    Parameters
+    ----------
+    problem : Regression
+    factors : Factors
+    rtol : float
+        Of the flow that is integrated here.
+    claimed : float
+        In place of 2, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If Zx = y has no solution.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> mf.certificates.energy(problem, start).verdict
+    'confirmed'
     """
     if not problem.row_space.consistent:
         raise InputError("problem must have a solution of Zx = y, but it has none.")
@@ -164,6 +283,33 @@ def noise_is_decay(problem: Regression, path: DescentPath, share: float = 1.0) -
     All coordinates have the same gain then, and r lies in the row space: x_K is the argmin of R_A
     over Zx = Zx_K with A = Λ/δ, δ = 4. Value: ‖x_K − argmin‖_∞ relative to the largest ½(m² + w²),
     at a total of `share`·A. Bound: as `discrete_argmin`.
+
+    Parameters
+    ----------
+    problem : Regression
+    path : DescentPath
+        Of `follow_descent` with batch_size=1.
+    share : float
+        A factor on A, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If a row's |z_ij| differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, -1.0, 1.0], [1.0, 1.0, 1.0]], [1.0, 2.0])
+    >>> start = mf.Factors.pilot(np.zeros(3))
+    >>> path = mf.follow_descent(problem, start, step_size=0.1, steps=300, batch_size=1, seed=0)
+    >>> mf.certificates.noise_is_decay(problem, path).verdict
+    'confirmed'
     """
     sizes = np.abs(problem.Z)
     if np.ptp(sizes, axis=1).max() > 4.0 * EPS * sizes.max():
@@ -180,6 +326,26 @@ def scale_cap(problem: Regression, limit: Interpolator, step_size: float) -> Cer
     So η λ_max(Z diag(a)Zᵀ)/n ≤ 1: the step size caps the effective scale a. For α = 0, constant η
     and the squared loss. Value: ηλ_max(H)/2 at the limit, H = (2/n) Z diag(√(x² + a²)) Zᵀ.
     Bound: 1 + 1e-9.
+
+    Parameters
+    ----------
+    problem : Regression
+    limit : Interpolator
+        That gradient descent has reached.
+    step_size : float
+        η.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> limit = mf.interpolator(problem, start, total=0.0)
+    >>> mf.certificates.scale_cap(problem, limit, 0.1).holds
+    True
     """
     K = gram_of_gradients(problem, limit)
     value = 0.5 * step_size * float(np.linalg.eigvalsh(K / problem.n)[-1])
@@ -198,6 +364,17 @@ def sgd_threshold(K: Array, steps: Sequence[float] | None = None) -> Certificate
         `gram_of_gradients`.
     steps : n numbers
         Other η*(1), …, η*(n) to try.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> mf.certificates.sgd_threshold(np.array([[2.0, 0.5], [0.5, 1.0]])).verdict
+    'confirmed'
     """
     n = K.shape[0]
     steps = [stable_step_sgd(K, B) for B in range(1, n + 1)] if steps is None else steps

@@ -18,7 +18,27 @@ __all__ = ["hessian", "limit_sharpness", "sharpness", "stability", "stable_step"
 
 
 def hessian(problem: Regression, m: Array, w: Array, alpha: float = 0.0) -> Array:
-    """∇²F of F = f(m ⊙ w) + α(‖m‖² + ‖w‖²), shape (2d, 2d), order (m, w)."""
+    """∇²F of F = f(m ⊙ w) + α(‖m‖² + ‖w‖²), shape (2d, 2d), order (m, w).
+
+    Parameters
+    ----------
+    problem : Regression
+    m, w : (d,) arrays
+    alpha : float
+        α ≥ 0.
+
+    Returns
+    -------
+    (2d, 2d) array
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 2.0]], [2.0])
+    >>> mf.certificates.hessian(problem, np.ones(2), np.ones(2)).diagonal()
+    array([1., 4., 1., 4.])
+    """
     Z = dense(problem)
     G = (Z.T * problem.loss.curvature(Z @ (m * w), problem.y)) @ Z / problem.n
     slope = problem.gradient(m * w)
@@ -31,6 +51,28 @@ def sharpness(problem: Regression, path: Flow, schedule: Schedule) -> tuple[Arra
     """Trace and largest eigenvalue of ∇²F_t in (m, w) along a path, shape (T,) each.
 
     For the squared loss. Trace: Σ_i (m_i² + w_i²)‖z_i‖²/n + 2α_t·2d, z_i the columns of Z.
+
+    Parameters
+    ----------
+    problem : Regression
+    path : Flow
+        Of `direct_flow`.
+    schedule : Schedule
+
+    Returns
+    -------
+    trace : (T,) array
+    largest : (T,) array
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 5.0, 50.0], 1e-9)
+    >>> trace, largest = mf.certificates.sharpness(problem, path, schedule)
+    >>> trace.round(2), largest.round(2)
+    (array([5.8 , 7.3 , 7.71]), array([7.22, 7.1 , 7.71]))
     """
     columns = np.sum(dense(problem) ** 2, axis=0) / problem.n
     alphas = np.array([float(schedule.alpha(float(t))) for t in path.times])
@@ -48,6 +90,35 @@ def stable_step(
     """Gradient descent with step η can follow this path: sharpness ≤ 2/η all along it.
 
     Value: largest eigenvalue of ∇²F_t over the path. Bound: 2/η.
+
+    Parameters
+    ----------
+    problem : Regression
+    path : Flow
+        Of `direct_flow`.
+    schedule : Schedule
+    step_size : float > 0
+        η.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the step size isn't above 0.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 5.0, 50.0], 1e-9)
+    >>> mf.certificates.stable_step(problem, path, schedule, 0.1).holds
+    True
+    >>> mf.certificates.stable_step(problem, path, schedule, 1.0).holds
+    False
     """
     step_size = number("step_size", step_size, 0.0, open_low=True)
     _, largest = sharpness(problem, path, schedule)
@@ -60,6 +131,25 @@ def limit_sharpness(problem: Regression, factors: Factors, limit: Interpolator) 
     The matrix whose least eigenvalue is the flow's last rate: sharp minima are fast ones. Value:
     relative difference from the largest eigenvalue of the dense ∇²F in (m, w). Bound: 100 d eps,
     plus the misfit that ∇f leaves in ∇²F: 2 max|∇f|/λ_max.
+
+    Parameters
+    ----------
+    problem : Regression
+    factors : Factors
+    limit : Interpolator
+        Of these factors.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> limit = mf.interpolator(problem, start, total=0.5)
+    >>> mf.certificates.limit_sharpness(problem, start, limit).verdict
+    'confirmed'
     """
     m, w = limit.parameters
     found = float(np.linalg.eigvalsh(hessian(problem, m, w))[-1])
@@ -87,10 +177,35 @@ def stability(
     100 d eps·max|m, w|·steps/(smallest distance), the rounding of m and w; none from 1 on, where
     it would allow any growth.
 
+    Parameters
+    ----------
+    problem : Regression
+    factors : Factors
+    limit : Interpolator
+    times_threshold : float > 0
+        η over 2/λ_max.
+    start : float
+        Size of the perturbation, in units of m and w.
+    steps : int
+
+    Returns
+    -------
+    Certificate
+
     Raises
     ------
     InputError
         If the limit is no interpolator: its sharpest direction is not the whole story there.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> limit = mf.interpolator(problem, start, total=0.5)
+    >>> mf.certificates.stability(problem, start, limit, 0.9, steps=20).verdict
+    'confirmed'
+    >>> mf.certificates.stability(problem, start, limit, 1.1).verdict
+    'confirmed'
     """
     ratio = number("times_threshold", times_threshold, 0.0, open_low=True)
     if limit.status != "converged":

@@ -72,9 +72,34 @@ def lyapunov_falls(
 
     Parameters
     ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    path : Flow
+        Of `direct_flow`.
     x_star : (d,) array, a solution of Zx = y; of other losses, one that minimises each φ
     total_infinity : float
         A_∞ < ∞.
+    rtol : float
+        That of the path's integration.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If `x_star` does not minimise the loss.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.direct_flow(problem, start, mf.Constant(0.1, 5.0), [0.0, 5.0, 50.0], 1e-9)
+    >>> x_star = [0.4, 0.8]
+    >>> mf.certificates.lyapunov_falls(problem, start, path, x_star, 0.5, 1e-9).verdict
+    'confirmed'
     """
     x_star = _minimiser(problem, x_star)
     W, _, terms = _witness(start, path, x_star, total_infinity)
@@ -92,6 +117,36 @@ def lyapunov_bounds_divergence(
 
     Value: largest D_t − W_t, relative to max W. Bound: 100 eps times the terms of W, in the same
     unit. D is summed from entropies for m ⊙ w, W as printed: they share no cancellation.
+
+    Parameters
+    ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    path : Flow
+        Of `direct_flow`.
+    x_star : (d,) array
+        As in `lyapunov_falls`.
+    total_infinity : float
+        A_∞ < ∞.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If `x_star` does not minimise the loss.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.direct_flow(problem, start, mf.Constant(0.1, 5.0), [0.0, 5.0, 50.0], 1e-9)
+    >>> x_star = [0.4, 0.8]
+    >>> mf.certificates.lyapunov_bounds_divergence(problem, start, path, x_star, 0.5).verdict
+    'confirmed'
     """
     x_star = _minimiser(problem, x_star)
     W, D, terms = _witness(start, path, x_star, total_infinity)
@@ -106,6 +161,33 @@ def eventually_falling(problem: Regression, path: Flow, after: float, rtol: floa
     For losses with φ ≤ ½(z − y)². Value: largest rise of √f between output times from `after` on,
     relative to the √f of |Z||∂g||θ|/L = |Z|½(m² + w²). Bound: 100 rtol, as √φ is 1/√2-Lipschitz in
     the residual.
+
+    Parameters
+    ----------
+    problem : Regression
+    path : Flow
+        Of `direct_flow`.
+    after : float
+        Flow time.
+    rtol : float
+        That of the path's integration.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If fewer than two output times are left, or φ has no bound by ½(z − y)².
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.direct_flow(problem, start, mf.Constant(0.1, 5.0), [0.0, 5.0, 50.0], 1e-9)
+    >>> mf.certificates.eventually_falling(problem, path, 5.0, 1e-9).verdict
+    'confirmed'
     """
     problem.loss.steepness(0.0)
     late = np.sqrt(path.loss[path.times >= after])
@@ -119,6 +201,30 @@ def pl_constant(problem: Regression, path: Flow) -> float:
     """λ with ‖∇f‖² ≥ λ f along a path: 2σ_min(Z)²/n for the squared loss (full row rank).
 
     Another loss multiplies it by the least φ'²/(2φ) over the residuals that the path meets.
+
+    Parameters
+    ----------
+    problem : Regression
+    path : Flow
+        Of `direct_flow`.
+
+    Returns
+    -------
+    float
+        λ; 0 without full row rank.
+
+    Raises
+    ------
+    InputError
+        If the loss has no such constant.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.direct_flow(problem, start, mf.Constant(0.1, 5.0), [0.0, 5.0, 50.0], 1e-9)
+    >>> round(mf.certificates.pl_constant(problem, path), 12)
+    10.0
     """
     largest = float(np.abs(path.x @ problem.Z.T - problem.y).max())
     sigma = float(problem.row_space.s[-1]) if problem.row_space.rank == problem.n else 0.0
@@ -141,6 +247,35 @@ def additive_penalty(
     multiplies f₀ by it instead. Value: largest ratio of both sides over those t > 0 where the right
     one's root is above 1e4 rtol·unit. Bound: 1 + 2·100 rtol·unit/√(least right side), for the
     errors of f; unit is the √f of |Z||∂g||θ|/L.
+
+    Parameters
+    ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    schedule : Schedule
+    path : Flow
+        Of `direct_flow`.
+    rtol : float
+        That of the path's integration.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the loss has no λ, see `pl_constant`.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 5.0, 50.0], 1e-9)
+    >>> mf.certificates.additive_penalty(problem, start, schedule, path, 1e-9).verdict
+    'confirmed'
     """
     rate = linear_constant(problem, start, float(schedule.total_infinity), path)
     products = np.array([problem.gradient(x) @ x for x in path.x])
@@ -167,6 +302,32 @@ def stays_at_minimiser(problem: Regression, path: Flow, rtol: float) -> Certific
     """From f(x₀) = 0 the loss stays 0: what a bound C(α)·f(x₀)e^{−Λt} as in v1 3.2 would say.
 
     Value: largest √f, relative to the √f of |Z||∂g||θ|/L = |Z|½(m² + w²). Bound: 100 rtol.
+
+    Parameters
+    ----------
+    problem : Regression
+    path : Flow
+        From a minimiser.
+    rtol : float
+        That of the path's integration.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the path starts elsewhere.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 2.0]], [2.0])
+    >>> start = mf.Factors.pilot([0.0, 1.0])  # Zx₀ = y, and decay drives it away
+    >>> path = mf.direct_flow(problem, start, mf.Constant(0.1, 5.0), [0.0, 5.0, 50.0], 1e-9)
+    >>> mf.certificates.stays_at_minimiser(problem, path, 1e-9).verdict
+    'refuted'
     """
     unit = misfit_unit(problem, path)
     start = math.sqrt(float(path.loss[0])) / unit

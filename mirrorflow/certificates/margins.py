@@ -45,10 +45,35 @@ def margin_gap(
 
     Parameters
     ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
     flow : Flow or MarginFlow
         Of `direct_flow(…, accumulate=True)`, or `margin_flow`.
+    rtol : float
+        That of the path's integration.
     total : float
         Another A to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If `flow` is a Flow without ∫∇f, or labels are not ±1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> Z, labels = [[1.0, 2.0, 0.0], [2.0, -1.0, 1.0]], [1.0, 1.0]
+    >>> problem = mf.Regression(Z, labels, loss=mf.Logistic())
+    >>> start = mf.Factors.pilot(np.zeros(3))
+    >>> path = mf.margin_flow(problem, start, [0.0, 5.0, 10.0])
+    >>> mf.certificates.margin_gap(problem, start, path, 1e-9).verdict
+    'confirmed'
     """
     rows, x, q, reached = _end(problem, flow)
     margins = rows @ x
@@ -79,6 +104,40 @@ def margin_identity(
     It holds iff ∇R_A(x_t) = Σ q_i y_i z_i up to what is orthogonal to x_t − x*. Value: the
     difference of the sides relative to the sum of their terms' sizes. Bound: rtol (100 + steps)
     plus 1e3 eps.
+
+    Parameters
+    ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    flow : Flow or MarginFlow
+        As in `margin_gap`.
+    rtol : float
+        That of the path's integration.
+    other : (d,) array
+        x*.
+    total : float, optional
+        Another A to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If `flow` is a Flow without ∫∇f, or labels are not ±1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> Z, labels = [[1.0, 2.0, 0.0], [2.0, -1.0, 1.0]], [1.0, 1.0]
+    >>> problem = mf.Regression(Z, labels, loss=mf.Logistic())
+    >>> start = mf.Factors.pilot(np.zeros(3))
+    >>> path, other = mf.margin_flow(problem, start, [0.0, 5.0, 10.0]), np.ones(3)
+    >>> mf.certificates.margin_identity(problem, start, path, 1e-9, other).verdict
+    'confirmed'
     """
     rows, x, q, reached = _end(problem, flow)
     potential = start.potential(reached if total is None else total)
@@ -103,8 +162,34 @@ def margin_direction(
 
     Parameters
     ----------
+    problem : Regression
+    start : Factors or LogFactors
+    flow : Flow or MarginFlow
+        As in `margin_gap`.
+    rtol : float
+        That of the path's integration.
     norm : 1 or 2
         2: the same for the L2 norm, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the start is another one, `flow` a Flow without ∫∇f, or labels are not ±1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> Z, labels = [[1.0, 2.0, 0.0], [2.0, -1.0, 1.0]], [1.0, 1.0]
+    >>> problem = mf.Regression(Z, labels, loss=mf.Logistic())
+    >>> start = mf.Factors.pilot(np.zeros(3), beta=0.01)
+    >>> path = mf.margin_flow(problem, start, [0.0, 5.0, 100.0])
+    >>> mf.certificates.margin_direction(problem, start, path, 1e-9).verdict
+    'confirmed'
     """
     rows, x, q, total = _end(problem, flow)
     potential, gamma = start.potential(total), float((rows @ x).min())
@@ -146,8 +231,25 @@ def softmax_invariant(flow: Flow, classes: int, rtol: float, share: float = 1.0)
         Of `softmax_flow`.
     classes : int
         K.
+    rtol : float
+        That of the path's integration.
     share : float
         A factor on A_t, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> rng = np.random.default_rng(0)
+    >>> Z, labels = rng.standard_normal((4, 3)), [0, 1, 2, 0]
+    >>> start = mf.Factors.pilot(np.zeros(9))
+    >>> path = mf.softmax_flow(Z, labels, start, mf.Constant(0.1, 1.0), [0.0, 2.0], 1e-8)
+    >>> mf.certificates.softmax_invariant(path, 3, 1e-8).verdict
+    'confirmed'
     """
     sums = [
         flow.start.potential(share * float(total)).gradient(x).reshape(-1, classes).sum(axis=1)

@@ -19,7 +19,6 @@ from mirrorflow.certificates.base import (
     Certificate,
     drift,
     dual_units,
-    faded,
     growth,
     integral,
     moved,
@@ -34,10 +33,9 @@ from mirrorflow.maps.base import MirrorMap, X
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
-from mirrorflow.schedules import Schedule
 
-__all__ = ["Constants", "closed_form", "finite_time", "invariant", "loss_slope", "mirror_equation"]
-__all__ += ["mirror_flow", "path_difference", "positional_bias", "signs_kept"]
+__all__ = ["Constants", "closed_form", "finite_time", "mirror_equation"]
+__all__ += ["mirror_flow", "path_difference", "positional_bias"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,17 @@ class Constants:
 
     Theorem 2.1 holds with (1, 4, ½). arXiv v1 prints (2, 2, ½) in its Theorem 3.1, and
     (2, 2, ¼) in its Theorem 2.1, where α = 0.
+
+    Parameters
+    ----------
+    scale, exponent, factor : float
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> constants = mf.certificates.Constants(scale=2.0)
+    >>> constants.gradient(mf.Factors.pilot([0.0]), 0.0, [1.0]).round(3)
+    array([0.441])
     """
 
     scale: float = 1.0
@@ -80,6 +89,38 @@ def mirror_equation(
     Value: largest entry over times; of m ⊙ w with other `constants` where they are given. Bound:
     rtol (100 + steps)(max e^{−κA}|θ|/|∂g| + max|∫|), as ∇²R · (error of x) is the relative error
     of θ times the first, 1 for m ⊙ w, and the integral errors of rtol times both.
+
+    Parameters
+    ----------
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    path : Flow
+        Of `direct_flow(…, accumulate=True)`.
+    rtol : float
+        That of the path's integration.
+    constants : Constants, optional
+        Others than the theorem's, to try; of Factors.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If `path` does not hold ∫∇f.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 5.0, 50.0], 1e-9, accumulate=True)
+    >>> mf.certificates.mirror_equation(start, path, 1e-9).verdict
+    'confirmed'
+    >>> printed = mf.certificates.Constants(scale=2.0, exponent=2.0)
+    >>> mf.certificates.mirror_equation(start, path, 1e-9, printed).verdict
+    'refuted'
     """
 
     def gradient(total: float, x: Array) -> Array:
@@ -102,6 +143,37 @@ def closed_form(start: MirrorMap, path: Flow, rtol: float, factor: float = 1.0) 
     v1 Lemma A.1 lacks the ½: a `factor` of 2. Value: largest difference over times and
     coordinates, relative to what relative errors of θ up to then are worth, ½(m_t² + w_t²). Bound:
     rtol (100 + steps)(1 + max|g|), g in units of e^{−κA}|θ|/|∂g|.
+
+    Parameters
+    ----------
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    path : Flow
+        Of `direct_flow(…, accumulate=True)`.
+    rtol : float
+        That of the path's integration.
+    factor : float
+        On the right side, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If `path` does not hold ∫∇f.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 5.0, 50.0], 1e-9, accumulate=True)
+    >>> mf.certificates.closed_form(start, path, 1e-9).verdict
+    'confirmed'
+    >>> mf.certificates.closed_form(start, path, 1e-9, factor=2.0).verdict
+    'refuted'
     """
     g = integral(path)
     claimed = [start.at(-now, float(A))[X] for now, A in zip(g, path.total, strict=True)]
@@ -120,6 +192,37 @@ def positional_bias(
     distance of that point to e^{−exponent·A_t}x₀, δ unless given, relative to e^{−δA_t}|∂g||θ|/L at
     θ₀. Bound: rtol (100 + steps)(1 + max|g|) times the digits that invariants lose, the largest
     (m_t² + w_t²)/|m_t² − w_t²|.
+
+    Parameters
+    ----------
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    path : Flow
+        Of `direct_flow(…, accumulate=True)`.
+    rtol : float
+        That of the path's integration.
+    exponent : float, optional
+        In place of δ, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If `path` does not hold ∫∇f.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.2, -0.1])
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 5.0, 50.0], 1e-9, accumulate=True)
+    >>> mf.certificates.positional_bias(start, path, 1e-9).verdict
+    'confirmed'
+    >>> mf.certificates.positional_bias(start, path, 1e-9, exponent=2.0).verdict
+    'refuted'
     """
     g, worst = integral(path), 0.0
     moved = 0.0 if exponent is None else start.decay - exponent
@@ -133,82 +236,6 @@ def positional_bias(
     return Certificate.of("positional_bias", worst, bound)
 
 
-def loss_slope(
-    problem: Regression,
-    schedule: Schedule,
-    path: Flow,
-    rtol: float,
-    factors: tuple[float, float] = (1.0, 1.0),
-) -> Certificate:
-    """df/dt = −Σ e^{−κA}(∂f)²/R_A″(x) − δα_t⟨x, ∇f⟩; of m ⊙ w −Σ 2√(x² + a_t²)(∂f)² − 4α_t⟨x, ∇f⟩.
-
-    v1 Appendix A prints half of both: `factors` to try. df/dt is ⟨∂f, ∂g θ̇⟩ with θ̇ as the flow is
-    written. Value: largest difference over times, relative to the sum of the terms' sizes. Bound:
-    rtol (100 + steps), the drift of a_t.
-    """
-    start, worst = path.start, 0.0
-    slopes, weights = start.slopes(path.parameters), faded(start.kappa, path.total)
-    for i, (x, total) in enumerate(zip(path.x, path.total.tolist(), strict=True)):
-        grad_f, alpha = problem.gradient(x), float(schedule.alpha(path.times[i]))
-        theta_dot = -slopes[i] * grad_f - 2.0 * alpha * path.parameters[i]
-        true = float(np.sum(grad_f * np.sum(slopes[i] * theta_dot, axis=0)))
-        by_loss = weights[i] * np.sum(grad_f**2 / start.potential(total).hessian_diagonal(x))
-        by_penalty = (start.decay if alpha > 0 else 0.0) * alpha * x * grad_f
-        scale = float(by_loss + np.sum(np.abs(by_penalty)))
-        claimed = -factors[0] * float(by_loss) - factors[1] * float(np.sum(by_penalty))
-        worst = max(worst, abs(true - claimed) / scale if scale > 0 else 0.0)
-    return Certificate.of("loss_slope", worst, *path_bounds(path, rtol, growth(path)))
-
-
-def _off(start: MirrorMap, flow: Flow) -> tuple[Array, Array, Array]:
-    """Errors of the invariants, (T, M, d); what relative errors of θ are worth in them, and what
-    they would be worth if there were decay alone."""
-    alone = np.exp(-2.0 * flow.total)[:, None, None] * start.theta  # θ̇ = −2αθ
-    (found, terms), (expected, still) = (start.invariants(at) for at in (flow.parameters, alone))
-    return np.abs(found - expected), terms, still
-
-
-def signs_kept(start: MirrorMap, path: Flow, rtol: float) -> Certificate:
-    """Coordinates on the edge of a map's domain, such as |m₀| = |w₀|, keep the sign of x₀.
-
-    Value: largest |x_t| where the map allows no such sign, relative to the path's largest
-    |∂g||θ|/L = ½(m² + w²); 0 where no sign changes. Bound: rtol (100 + steps), none where the path
-    itself shows that rounding has let |m| and |w| part.
-    """
-    positive, negative = start.signs
-    turned = np.where(positive, 0.0, path.x) - np.where(negative, 0.0, path.x)
-    value = float(turned.max(initial=0.0)) / size_of(path)
-    off, terms, _ = _off(start, path)
-    parted = (off > drift(path, rtol) * terms)[..., ~(positive & negative)].any()
-    return Certificate.of("signs_kept", value, drift(path, rtol), math.inf if parted else 0.0)
-
-
-def invariant(start: MirrorMap, flow: Flow, rtol: float) -> Certificate:
-    """What the flow of a map conserves but for decay; of m ⊙ w (m² − w²)e^{4A_t} = m₀² − w₀².
-
-    Value: largest |I(θ_t) − I(e^{−2A_t}θ₀)| over times, coordinates and the map's `invariants` I,
-    relative to the size of their terms, m_t² + w_t²: the drift in units that an integrator with
-    relative error control can keep. Bound: rtol (100 + steps). Where a drift beyond it is what a
-    coordinate lost whose terms were once much larger, beside what decay alone leaves of them,
-    nothing can be judged.
-    """
-    off, terms, still = _off(start, flow)
-    if off.shape[1] == 0:
-        raise InputError(f"start must have invariants, but {type(start).__name__} has none.")
-    alive = terms > SMALLEST**2
-    missing = ~alive & (still > 1e3 * SMALLEST**2)
-    off = np.divide(off, terms, out=np.zeros_like(terms), where=alive)
-    bound = drift(flow, rtol)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(terms) - np.log(still)
-        shrunk = np.maximum.accumulate(logs) - logs
-        explained = np.log(off) <= math.log(2.0 * bound) + shrunk
-    # a coordinate that ought to be there and is not has lost everything
-    off[missing] = math.inf
-    known = math.inf if (explained & alive | (off <= bound)).all() else 0.0
-    return Certificate.of("invariant", off.max(initial=0.0), bound, known)
-
-
 def mirror_flow(problem: Regression, start: MirrorMap, flow: Flow, rtol: float) -> Certificate:
     """∇R_{A_t}(x_t) = −∫₀ᵗe^{−κA}∇f stays in the row space of Z, from ∇R_0(x_0) = 0 (Theorem 2.1).
 
@@ -216,6 +243,28 @@ def mirror_flow(problem: Regression, start: MirrorMap, flow: Flow, rtol: float) 
     Bound: rtol (100 + steps) max e^{−κA}|θ|/|∂g|, as in `mirror_equation`. An x_t outside the
     potential's domain (a balanced coordinate that changed sign, as rounding lets it) gives inf
     and judges nothing: see `signs_kept`.
+
+    Parameters
+    ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    flow : Flow
+        Of `direct_flow`.
+    rtol : float
+        That of the path's integration.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.direct_flow(problem, start, mf.Constant(0.1, 5.0), [0.0, 5.0, 50.0], 1e-9)
+    >>> mf.certificates.mirror_flow(problem, start, path, 1e-9).verdict
+    'confirmed'
     """
     alive = (np.sum(flow.parameters**2, axis=1) > SMALLEST**2) & _moving(start)
     worst = 0.0
@@ -244,6 +293,29 @@ def path_difference(dual: Flow, direct: Flow, rtol: float) -> Certificate:
     Value: largest ‖x_t − x'_t‖_∞ over the times both reached, relative to the largest |∂g||θ|/L,
     √(x² + a²) = ½(m² + w²) of m ⊙ w, of which rtol is a fraction. Bound: rtol (100 + steps of
     both). The dual form holds exponents to rtol of the largest: what that explains judges nothing.
+
+    Parameters
+    ----------
+    dual : Flow
+        Of `gradient_flow`.
+    direct : Flow
+        Of `direct_flow`, from the same start at the same times.
+    rtol : float
+        That of both integrations.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> times = [0.0, 5.0, 50.0]
+    >>> dual = mf.gradient_flow(problem, start, mf.Constant(0.1, 5.0), times, 1e-9)
+    >>> direct = mf.direct_flow(problem, start, mf.Constant(0.1, 5.0), times, 1e-9)
+    >>> mf.certificates.path_difference(dual, direct, 1e-9).verdict
+    'confirmed'
     """
     reached = min(dual.times.size, direct.times.size)
     difference = np.abs(dual.x[:reached] - direct.x[:reached]).max(initial=0.0) / size_of(direct)
@@ -272,6 +344,37 @@ def finite_time(
     an argmin was not found, which judges nothing. Times at which all of θ is below 1e-140 are left
     out: there x is denormal. Bound: rtol (100 + steps). Of Factors, `decay` (d,) gives each
     coordinate its own A_j = decay_j·A.
+
+    Parameters
+    ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    flow : Flow
+        Of `direct_flow`.
+    rtol : float
+        That of the path's integration.
+    checks : int
+        Number of times.
+    decay : (d,) array, optional
+        A_j/A of each coordinate.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If `start` and `flow` don't fit, or have no potential under this decay.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.direct_flow(problem, start, mf.Constant(0.1, 5.0), [0.0, 5.0, 50.0], 1e-9)
+    >>> mf.certificates.finite_time(problem, start, path, 1e-9).verdict
+    'confirmed'
     """
     chosen = np.unique(np.linspace(0, flow.times.size - 1, checks).astype(int))
     worst = 0.0

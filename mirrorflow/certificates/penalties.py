@@ -35,10 +35,35 @@ def solvable_penalty(
 
     Parameters
     ----------
+    start : Powers
+        Of depth L ≥ 3.
     flow : Flow
         Of `controlled_flow` with this penalty and κ.
+    c, delta : float
+        Of h.
+    rtol : float
+        That of the path's integration.
     share : float
         A factor on A, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the flow does not hold ∫∇f.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 2.0]], [2.0])
+    >>> start = mf.Powers([0.5, 0.5], [0.5, 0.5], depth=3)
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 5.0], 1e-9, accumulate=True)
+    >>> mf.certificates.solvable_penalty(start, path, 0.0, 1.0, 1e-9).verdict
+    'confirmed'
     """
     n, K, A = start.depth - 2, start.depth * (start.depth - 2), share * flow.total[:, None]
     kappa = 2.0 * delta * n
@@ -66,6 +91,35 @@ def commuting_quadratics(
     Jacobs, Zhou, Burkholz 2025, Theorem 3.3: the parameters may be shared by all coordinates.
     Value: largest |x_t − g(e^M θ₀)| at t = `end`, relative to max ½|θᵀ||A_i||θ|, from integrated θ.
     Bound: 100 rtol (1 + max|∫∇f|), rtol = 1e-10. `share` is a factor on A_t.
+
+    Parameters
+    ----------
+    problem : Regression
+    A : d arrays (D, D)
+        Symmetric.
+    B : (D, D) array
+        Symmetric.
+    theta : (D,) array
+        θ₀.
+    schedule : Schedule
+    end : float
+        t, in flow time.
+    share : float
+        A factor on A_t, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> problem, theta = mf.Regression([[1.0, 2.0]], [2.0]), np.array([1.0, 0.5])
+    >>> A, B = [np.diag([1.0, 0.0]), np.diag([1.0, -1.0])], np.eye(2)  # x = (½θ₁², ½(θ₁² − θ₂²))
+    >>> args = problem, A, B, theta, mf.Constant(0.1)
+    >>> mf.certificates.commuting_quadratics(*args, end=3.0).verdict
+    'confirmed'
     """
     forms, D = np.array(A), theta.size
 
@@ -99,8 +153,27 @@ def isometry(
 
     Parameters
     ----------
+    problem : Regression
+    potential : HyperbolicEntropy
+        Of the start.
     flow : Flow
         Of m ⊙ w without decay.
+    rtol : float
+        That of the path's integration.
+    power : float
+        In place of ½, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.direct_flow(problem, start, mf.Constant(0.0), [0.0, 0.5], 1e-8)
+    >>> mf.certificates.isometry(problem, start.potential(), path, 1e-8).verdict
+    'confirmed'
     """
     x0, a = flow.start.x, np.exp(potential.log_a)
     options = {"rtol": 1e-8, "atol": 1e-11}
@@ -136,6 +209,31 @@ def linear_risk(Z: Array, x_true: Array, sigma: float, times: Array, power: floa
 
     Σ_i e^{−2λ_it}⟨v_i, x*⟩² + (σ²/n) Σ_{λ_i>0} (1 − e^{−λ_it})²/λ_i, λ_i and v_i of ZᵀZ/n (Advani &
     Saxe 2017): what x = m ⊙ w is to be compared with. `power` in place of the last 2, to try.
+
+    Parameters
+    ----------
+    Z : (n, d) array
+    x_true : (d,) array
+        x*.
+    sigma : float
+        σ.
+    times : (T,) array
+        Flow times.
+    power : float
+        In place of the last 2, to try.
+
+    Returns
+    -------
+    (T,) array
+        In units of x².
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> Z, x_true = np.array([[1.0, 0.0]]), np.array([1.0, 0.0])
+    >>> mf.certificates.linear_risk(Z, x_true, 0.1, np.array([0.0, 50.0])).round(3)
+    array([1.  , 0.01])
     """
     n, d = Z.shape
     values, vectors = np.linalg.eigh(Z.T @ Z / n)
@@ -152,6 +250,31 @@ def risk_of_draws(
 
     x_t = ∫₀ᵗ e^{−sZᵀZ/n} ds Zᵀy/n, from singular values of Z. Value: largest distance of the mean
     to the formula, in standard errors. Bound: 5.
+
+    Parameters
+    ----------
+    Z : (n, d) array
+    x_true : (d,) array
+        x*.
+    sigma : float
+        σ.
+    times : (T,) array
+        Flow times.
+    seed : int
+    power : float
+        As in `linear_risk`.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> Z, x_true = np.array([[1.0, 0.0]]), np.array([1.0, 0.0])
+    >>> mf.certificates.risk_of_draws(Z, x_true, 0.1, np.array([1.0, 50.0]), seed=0).verdict
+    'confirmed'
     """
     n = Z.shape[0]
     U, s, Vt = np.linalg.svd(Z, full_matrices=False)

@@ -11,8 +11,11 @@ from mirrorflow.certificates.base import (
     SMALLEST,
     Certificate,
     dense,
+    faded,
+    growth,
     metric,
     misfit_unit,
+    path_bounds,
 )
 from mirrorflow.certificates.limits import Moving, tracking_misfit
 from mirrorflow.certificates.lyapunov import linear_constant
@@ -23,7 +26,58 @@ from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 
-__all__ = ["asymptotic_rate", "linear_rate", "lower_rate", "power_law"]
+__all__ = ["asymptotic_rate", "linear_rate", "loss_slope", "lower_rate", "power_law"]
+
+
+def loss_slope(
+    problem: Regression,
+    schedule: Schedule,
+    path: Flow,
+    rtol: float,
+    factors: tuple[float, float] = (1.0, 1.0),
+) -> Certificate:
+    """df/dt = −Σ e^{−κA}(∂f)²/R_A″(x) − δα_t⟨x, ∇f⟩; of m ⊙ w −Σ 2√(x² + a_t²)(∂f)² − 4α_t⟨x, ∇f⟩.
+
+    v1 Appendix A prints half of both: `factors` to try. df/dt is ⟨∂f, ∂g θ̇⟩ with θ̇ as the flow is
+    written. Value: largest difference over times, relative to the sum of the terms' sizes. Bound:
+    rtol (100 + steps), the drift of a_t.
+
+    Parameters
+    ----------
+    problem : Regression
+    schedule : Schedule
+    path : Flow
+        Of `direct_flow`.
+    rtol : float
+        That of the path's integration.
+    factors : (float, float)
+        On the two sums, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 5.0, 50.0], 1e-9)
+    >>> mf.certificates.loss_slope(problem, schedule, path, 1e-9).verdict
+    'confirmed'
+    """
+    start, worst = path.start, 0.0
+    slopes, weights = start.slopes(path.parameters), faded(start.kappa, path.total)
+    for i, (x, total) in enumerate(zip(path.x, path.total.tolist(), strict=True)):
+        grad_f, alpha = problem.gradient(x), float(schedule.alpha(path.times[i]))
+        theta_dot = -slopes[i] * grad_f - 2.0 * alpha * path.parameters[i]
+        true = float(np.sum(grad_f * np.sum(slopes[i] * theta_dot, axis=0)))
+        by_loss = weights[i] * np.sum(grad_f**2 / start.potential(total).hessian_diagonal(x))
+        by_penalty = (start.decay if alpha > 0 else 0.0) * alpha * x * grad_f
+        scale = float(by_loss + np.sum(np.abs(by_penalty)))
+        claimed = -factors[0] * float(by_loss) - factors[1] * float(np.sum(by_penalty))
+        worst = max(worst, abs(true - claimed) / scale if scale > 0 else 0.0)
+    return Certificate.of("loss_slope", worst, *path_bounds(path, rtol, growth(path)))
 
 
 def lower_rate(
@@ -35,6 +89,38 @@ def lower_rate(
     −Δlog f/Δt between output times from `stop` on. Bound: 1 + the relative error of that rate,
     4·100 rtol·unit/(√f Δt·rate) with √f at the later time. Times with √f below 1e4 rtol·unit
     are left out; unit is the √f of |Z||∂g||θ|/L = |Z|½(m² + w²).
+
+    Parameters
+    ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    total : float in [0, inf)
+        A after `stop`.
+    path : Flow
+        Of `direct_flow`.
+    stop : float
+        From where on α = 0, in flow time.
+    rtol : float
+        That of the path's integration.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If fewer than two output times are left.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 5.0, 5.5, 6.0], 1e-9)
+    >>> mf.certificates.lower_rate(problem, start, 0.5, path, 5.0, 1e-9).verdict
+    'confirmed'
     """
     unit = misfit_unit(problem, path)
     seen = (path.times >= stop) & (np.sqrt(path.loss) > 1e4 * rtol * unit)
@@ -64,6 +150,35 @@ def asymptotic_rate(
     formula: −2 log(1 − B) in the same unit with B = εe^ε/|c₁|, ε = ∫‖H_t − H‖dt along the path, c₁
     the slowest mode's share, plus 2·100 rtol over the last misfit. nan, which never holds, where
     the path ends too early for any B < 1.
+
+    Parameters
+    ----------
+    problem : Regression
+    limit : Interpolator
+    path : Flow
+        Of `direct_flow`, dense in its last times.
+    rtol : float
+        That of the path's integration.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the loss has no minimum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> times = np.linspace(0.0, 4.0, 200)
+    >>> path = mf.direct_flow(problem, start, mf.Constant(0.0), times, 1e-11)
+    >>> limit = mf.interpolator(problem, start, total=0.0)
+    >>> mf.certificates.asymptotic_rate(problem, limit, path, 1e-11).verdict
+    'confirmed'
     """
     Z, goal = dense(problem), problem.loss.minimiser(problem.y)
     if not np.isfinite(goal).all():
@@ -115,6 +230,36 @@ def power_law(
     order, 2‖H⁻¹ d(αh)/dt‖/‖αh‖ (derivative by difference, through limits after A_T and A_{T−δ}),
     plus what the loss is from quadratic, (max|αh|/δ)² for pseudo-Huber, measured by `steepness`,
     plus 2·100 rtol·(size of Zx)/‖αh‖.
+
+    Parameters
+    ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    schedule : Schedule
+        Such as Quadratic.
+    path : Flow
+        Of `direct_flow`.
+    rtol : float
+        That of the path's integration.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the loss isn't ½(z − y)² near y.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> schedule = mf.Quadratic.from_total(0.5, timescale=1.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 500.0], 1e-9)
+    >>> mf.certificates.power_law(problem, start, schedule, path, 1e-9).verdict
+    'confirmed'
     """
     end = float(path.times[-1])
     vectors = []
@@ -137,6 +282,34 @@ def linear_rate(problem: Regression, start: MirrorMap, total: float, path: Flow)
 
     True once α = 0; under a schedule that decays like a power it is refuted by −d log f/dt → 0.
     Value: Λ over the measured rate between the last two output times. Bound: 1.
+
+    Parameters
+    ----------
+    problem : Regression
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+    total : float in [0, inf)
+        A_∞.
+    path : Flow
+        Of `direct_flow`.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the loss has no λ, see `pl_constant`.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> schedule = mf.Quadratic.from_total(0.5, timescale=1.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 400.0, 500.0], 1e-9)
+    >>> mf.certificates.linear_rate(problem, start, 0.5, path).verdict
+    'refuted'
     """
     claimed = linear_constant(problem, start, total, path)
     rate = -math.log(path.loss[-1] / path.loss[-2]) / (path.times[-1] - path.times[-2])

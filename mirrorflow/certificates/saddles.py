@@ -22,7 +22,40 @@ __all__ = ["deep_saddle_deviation", "saddle_deviation", "small_start"]
 def small_start(
     problem: Regression, log_1_over_a: float, times: ArrayLike, alpha: float = 0.0
 ) -> tuple[Array, Array]:
-    """x (T, d) and ν̃ = ν/ℓ (T, n) of gradient flow from x₀ = 0, a = e^{−ℓ}, at τ = t/ℓ."""
+    """x (T, d) and ν̃ = ν/ℓ (T, n) of gradient flow from x₀ = 0, a = e^{−ℓ}, at τ = t/ℓ.
+
+    Parameters
+    ----------
+    problem : Regression
+    log_1_over_a : float > 0
+        ℓ.
+    times : ascending floats
+        τ.
+    alpha : float ≥ 0
+        Constant decay.
+
+    Returns
+    -------
+    x : (T, d) array
+    nu : (T, n) array
+        ν̃ = ν/ℓ.
+
+    Raises
+    ------
+    InputError
+        If ℓ isn't above 0, or times don't ascend.
+    RuntimeError
+        If the integration failed.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 2.0]], [2.0])
+    >>> x, nu = mf.certificates.small_start(problem, 100.0, [0.1, 1.0])
+    >>> x.round(3), nu.shape
+    (array([[0., 0.],
+           [0., 1.]]), (2, 1))
+    """
     ell = number("log_1_over_a", log_1_over_a, 0.0, open_low=True)
     tau = ascending("times", times)
     start = LogFactors.of_scale(problem.d, ell)
@@ -56,12 +89,31 @@ def saddle_deviation(
 
     Parameters
     ----------
+    problem : Regression
     log_1_over_a : float
         ℓ.
     end : float
         Largest τ.
-    path : SaddlePath
+    alpha : float ≥ 0
+        Constant decay.
+    path : SaddlePath, optional
         Another path to try; by default the exact one.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If ℓ isn't above 0.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 2.0]], [2.0])
+    >>> mf.certificates.saddle_deviation(problem, 100.0, end=2.0).verdict
+    'confirmed'
     """
     exact = saddle_path(problem, alpha=alpha) if path is None else path
     tau = np.linspace(0.0, end, 401)[1:]
@@ -99,12 +151,30 @@ def deep_saddle_deviation(
 
     Parameters
     ----------
+    problem : Regression
     start : Powers
         With u₀ near v₀, so that x₀ is next to 0.
     end : float
         Largest τ, in units of the least weight.
     path : SaddlePath
         Another path to try, in units of the least weight.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the depth is 2: see `saddle_deviation`.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 2.0]], [2.0])
+    >>> start = mf.Powers([0.01, 0.01], [0.01, 0.01], depth=3)
+    >>> mf.certificates.deep_saddle_deviation(problem, start, end=2.0).verdict
+    'confirmed'
     """
     if start.depth < 3:
         raise InputError("start must have depth 3 or more; see saddle_deviation for m ⊙ w.")

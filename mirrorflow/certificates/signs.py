@@ -16,6 +16,22 @@ def flip_cost(start: MirrorMap) -> Array:
     """|∇R(0) − ∇R(x₀)|, (d,): the ∫e^{−κA}∂_jf that brings x_j to 0.
 
     inf where the start keeps its sign. For m ⊙ w ½|arcsinh(x₀/a₀)|: no decay enters.
+
+    Parameters
+    ----------
+    start : MirrorMap
+        Where the path starts, such as `Factors`.
+
+    Returns
+    -------
+    (d,) array
+        In units of ∇f times time.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> mf.certificates.flip_cost(mf.Factors.pilot([0.0, 1.0])).round(3)
+    array([0.   , 0.722])
     """
     return np.abs(start.potential().gradient(np.zeros(start.d)))
 
@@ -30,8 +46,28 @@ def sign_rule(flow: Flow, rtol: float, share: float = 1.0) -> Certificate:
     ----------
     flow : Flow
         Of `direct_flow(…, accumulate=True)`.
+    rtol : float
+        That of the path's integration.
     share : float
         A factor on ∇R(0), to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If `flow` does not hold ∫∇f.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([-0.1, 0.2])
+    >>> schedule = mf.Constant(0.1, 5.0)
+    >>> path = mf.direct_flow(problem, start, schedule, [0.0, 5.0, 50.0], 1e-9, accumulate=True)
+    >>> mf.certificates.sign_rule(path, 1e-9).verdict
+    'confirmed'
     """
     spent, zero = integral(flow), flow.start.potential().gradient(np.zeros(flow.start.d))
     wrong = np.sign(flow.x) != np.sign(-spent - share * zero)

@@ -28,6 +28,25 @@ def margin(problem: Regression, x: Array) -> float:
     The largest margin of any dual certificate of minimum L1: positive where x is the unique
     minimiser and strictly complementary. The limit's distance to x falls like e^{−4A·margin}.
     Entries below 1e-7 of the largest count as 0. Returns 1 where the support is everything.
+
+    Parameters
+    ----------
+    problem : Regression
+    x : (d,) array
+        Of minimum L1.
+
+    Returns
+    -------
+    float
+        In [0, 1], without unit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[1.0, 2.0]], [2.0])
+    >>> mf.certificates.margin(problem, np.array([0.0, 1.0]))
+    0.5
     """
     on = np.abs(x) > 1e-7 * np.abs(x).max(initial=0.0)
     return max(1.0 - margin_program(problem.row_space.V, x, on)[1], 0.0)
@@ -55,10 +74,24 @@ def l1_excess(
     ----------
     limit : Interpolator
         Of Factors, LogFactors or such Powers.
+    best : Reference
+        Of `min_l1`.
     total : float in (0, inf]
         Its A.
     share : float
         A factor on the right side, to try.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> limit = mf.interpolator(problem, start, total=1.0)
+    >>> mf.certificates.l1_excess(limit, mf.min_l1(problem), 1.0).verdict
+    'confirmed'
     """
     name = "l1_excess" if total < math.inf else "l1_at_infinity"
     if not (best.success and limit.success):
@@ -97,8 +130,28 @@ def sharp_l1(problem: Regression, start: MirrorMap, share: float = 1.0) -> Certi
 
     Parameters
     ----------
+    problem : Regression
+    start : Factors, LogFactors or Powers
     share : float
         A factor on the exponent of E(A), to try.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the start has no such law, see `l1_distance`.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> mf.certificates.sharp_l1(problem, start).verdict
+    'confirmed'
+    >>> mf.certificates.sharp_l1(problem, start, share=0.5).verdict
+    'refuted'
     """
     law, unjudged = l1_distance(problem, start, 0.0), Certificate.of("sharp_l1", math.nan, math.nan)
     off = law.nearest == 0
@@ -141,10 +194,36 @@ def l1_exponent(
 
     Parameters
     ----------
+    problem : Regression
     potential : HyperbolicEntropy
         At A = 0: p̄ and q̄.
-    pair : the limits at `totals` = (A₁, A₂), A₁ < A₂.
-    best, best_margin : x̂ of minimum L1, its margin > 0.
+    pair : (Interpolator, Interpolator)
+        The limits at `totals`.
+    totals : (float, float)
+        A₁ < A₂.
+    best : (d,) array
+        x̂ of minimum L1.
+    best_margin : float > 0
+        Its margin.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If no entry of `best` is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> pair = mf.interpolator(problem, start, 2.0), mf.interpolator(problem, start, 4.0)
+    >>> best, args = np.array([0.0, 1.0]), (start.potential(), pair, (2.0, 4.0))
+    >>> mf.certificates.l1_exponent(problem, *args, best, 0.5).verdict
+    'confirmed'
     """
     on = np.abs(best) > 1e-7 * np.abs(best).max()
     if on.all():
@@ -178,8 +257,23 @@ def entropic_choice(problem: Regression, factors: Factors, endless: Interpolator
 
     Parameters
     ----------
+    problem : Regression
+    factors : Factors
     endless : Interpolator
         `interpolator(problem, factors, inf)`.
+
+    Returns
+    -------
+    Certificate
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 1.0]], [2.0]), mf.Factors.pilot([0.0, 0.3])
+    >>> endless = mf.interpolator(problem, start, np.inf)  # all of x₁ + x₂ = 2, x ≥ 0 have least L1
+    >>> mf.certificates.entropic_choice(problem, start, endless).verdict
+    'confirmed'
     """
     V, x = problem.row_space.V, endless.x
     on = np.abs(x) > 1e-7 * np.abs(x).max(initial=0.0)
