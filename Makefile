@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help sweep test test-all test-matrix lint docs notebooks figures claims bench mutants clean
+.PHONY: help sweep test test-all test-matrix lint docs notebooks figures claims explorer bench mutants clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ figures: $(READY) ## every study's figures and rows, into figures/
 	$(BIN)/python -m gpu_bench.run --methods all
 	for suffix in png pdf; do cp results/one-shot/accuracy.$$suffix figures/one_shot.$$suffix; done
 	cp results/one-shot/rows.parquet figures/one_shot_rows.parquet
+
+explorer: $(READY) ## the explorer as one HTML page, build/explorer/index.html
+	$(BIN)/python -m mirrorflow explore --page build/explorer/index.html
 
 claims: $(READY) ## the ledger of claims, docs/claims.md
 	$(BIN)/python -m mirrorflow.sweep claims --page docs/claims.md

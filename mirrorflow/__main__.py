@@ -18,6 +18,7 @@ COMMANDS = {
     "sweep": ("mirrorflow.sweep.__main__", [], "a study: verdicts, figures and rows"),
     "report": ("mirrorflow.sweep.__main__", ["report"], "result folders as one HTML page"),
     "reproduce": ("mirrorflow.sweep.__main__", ["reproduce"], "all that is checked of a paper"),
+    "explore": ("mirrorflow.explore.command", [], "sliders in a browser: the bias changes live"),
     "vision": ("gpu_bench.run", [], "sparse training of image networks, by PyTorch"),
 }
 

@@ -25,6 +25,7 @@ EXTRAS = {
     "references": ("cvxpy", "clarabel"),
     "torch": ("torch",),
     "tensorboard": ("tensorboard",),
+    "explore": ("tyro", "bokeh", "contourpy"),
     "cluster": ("distributed", "submitit"),
     "study": (*TABLES, "cvxpy", "clarabel"),
     "vision": (*TABLES, "cvxpy", "clarabel", "torch", "torchvision", "PIL"),
