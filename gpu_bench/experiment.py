@@ -116,7 +116,8 @@ class Experiment:
             **({"workers": place.workers} if folders else {}),
         )
         self.images_per_epoch = len(self.batches) * spec["batch_size"]
-        model = models.build(spec["model"], images.shape, images.classes, spec["seed"])
+        size = images.shape, images.classes
+        model = models.build(spec["model"], *size, spec["seed"], spec["classifier"])
         if spec["batch_norm"] == "synced":
             model = ranks.synchronise_batch_norm(model)
         for module in model.modules():  # one kernel a layer and step, for a number nobody reads

@@ -32,6 +32,7 @@ from mirrorflow.problems import random_stream
 
 __all__ = [
     "INITIAL_MASKS",
+    "drawn",
     "equal",
     "erk",
     "erk_densities",
@@ -114,14 +115,14 @@ def random(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
     """
     weights = prunable(model)
     density = 1.0 - check_sparsity(sparsity)
-    return _drawn("random", weights, dict.fromkeys(weights, density), sparsity, seed)
+    return drawn("random", weights, dict.fromkeys(weights, density), sparsity, seed)
 
 
 def erk(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
     """Random masks with Erdős–Rényi-kernel layer densities; rounded and drawn as in `random`."""
     weights = prunable(model)
     densities = erk_densities({name: w.shape for name, w in weights.items()}, sparsity)
-    return _drawn("erk", weights, densities, sparsity, seed)
+    return drawn("erk", weights, densities, sparsity, seed)
 
 
 def equal(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
@@ -133,10 +134,10 @@ def equal(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
     sizes = {name: w.numel() for name, w in weights.items()}
     budget = (1.0 - check_sparsity(sparsity)) * sum(sizes.values())
     densities = _filled(sizes, dict.fromkeys(sizes, 1), budget)
-    return _drawn("equal", weights, densities, sparsity, seed)
+    return drawn("equal", weights, densities, sparsity, seed)
 
 
-def erk_densities(shapes: Mapping[str, torch.Size], sparsity: float) -> dict[str, float]:
+def erk_densities(shapes: Mapping[str, tuple[int, ...]], sparsity: float) -> dict[str, float]:
     """Return the Erdős–Rényi-kernel density of each layer (Evci et al. 2020, section 3).
 
     For a layer of shape (c_out, c_in, k_h, k_w), or (c_out, c_in), with n = ∏ shape weights
@@ -148,7 +149,7 @@ def erk_densities(shapes: Mapping[str, torch.Size], sparsity: float) -> dict[str
 
     Parameters
     ----------
-    shapes : mapping of str to torch.Size
+    shapes : mapping of str to tuple of int
         Of each layer's weight, none empty.
     sparsity : float in [0, 1)
 
@@ -332,13 +333,15 @@ def _check_scores(what: str, total: float) -> None:
         )
 
 
-def _drawn(
+def drawn(
     generator: str,
     weights: Mapping[str, Tensor],
     densities: Mapping[str, float],
     sparsity: float,
     seed: int,
 ) -> dict[str, Tensor]:
+    """Return masks at random places with these densities, rounded to the exact total as `random`
+    says; `generator` names the streams that are drawn from."""
     seed = whole("seed", seed, 0)
     sizes = np.array([weight.numel() for weight in weights.values()])
     quotas = sizes * np.array([densities[name] for name in weights])

@@ -29,7 +29,13 @@ __all__ = ["NAMES", "build", "source"]
 PACKAGES = ("torchvision", "timm")
 
 
-def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
+def build(
+    name: str,
+    dataset_shape: tuple[int, int, int],
+    classes: int,
+    seed: int,
+    classifier: str = "fan-out",
+) -> nn.Module:
     """Build a network on the CPU in float32, in training mode.
 
     Every weight of a convolution or linear layer is drawn from N(0, 2/fan_out) (Kaiming normal,
@@ -60,6 +66,9 @@ def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: in
         Of one image. H and W of 8, 28, 32, … all work: the last pooling is global.
     classes : int ≥ 2
     seed : int ≥ 0
+    classifier : {"fan-out", "fan-in"}
+        The classifier's weights are N(0, 2/fan_in) with "fan-in", as in the code of the pruning
+        literature; fan_in is 64 in resnet20, and 10 classes then begin with smaller logits.
 
     Raises
     ------
@@ -79,7 +88,7 @@ def build(name: str, dataset_shape: tuple[int, int, int], classes: int, seed: in
             torch.manual_seed(int(random_stream("model", name, seed).integers(2**63)))
             return _checked(name, _foreign(name, dataset_shape, classes), dataset_shape, classes)
         model = BUILDERS[name](dataset_shape[0], classes)
-    _initialise(model, name, seed)
+    _initialise(model, name, seed, classifier)
     return model
 
 
@@ -256,13 +265,15 @@ BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
 NAMES = tuple(BUILDERS)
 
 
-def _initialise(model: nn.Module, name: str, seed: int) -> None:
+def _initialise(model: nn.Module, name: str, seed: int, classifier: str) -> None:
     for layer, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             stream = random_stream("model", name, layer, seed)
             generator = torch.Generator().manual_seed(int(stream.integers(2**63)))
+            fan_in = classifier == "fan-in" and isinstance(module, nn.Linear)
+            mode: Any = "fan_in" if fan_in else "fan_out"
             nn.init.kaiming_normal_(
-                module.weight, mode="fan_out", nonlinearity="relu", generator=generator
+                module.weight, mode=mode, nonlinearity="relu", generator=generator
             )
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -44,6 +45,18 @@ class History:
     status: str = "completed"
     message: str = ""
     epochs: list[Epoch] = field(default_factory=list)
+
+    def add(self, record: Epoch) -> bool:
+        """Add an epoch; returns whether its loss and norm are finite."""
+        self.epochs.append(record)
+        finite = math.isfinite(record.loss) and math.isfinite(record.norm)
+        if not finite:
+            self.status = "diverged"
+            self.message = (
+                f"the loss is {record.loss} and ‖x‖₁ is {record.norm} in epoch "
+                f"{record.number}; lower --lr or the method's total."
+            )
+        return finite
 
 
 @dataclass(frozen=True, slots=True, eq=False)

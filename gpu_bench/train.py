@@ -168,15 +168,8 @@ class Trainer:
         history = self.history
         while history.status == "completed" and len(history.epochs) < self.epochs:
             record = self._epoch(len(history.epochs) + 1, batches, evaluate)
-            history.epochs.append(record)
-            if math.isfinite(record.loss) and math.isfinite(record.norm):
+            if history.add(record):
                 self._between(record)
-            else:
-                history.status = "diverged"
-                history.message = (
-                    f"the loss is {record.loss} and ‖x‖₁ is {record.norm} in epoch "
-                    f"{record.number}; lower --lr or the method's total."
-                )
             if tell is not None:
                 tell(record)
         if self._captured is not None:
@@ -192,6 +185,11 @@ class Trainer:
             self._step(images, labels)
         else:
             self._captured[0](self._step, images, labels)
+        self.steps += 1
+        moving = self.parameters, self.velocities, self.x.gradient
+        with torch.no_grad():
+            if self.method.between_steps(self.steps, *moving):
+                self._push()
 
     def weights(self) -> Weights:
         """Return a copy of what has been learned."""
@@ -271,7 +269,6 @@ class Trainer:
             rate = float(self.rates[self.steps])
             self.step(images, labels, rate)
             rate_sum += rate
-            self.steps += 1
         if self.ledger is not None:
             self.ledger.restart()
         alpha = self.method.alpha or 0.0

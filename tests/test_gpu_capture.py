@@ -173,6 +173,20 @@ def test_captured_steps_are_the_eager_ones(setting, cuda, name):
     assert [event for event in cuda.events if event.startswith("replay")] == 3 * ["replay on main"]
 
 
+def test_what_moves_between_captured_steps_is_seen_by_the_next(setting, cuda):
+    """RigL's mask, by the gradient that the replay has left; no step is captured anew."""
+    trainers = [setting.trainer("rigl", epochs=2), captured(setting, cuda, "rigl", 2)]
+    start = trainers[0].parameters[1].clone()
+    for trainer in trainers:
+        object.__setattr__(trainer.method, "interval", 2)
+        trainer.train(setting.batches())
+    eager, ours = trainers
+    assert not torch.equal(eager.parameters[1], start)
+    for key, tensor in eager._tensors().items():
+        assert torch.equal(ours._tensors()[key], tensor), key
+    assert cuda.events.count("capture on side 1") == 1
+
+
 def test_captured_evaluations_are_the_eager_ones(setting, cuda):
     """Of a batch's shape; the last, smaller one is eager. They know what the weights are now."""
     batches, trainer = setting.batches(), captured(setting, cuda, "dense", 1)

@@ -27,6 +27,9 @@ OUT_OF_PLACE = {
     ("tune", "--workers", "2"): "--workers must be left out unless --dataset is imagenet",
     ("one-shot", "--data-root", "a\nb"): "--data-root must be left out unless --dataset is not dig",
     ("one-shot", "--download"): "--download must be left out unless --dataset is not digits",
+    ("one-shot", "--model", "torchvision:alexnet", "--classifier", "fan-in"): (
+        "--classifier must be left out unless --model is none of others, which keeps its own"
+    ),
     ("iterative", "--rewind-epoch", "0"): "--rewind-epoch must be left out unless --variant has wr",
     ("iterative", "--variant", "wr", "--carry", "parameters"): "--carry must be left out unless",
     ("cyclic", *MASK, "--mask", "erk"): "--mask must be left out unless --mask-file is left out",
@@ -104,7 +107,8 @@ def test_the_original_recipe_is_each_methods_own():
     paper, original = specs(), specs(recipe="original")
     for name, kind in methods.METHODS.items():
         changed = {key: value for key, value in original[name].items() if paper[name][key] != value}
-        assert changed == {kind.column(option): value for option, value in kind.original.items()}
+        own = {kind.column(option): value for option, value in kind.original.items()}
+        assert changed == {**own, "classifier": "fan-in"}
     assert original["str"]["weight_decay"] == 5e-4
     assert original["str"]["str.start"] == -100.0
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from gpu_bench import methods
+from gpu_bench.experiment import Experiment, Place
+from gpu_bench.initial_masks import erk_densities
 from gpu_bench.methods import METHODS, Plan
 from gpu_bench.methods.base import Strength, around
+from gpu_bench.ranks import Ranks
+from gpu_bench.settings import OneShot
 from mirrorflow.checks import InputError
 from mirrorflow.pilot import free_total, largest_total
 
@@ -60,6 +65,8 @@ def test_gradients_are_autograds(name, options):
     leaves = tuple(p.detach().clone().requires_grad_() for p in moved(method, parameters))
     slope = weights(seed=2)
     expected = torch.autograd.grad(method.weight(*leaves), leaves, slope)
+    if name == "rigl":  # its mask does not learn
+        expected = (expected[0], torch.zeros_like(slope))
     found = method.gradients(tuple(leaf.detach() for leaf in leaves), slope.clone())
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.shape == theirs.shape
@@ -99,6 +106,7 @@ def test_penalties_are_the_gradients_of_what_they_say(name, rate):
 
 
 DECAYS = {"str": (0.02, 1.5 / 50.0), "mask-l1": (0.02, 0.02), "continuous": (0.02, 0.0)}
+DECAYS |= {"rigl": (0.02, 0.0)}
 DECAYS |= {"dense": (0.02,), "ham": (0.02,), "powerprop": (0.02,), "lasso": (0.0,)}
 DECAYS |= dict.fromkeys(("spred", "pilot"), (0.06, 0.06))  # 2α
 
@@ -127,7 +135,7 @@ STARTS = [(name, {}) for name in NAMES] + [
 @pytest.mark.parametrize(("name", "options"), STARTS)
 def test_starts_at_the_weights_it_is_given(name, options):
     method, parameters = begun(name, **options)
-    x = weights()
+    x = weights() * (parameters[1] if name == "rigl" else 1.0)
     # STR's thresholds are σ(s₀) at the start, σ(−8) = 3.4e-4
     tolerance = 3.4e-4 if name == "str" else 1e-15 + 4 * EPS * float(x.abs().max())
     assert float((method.weight(*parameters) - x).abs().max()) <= tolerance
@@ -180,6 +188,79 @@ def test_the_second_step_of_ham_is_its_formula_and_changes_no_sign():
     torch.testing.assert_close(x, before * exponent.clamp(-5.0, 5.0).exp())
     assert torch.equal(x.sign(), before.sign())
     assert abs(float(exponent[5])) > 5.0
+
+
+def test_the_default_strength_of_ham_trains_digits():
+    """Two epochs go below the loss of chance; four times as steep, the authors' value, diverges."""
+    flags = {"device": "cpu", "precision": "float32", "layout": "contiguous"}
+    for steepness, status in ((METHODS["ham"]().steepness, "completed"), (200.0, "diverged")):
+        own = methods.option_groups()(ham=METHODS["ham"](steepness=steepness))
+        (one,) = OneShot(methods=("ham",), seeds=1, epochs=2, options=own, **flags).runs()
+        experiment = Experiment(one.spec, Place(Path()), Ranks())
+        history = experiment.trainer().train(experiment.batches)
+        assert history.status == status
+        if status == "completed":
+            assert history.epochs[-1].loss < math.log(10.0)
+
+
+# --- RigL ---
+
+
+def active(parameters):
+    return [int(part.sum()) for part in parameters[1].split(SIZES)]
+
+
+def test_rigl_starts_with_erk_densities_and_its_exact_number_of_weights():
+    """Places by the seed, densities by the shapes, as the masks at initialisation have them."""
+    found = []
+    for seed in (0, 0, 1):
+        method = METHODS["rigl"](sparsity=0.75)
+        vars(method)["_seed"] = seed
+        method.begin(Plan(10, steps_of(50.0), SIZES, DECAY, layers=LAYERS), weights())
+        theta, mask = method.inverse(weights())
+        densities = erk_densities(LAYERS, 0.75)
+        expected = [densities[name] * n for name, n in zip(LAYERS, SIZES, strict=True)]
+        assert active((theta, mask)) == pytest.approx(expected, abs=1.0)
+        assert int(mask.sum()) == 25
+        assert not theta[mask == 0].any()
+        found.append(mask)
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("step", [20, 60])
+def test_rigl_lets_the_smallest_go_and_takes_up_where_the_gradient_is_largest(step):
+    """⌊f·n⌋ of each layer's n weights, f falling as a cosine; new ones and their velocity are 0."""
+    method, (theta, mask) = begun("rigl", sparsity=0.5, fraction=0.6, interval=20)
+    old, before, count = mask.clone(), theta.clone(), active((theta, mask))
+    slope, velocity = weights(seed=2), weights(seed=3) * mask
+    moving = (theta, mask), (velocity.clone(), torch.zeros_like(mask)), slope
+    assert method.between_steps(step, *moving)
+    assert active((theta, mask)) == count
+    share = 0.3 * (1.0 + math.cos(math.pi * step / 75))
+    start = 0
+    for size, n in zip(SIZES, count, strict=True):
+        part, start = slice(start, start + size), start + size
+        moved = int(share * n)
+        by_size = before[part].abs().masked_fill(old[part] == 0, -1.0).argsort(descending=True)
+        kept = set(by_size[: n - moved].tolist())
+        others = [i for i in slope[part].abs().argsort(descending=True).tolist() if i not in kept]
+        assert set(mask[part].nonzero().flatten().tolist()) == kept | set(others[:moved])
+    stayed = (old * mask).bool()
+    assert torch.equal(theta, torch.where(stayed, before, 0.0))
+    assert torch.equal(moving[1][0], torch.where(stayed, velocity, 0.0))
+    assert not torch.equal(mask, old)
+
+
+def test_rigl_moves_every_interval_and_stays_in_the_last_quarter():
+    method, parameters = begun("rigl", interval=10)  # of 100 steps
+    velocities = tuple(map(torch.zeros_like, parameters))
+    moved = [
+        step
+        for step in range(1, 101)
+        if method.between_steps(step, parameters, velocities, weights(seed=step))
+    ]
+    assert moved == [10, 20, 30, 40, 50, 60, 70]
 
 
 def test_strs_shared_decay_is_that_of_the_weights():

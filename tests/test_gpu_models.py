@@ -90,6 +90,14 @@ def test_weights_are_kaiming_normal_by_fan_out(name: str) -> None:
             assert not module.bias.any()
 
 
+def test_the_classifier_is_scaled_by_fan_in_where_asked() -> None:
+    """The same draws, √(fan_out/fan_in) times as large; nothing else changes."""
+    one, two = (models.build("resnet8", (3, 32, 32), 10, 0, fan) for fan in ("fan-out", "fan-in"))
+    for (key, ours), theirs in zip(one.named_parameters(), two.parameters(), strict=True):
+        factor = (10 / 64) ** 0.5 if key == "fc.weight" else 1.0
+        torch.testing.assert_close(theirs, factor * ours)
+
+
 def test_seed_decides_and_global_state_does_not() -> None:
     torch.manual_seed(1)
     one = models.build("resnet20", (3, 32, 32), 10, 0).state_dict()

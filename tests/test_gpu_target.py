@@ -6,6 +6,7 @@ import dataclasses
 import math
 import shlex
 
+import pandas
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from gpu_bench import methods, run
 from gpu_bench.methods.base import Method, around
 from gpu_bench.protocols import one_shot
+from gpu_bench.report.target import best
 from gpu_bench.run import PROGRAM
 from gpu_bench.settings.target import CLOSE, following
 from gpu_bench.sparsities import ahead, free
@@ -146,6 +148,23 @@ def test_what_is_found_is_printed_as_a_command_that_says_it(tmp_path, computed, 
         assert found[name][column] == tried[-1]
 
 
+def test_of_those_that_reach_it_the_most_accurate_is_taken():
+    """More zeros than wanted do for a method that is cut, not for one that makes its own."""
+    tried = {1.0: (0.6, 0.99), 1.2: (0.95, 0.7), 1.3: (0.93, 0.875), 1.4: (0.95, 0.875)}
+    tried[1.5] = (0.86, 0.99)
+    rows = []
+    for name in ("mask-l1", "str"):
+        for value, (zeros, accuracy) in tried.items():
+            row = {"method": name, "status": "completed", "target": 0.9, "sparsity": 0.9}
+            row |= {"accuracy": accuracy, "uncut_accuracy": accuracy, "str.shared": False}
+            row |= dict.fromkeys(("mask-l1.beta", "str.start"), 1.0)
+            row |= dict.fromkeys(("mask-l1.total", "str.total"), value)
+            rows.append({**row, "natural_sparsity": zeros, "free_sparsity": zeros})
+    found = best(pandas.DataFrame(rows))
+    assert found.loc["mask-l1", ["value", "found", "runs"]].tolist() == [1.3, True, 5]
+    assert found.loc["str", ["value", "found", "sparsity"]].tolist() == [1.5, False, 0.86]
+
+
 def test_a_search_goes_on_where_it_was_killed(tmp_path, computed):
     """The same strengths as without, each computed once; with --force all of them again."""
     flags = ["target", *QUICK, "--methods", "str", "lasso"]
@@ -205,6 +224,7 @@ def test_the_strength_is_the_option_that_is_tuned_beside_the_rate():
     kinds = methods.METHODS
     found = {name: kind.strength(kind.options()) for name, kind in kinds.items()}
     assert found.pop("dense") == found.pop("powerprop") == "weight_decay"
+    assert found.pop("rigl") == "sparsity"  # which is the target itself
     assert set(found.values()) == {"total"}
     assert kinds["str"].strength({"shared": True}) == "weight_decay"
     original = PROGRAM.configure("target", ["--methods", "str", "--recipe", "original"])
@@ -241,6 +261,15 @@ def test_bad_input_of_target_is_one_sentence(tmp_path, flags, capsys):
 
 
 # --- with real runs ---
+
+
+def test_a_method_that_is_told_its_sparsity_is_told_the_target(tmp_path, capsys):
+    flags = ["--methods", "rigl", "--target", "0.93", "--out", str(tmp_path)]
+    assert run.main(["target", *QUICK, *flags]) == 0
+    rows = results.load(tmp_path)
+    assert rows["key"].nunique() == 1
+    assert rows["natural_sparsity"].iloc[0] == pytest.approx(0.93, abs=1e-5)
+    assert "--rigl.sparsity 0.93" in capsys.readouterr().out
 
 
 def test_the_zeros_of_a_real_run_are_those_of_its_row(tmp_path):

@@ -263,7 +263,7 @@ def test_ham_is_torchs_sgd_and_a_second_step():
 
 
 GENTLE = {"ham": {"total": 0.3, "steepness": 1.0}, "pilot": {"total": 0.3}, "spred": {"total": 0.3}}
-GENTLE |= {"lasso": {"total": 0.1}, "mask-l1": {"total": 0.1}}
+GENTLE |= {"lasso": {"total": 0.1}, "mask-l1": {"total": 0.1}, "rigl": {"sparsity": 0.3}}
 
 
 @pytest.mark.parametrize("name", list(methods.METHODS))
@@ -379,3 +379,57 @@ def test_learning_rates():
         learning_rates(0.4, "linear", 3, 2, 0.0)
     with pytest.raises(InputError, match="--warmup"):
         learning_rates(0.4, "cosine", 3, 2, 4.0)
+
+
+# --- RigL: a mask that moves between steps ---
+
+
+def moving(interval=4):
+    """A trainer of RigL over 4 epochs of 5 steps."""
+    rates = learning_rates(0.2, "cosine", EPOCHS, STEPS, 1.0)
+    method = methods.METHODS["rigl"](sparsity=0.6, interval=interval)
+    return Trainer(network(), method, rates, EPOCHS, weight_decay=3e-3)
+
+
+def test_rigl_is_sgd_on_the_weights_it_has():
+    """Between two moves: torch's SGD on the masked network, whose other weights stay 0."""
+    trainer = moving(interval=1000)
+    mask = trainer.parameters[1].clone()
+    theirs = network()
+    weights = [theirs[0].weight, theirs[3].weight, theirs[6].weight]
+    views = trainer.x.layout.views(mask)
+    with torch.no_grad():
+        for weight, view in zip(weights, views.values(), strict=True):
+            weight.mul_(view)
+            weight.register_hook(lambda slope, view=view: slope * view)
+    trainer.train(Fixed())
+    by_torch(theirs, [{"params": list(theirs.parameters()), "weight_decay": 3e-3}])
+    assert_same(trainer.fold(), theirs)
+
+
+def test_rigl_has_the_same_zeros_at_every_step_and_other_ones_after_a_move():
+    trainer, seen = moving(), []
+    step = trainer.step
+
+    def watched(*words):
+        step(*words)
+        assert int(trainer.parameters[1].sum()) == round(0.4 * len(trainer.x.values))
+        assert not trainer.x.values[trainer.parameters[1] == 0].any()
+        seen.append(trainer.parameters[1].clone())
+
+    trainer.step = watched
+    trainer.train(Fixed())
+    changed = [k for k in range(1, len(seen)) if not torch.equal(seen[k - 1], seen[k])]
+    assert changed == [3, 7, 11]  # after steps 4, 8 and 12 of 20; 16 is in the last quarter
+
+
+def test_rigl_goes_on_from_a_state_with_the_same_bits():
+    whole = moving()
+    states = []
+    whole.train(Fixed(), None, lambda _: states.append(whole.state()))
+    for state in states[:-1]:
+        again = moving()
+        again.restore(state)
+        again.train(Fixed())
+        for name, tensor in whole._tensors().items():
+            assert torch.equal(again._tensors()[name], tensor), name

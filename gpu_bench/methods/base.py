@@ -244,6 +244,16 @@ class Method(ABC):
     ) -> None:
         """Move θ further, in place: `gradient` is ∂x before the step, `minus_rate` −η, 0-d."""
 
+    def between_steps(
+        self, step: int, parameters: Parameters, velocities: Sequence[Tensor], gradient: Tensor
+    ) -> bool:
+        """Change θ and the velocities in place after step 1, 2, …; returns whether it has.
+
+        No part of a captured step, so it may do something every hundred steps; what it decides must
+        not wait for the device. `gradient` is ∂x of that step.
+        """
+        return False
+
     def after_epoch(self, epoch: int, accuracy: float, norm: float) -> None:  # noqa: B027
         """Take the measurements of epoch k = 1 … T: running accuracy, ‖x‖₁."""
 

@@ -25,8 +25,9 @@ class Ham(Dense, name="ham"):
     look: ClassVar[Look] = Look("#117733", (0, (1, 1)), "p")
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), total=(3.0, 6.0, 1.5))
 
-    steepness: float = 200.0
-    """α: how much faster than η large weights move (1/units of x)."""
+    steepness: float = 50.0
+    """α: how much faster than η large weights move (1/units of x). The authors' 200 does not train
+    digits (docs/vision.md)."""
     total: float = 3.0
     """β Σ η over the run, which sets β: without gradient |x| shrinks by e^(−total)."""
 

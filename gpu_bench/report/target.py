@@ -52,18 +52,19 @@ def tried(frame: pandas.DataFrame) -> pandas.DataFrame:
 def best(frame: pandas.DataFrame) -> pandas.DataFrame:
     """Return of each method, by name, the row of `tried` that answers the search.
 
-    The weakest strength close to the target; else, of a method whose weights are cut, the weakest
-    that allows more zeros; else the nearest. Further columns: `found`, whether it is one of the
-    first two, and `runs`, how many strengths there are.
+    Of the strengths that are close to the target or, where weights are cut, beyond it, the one with
+    the best accuracy at the target, the weaker if equal; else the nearest. Further columns:
+    `found`, whether there is one of the first, and `runs`, how many strengths there are.
     """
     table = tried(frame)
     table["runs"] = table.groupby("method")["value"].transform("count")
     exact = table["method"].map(lambda name: METHODS[name].exact)
-    close = table["away"].abs() <= CLOSE
-    table["found"] = close | (~exact & (table["away"] > 0.0))
-    table["rank"] = table["away"].abs().where(~table["found"], table["value"])
-    order = table.assign(far=~close, missed=~table["found"])
-    order = order.sort_values(["missed", "far", "rank"]).drop_duplicates("method")
+    distance = table["away"].abs()
+    table["found"] = (distance <= CLOSE) | (~exact & (table["away"] > 0.0))
+    order = table.assign(
+        missed=~table["found"], rank=distance.mask(table["found"], -table["accuracy"])
+    )
+    order = order.sort_values(["missed", "rank", "value"]).drop_duplicates("method")
     return order.sort_index().set_index("method")
 
 

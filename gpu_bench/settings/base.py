@@ -256,6 +256,8 @@ class Setting(Chosen):
         yield from super().belongings()
         followed = any(kind.decayed for kind in self.chosen)
         yield "ledger", followed, "--methods has pilot or spred"
+        own = ":" not in self.usual("model")
+        yield "classifier", own, "--model is none of others, which keeps its own"
         for flag in ("image_size", "workers"):
             yield flag, self._folder, "--dataset is imagenet or folder:NAME"
         for flag in ("data_root", "download"):

@@ -24,7 +24,9 @@ Methods = Annotated[
         help=f"Any of {', '.join(METHODS)}; or files of your own, such as cube.py; or all.",
     ),
 ]
-COMMON = ("lr", "weight_decay", "momentum", "label_smoothing")  # flags of a method's recipe
+# flags of a method's recipe, and what the code of the pruning literature has in common
+COMMON = ("lr", "weight_decay", "momentum", "label_smoothing", "classifier")
+ORIGINAL: Row = {"classifier": "fan-in"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class Chosen(Study):
     the methods that have no penalty of their own."""
     label_smoothing: float = 0.0
     """Share of each training label that is spread over all classes, in [0, 1)."""
+    classifier: Literal["fan-out", "fan-in"] = "fan-out"
+    """What the classifier's initial weights are scaled by, N(0, 2/fan); another's model keeps its
+    own. --recipe original has fan-in."""
 
     options: Annotated[Any, option_groups, tyro.conf.arg(name="")] = field(
         default_factory=lambda: option_groups()()
@@ -71,7 +76,8 @@ class Chosen(Study):
         given |= dataclasses.asdict(self.method(kind))
         if self.recipe == "original":
             told = {name for name, value in given.items() if value != defaults[name]}
-            given |= {name: value for name, value in kind.original.items() if name not in told}
+            recipe = ORIGINAL | kind.original
+            given |= {name: value for name, value in recipe.items() if name not in told}
         if given["lr"] is None:
             given["lr"] = kind.learning_rate
         return given

@@ -41,11 +41,11 @@ class Target(
 
     The sparsity of a run is what its method gives for nothing. Of a method that makes exact zeros
     itself (str, continuous) it is their fraction before any cut; of the others the largest fraction
-    of smallest weights that can be cut while the accuracy falls by at most one point: there the
-    weakest strength is wanted that gives at least the target. The strength is the option that
-    `tune` varies beside the learning rate: a total, a weight decay. All runs are read on images
-    held out of the training images, and are rows like any others. The settings found are printed
-    as commands.
+    of smallest weights that can be cut while the accuracy falls by at most one point, and more than
+    the target will do, too. The strength is the option that `tune` varies beside the learning rate:
+    a total, a weight decay. Of the strengths that reach the target the one with the best accuracy
+    there is printed as a command. All runs are read on images held out of the training images, and
+    are rows like any others.
     """
 
     protocol: ClassVar[str] = "one_shot"
