@@ -16,7 +16,7 @@ STOP = 0.75  # of the steps, after which the mask stays
 
 
 @dataclass(frozen=True)
-class Rigl(Method, name="rigl", label="RigL"):
+class Rigl(Method, name="rigl"):
     """x = M ⊙ θ with a mask M, at the start random with Erdős–Rényi-kernel layer densities.
 
     After every `interval`-th of the first ¾ of the T steps each layer lets go a share f of its
