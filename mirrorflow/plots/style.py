@@ -36,11 +36,13 @@ def caption(figure: Figure, words: str) -> None:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.png (150 dpi) and stem.pdf; returns both paths."""
+    """Write stem.png (150 dpi) and stem.pdf, which carry the caption; returns both paths."""
+    words = " ".join(figure.get_supxlabel().split())
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is found once, not for each file
     files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
     for file in files:
-        metadata = {"CreationDate": None} if file.suffix == ".pdf" else None
+        about = {"Description": words} if file.suffix == ".png" else {"Subject": words}
+        metadata = about if file.suffix == ".png" else {"CreationDate": None, **about}
         figure.savefig(file, dpi=150, metadata=metadata)
     return files

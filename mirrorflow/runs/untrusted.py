@@ -28,8 +28,8 @@ from mirrorflow.checks import InputError, column_names
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["LARGEST_FILE", "MAX_BYTES", "file_size", "naming", "read_arrays", "read_bytes"]
-__all__ += ["read_parquet", "read_png", "read_table"]
+__all__ = ["LARGEST_FILE", "MAX_BYTES", "file_size", "naming", "png_description"]
+__all__ += ["read_arrays", "read_bytes", "read_parquet", "read_png", "read_table"]
 
 DESCRIPTOR = 24  # bytes behind a member that was written as a stream, at the most
 LARGEST_FILE = 2**30  # bytes of a Parquet file, and of its pages
@@ -356,3 +356,17 @@ def read_png(path: Path, sha256: Any, largest: int) -> tuple[bytes, int, int] | 
     width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
     fits = 0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE
     return (content, width, height) if fits else None
+
+
+def png_description(content: bytes) -> str:
+    """The text `Description` of a PNG file, UTF-8 (chunk iTXt) or Latin-1 (tEXt); empty if none."""
+    at = 8
+    while at + 8 <= len(content):
+        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        keyword, _, text = content[at + 8 : at + 8 + length].partition(b"\0")
+        if keyword == b"Description" and kind == b"tEXt":
+            return text.decode("latin-1")
+        if keyword == b"Description" and kind == b"iTXt" and text[:2] == b"\0\0":  # uncompressed
+            return text.split(b"\0", 4)[-1].decode(errors="replace")
+        at += 12 + length
+    return ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirrorflow.runs.report.text import plain
 from mirrorflow.runs.store import load, read_manifest, split
-from mirrorflow.runs.untrusted import read_png
+from mirrorflow.runs.untrusted import png_description, read_png
 
 if TYPE_CHECKING:
     import pandas
@@ -36,12 +36,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A PNG file that is the one which the manifest names; sides in pixels."""
+    """A PNG file that is the one which the manifest names; sides in pixels.
+
+    `about` is what it says of itself, the setting it was drawn in; it may be empty.
+    """
 
     name: str
     content: bytes
     width: int
     height: int
+    about: str
 
     @property
     def base64(self) -> str:
@@ -144,6 +148,18 @@ class Contents:
         packages = mapping(environment.pop("packages", None))
         return [*list(environment.items())[:100], *list(packages.items())[:100]]
 
+    def caption(self, figure: Figure) -> str:
+        """Sentences on what a figure shows, in which setting."""
+        setting = figure.about or self._setting
+        return plain(f"{self.title}, {figure.name}. {setting}", 1000)
+
+    @property
+    def _setting(self) -> str:
+        """The configuration as a sentence."""
+        words = [f"{name} {plain(value, 40)}" for name, value in self.pairs("configuration")[:12]]
+        settings = f" with {', '.join(words)}" if words else ""
+        return f"Drawn from {len(self.rows)} rows{settings}."
+
     @property
     def digests(self) -> list[tuple[str, Any]]:
         """Files and their SHA-256."""
@@ -190,6 +206,6 @@ def _figures(folder: Path, named: dict[str, Any]) -> tuple[list[Figure], list[st
         elif len(found[0]) > left:
             left_out.append(f"{shown} has {len(found[0])} bytes, too many for this page.")
         else:
-            figures.append(Figure(name, *found))
+            figures.append(Figure(name, *found, png_description(found[0])))
             left -= len(found[0])
     return figures, left_out

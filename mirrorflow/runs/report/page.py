@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,12 +14,14 @@ from mirrorflow.runs.report.contents import Contents
 from mirrorflow.runs.report.rows import failures, rows_table, same_in_all
 from mirrorflow.runs.report.text import counted, number, plain
 
-__all__ = ["POLICY", "page"]
+__all__ = ["POLICY", "SCRIPT", "page"]
 
-# whatever got into the page: it can load nothing, send nothing, run nothing
+SCRIPT = (Path(__file__).parent / "script.js").read_text(encoding="utf-8")
+_DIGEST = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+# whatever got into the page: it can load nothing, send nothing, run nothing but this script
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'"
+    f"form-action 'none'; script-src 'sha256-{_DIGEST}'"
 )
 
 
@@ -47,6 +51,10 @@ def page(*folders: Contents, title: str = "", about: Sequence[str] = ()) -> str:
         )
         parts.append((anchor, contents.title, Markup(html.strip())))
     whole = environment.get_template("page.html").render(
-        parts=parts, policy=POLICY, title=title or folders[0].title, about=about
+        parts=parts,
+        policy=POLICY,
+        script=Markup(SCRIPT),
+        title=title or folders[0].title,
+        about=about,
     )
     return whole.lstrip()
