@@ -49,7 +49,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     ),
     "limits": (
         "mirrorflow/limits/*.py",
-        "limits interpolators map_limits depth_limits margins l1_distance saddles",
+        "limits limit_parts interpolators map_limits depth_limits margins l1_distance saddles",
     ),
     "cycles": ("gpu_bench/cycles.py gpu_bench/checkpoints.py", "gpu_cycles"),
 }

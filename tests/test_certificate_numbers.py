@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import mirrorflow as mf
 from mirrorflow import certificates as certify
 from mirrorflow.certificates import base
-from mirrorflow.certificates.limits import Moving, _slowest
+from mirrorflow.certificates.limits import Moving, _slowest, _transient
 from mirrorflow.certificates.lyapunov import linear_constant
 from mirrorflow.descent.mean_square import trace_bound
 from mirrorflow.descent.signs import SignDescent
@@ -50,7 +51,7 @@ def path(request, paths):
     return paths[request.param]
 
 
-def is_near(check, value=None, bound=None, rel=1e-9):
+def is_near(check, value=None, bound=None, rel=1e-11):
     """Numbers of a check; a bound of nan: above it, but explained."""
     assert value is None or check.value == pytest.approx(value, rel=rel)
     assert bound is None or check.bound == pytest.approx(bound, rel=rel, nan_ok=True)
@@ -762,3 +763,332 @@ def test_saddles_are_compared_by_a_trapezoid():
         integral += 0.1 * (density[k] + density[k - 1]) if k else 0.0
         ratios.append(np.linalg.norm(apart[k]) / math.sqrt(integral))  # 4/n = 1
     is_near(_compared("x", problem, apart, density, tau), max(ratios), 1.01 + 1e-7)
+
+
+# ---- rates
+
+
+@pytest.fixture(scope="module")
+def falling():
+    """Of m ⊙ w, penalty-free from t = 0.3; its limit."""
+    problem, start = problem_of(), STARTS["m ⊙ w"]
+    schedule, limit = mf.Constant(0.4, 0.3), mf.interpolator(problem, start, 0.12)
+    end = 30.0 / certify.slowest_rate(problem, limit)
+    times = np.concatenate([[0.0, 0.3], np.linspace(2.0, end, 31)])
+    path = mf.direct_flow(problem, start, schedule, times, RTOL, accumulate=True)
+    return problem, start, path, limit
+
+
+def test_rates_of_the_loss_in_numbers(falling):
+    problem, start, path, _ = falling
+    claimed, unit = linear_constant(problem, start, 0.12, path), base.misfit_unit(problem, path)
+    seen = [
+        (t, f)
+        for t, f in zip(path.times, path.loss, strict=True)
+        if t >= 0.3 and math.sqrt(f) > 1e4 * RTOL * unit
+    ]
+    assert 3 <= len(seen) < path.times.size - 1  # some are below rounding
+    rates, slack = [], []
+    for (before, first), (t, f) in itertools.pairwise(seen):
+        rates.append(math.log(first / f) / (t - before))
+        error = 400.0 * RTOL * unit / (math.sqrt(f) * (t - before))
+        slack.append(error / max(rates[-1], claimed))
+    check = certify.lower_rate(problem, start, 0.12, path, 0.3, RTOL)
+    is_near(check, claimed / min(rates), 1.0 + max(slack))
+    rising = dataclasses.replace(path, loss=path.loss[::-1])
+    assert certify.lower_rate(problem, start, 0.12, rising, 0.3, RTOL).value == math.inf
+    last = math.log(path.loss[4] / path.loss[5]) / (path.times[5] - path.times[4])
+    part = dataclasses.replace(path, loss=path.loss[:6], times=path.times[:6])
+    is_near(certify.linear_rate(problem, start, 0.12, part), claimed / last, 1.0)
+    back = dataclasses.replace(part, loss=part.loss[::-1])
+    assert certify.linear_rate(problem, start, 0.12, back).value == math.inf
+
+
+def test_the_asymptotic_rate_in_numbers(falling):
+    """The window, Duhamel's bound and the mixture of modes, one pair of times after the other."""
+    problem, _, path, limit = falling
+    Z, y = problem.Z, problem.y
+    H = (Z * (limit.parameters**2).sum(axis=0)) @ Z.T / 4.0
+    rates, modes = np.linalg.eigh(H)
+    misfits = path.x @ Z.T - y
+    lengths = np.linalg.norm(misfits, axis=1) / np.linalg.norm(y)
+    window = [i for i, length in enumerate(lengths) if 1e4 * RTOL < length < 1e-3]
+    off = {
+        i: np.linalg.norm((Z * (path.parameters[i] ** 2).sum(axis=0)) @ Z.T / 4.0 - H, 2)
+        for i in window
+    }
+    last, best = window[-1], (math.inf, math.nan)
+    for first in window[:-1]:
+        inside = [i for i in window if i >= first]
+        epsilon = sum(
+            0.5 * (off[i] + off[k]) * (path.times[k] - path.times[i])
+            for i, k in itertools.pairwise(inside)
+        )
+        shares = modes.T @ misfits[first] / np.linalg.norm(misfits[first])
+        B = epsilon * math.exp(epsilon) / abs(shares[0])
+        if B < 1.0:
+            left = sum(shares**2 * np.exp(-2.0 * rates * (path.times[last] - path.times[first])))
+            seen = 2.0 * math.log(lengths[last] / lengths[first])
+            bound = (-2.0 * math.log(1.0 - B) + 200.0 * RTOL / lengths[last]) / abs(seen)
+            best = min(best, (bound, abs(seen - math.log(left)) / abs(seen)))
+    check = certify.asymptotic_rate(problem, limit, path, RTOL)
+    is_near(check, best[1], best[0], rel=1e-5)
+
+
+def test_the_power_law_in_numbers():
+    problem, start = problem_of(), STARTS["m ⊙ w"]
+    schedule = mf.Quadratic(0.8, 1.5)
+    limit = mf.interpolator(problem, start, schedule.total_infinity)
+    end = 300.0 / certify.slowest_rate(problem, limit)
+    path = mf.direct_flow(problem, start, schedule, [0.0, end], RTOL)
+    vectors = []
+    for t in (0.99 * end, end):
+        limit = mf.interpolator(problem, start, float(schedule.total(t)))
+        moving = Moving.at(problem, limit)
+        vectors.append(float(schedule.alpha(t)) * moving.misfit)
+    change = np.linalg.solve(moving.rates, (vectors[1] - vectors[0]) / (0.01 * end))
+    size = np.linalg.norm(vectors[1])
+    noise = 200.0 * RTOL * np.linalg.norm(problem.Z @ limit.x) / size
+    check = certify.power_law(problem, start, schedule, path, RTOL)
+    value = abs(path.loss[-1] / (size**2 / 8.0) - 1.0)
+    is_near(check, value, 4.0 * np.linalg.norm(change) / size + noise, rel=1e-9)
+    # pseudo-Huber is from quadratic by what `steepness` says
+    bent = mf.Regression(problem.Z, problem.y, loss=mf.PseudoHuber(0.7))
+    path = mf.direct_flow(bent, start, schedule, [0.0, end], RTOL)
+    check = certify.power_law(bent, start, schedule, path, RTOL)
+    limit = mf.interpolator(bent, start, float(schedule.total(end)))
+    misfit = float(schedule.alpha(end)) * np.linalg.norm(Moving.at(bent, limit).misfit)
+    more = 2.0 * (1.0 - bent.loss.steepness(misfit))
+    assert more > 0.0
+    assert check.bound > more
+    assert check.holds
+
+
+def test_a_short_pulse_adds_its_share():
+    """A penalty for a 50,000th of the time: its integral is found, and what is left of it."""
+    problem, start = problem_of(), mf.Factors.pilot(np.zeros(7), 1.5)
+    at_rest = mf.Regression(problem.Z, np.zeros(4))
+    pulse = mf.Piecewise([0.0, 20.0, 20.001], [0.0, 300.0, 0.0])
+    times = [0.0, 19.0, 20.001, 21.0, 50.0]
+    path = mf.direct_flow(at_rest, start, pulse, times, RTOL)
+    given = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    path = dataclasses.replace(path, loss=given)
+    rate = linear_constant(at_rest, start, 0.3, path)
+    products = np.array([at_rest.gradient(x) @ x for x in path.x])
+    most = 4.0 * (abs(products).max() + abs(np.diff(products)).max())
+    worst = 0.0
+    for t, f in zip(times[1:], given[1:], strict=True):
+        added = 300.0 * (math.exp(-rate * (t - 20.001)) - math.exp(-rate * (t - 20.0))) / rate
+        right = math.exp(-rate * t) * given[0] + most * (added if t > 20.0 else 0.0)
+        worst = max(worst, f / right)
+    check = certify.additive_penalty(at_rest, start, pulse, path, RTOL)
+    assert check.value == pytest.approx(worst, rel=1e-6)
+
+
+def test_what_is_left_of_the_start_counts_from_the_last_breakpoint(falling):
+    problem, _, path, limit = falling
+    schedule, last = mf.Constant(0.4, 0.3), 5
+    weights = (path.parameters**2).sum(axis=1)
+    rates = [_slowest(problem, x, w) for x, w in zip(path.x[: last + 1], weights, strict=False)]
+    times = np.maximum(path.times[: last + 1], 0.3)
+    faded = sum(min(rates[i], rates[i + 1]) * (times[i + 1] - times[i]) for i in range(last))
+    size = (0.5 * weights).max()
+    largest = (0.5 * (limit.parameters**2).sum(axis=0)).max()
+    wanted = 10.0 * max(1.0, largest / size) * math.exp(-faded)
+    found = _transient(problem, limit, schedule, path, last)
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+# ---- sampled claims, late weights, entropies
+
+
+def test_draws_of_the_risk_are_the_seeds():
+    Z, x, times = problem_of().Z, np.linspace(-1.0, 1.0, 7), np.array([0.3, 2.0])
+    values = [certify.risk_of_draws(Z, x, 0.4, times, seed).value for seed in (0, 0, 1)]
+    assert values[0] == values[1] != values[2]
+    assert max(values) < 5.0
+    wrong = certify.risk_of_draws(Z, x, 0.4, times, 0, power=1.0)
+    assert wrong.verdict == "refuted"
+    assert wrong.bound == 5.0
+    # in other units of x and σ the same number of standard errors
+    other = certify.risk_of_draws(Z, 10.0 * x, 4.0, times, 0).value
+    assert other == pytest.approx(values[0], rel=1e-9)
+
+
+def test_solvable_penalties_lose_what_sums_lose():
+    start = STARTS["u³ − v³"]
+    flow = mf.direct_flow(problem_of(), start, SCHEDULE, TIMES, RTOL, accumulate=True)
+    r, first = flow.parameters**-1.0, start.theta**-1.0
+    lost = max((first / r).max(), 1.0)
+    assert lost > 1.0
+    check = certify.solvable_penalty(start, flow, 0.0, 1.0, RTOL)
+    assert check.holds
+    assert check.bound == pytest.approx(RTOL * (100.0 + flow.steps) * lost, rel=1e-12)
+
+
+def test_late_weights_in_numbers():
+    problem = problem_of()
+    start, totals = STARTS["4 layers"], (1.0, 1.25, 1.5)
+    best = mf.interpolator(problem, start, np.inf)
+    limits = [mf.interpolator(problem, start, total) for total in totals]
+    apart = [abs(limit.x - best.x).max() for limit in limits]
+    rates = [math.log(apart[i] / apart[i + 1]) / 0.25 for i in (0, 1)]
+    bound = 10.0 * max(abs(rates[0] - 8.0), 0.1) * math.exp(-4.0 * 0.25)
+    steep = abs(limits[2].metric * start.potential(1.5).gradient(limits[2].x)).max()
+    rounding = 60.0 * EPS * steep / (apart[2] * 0.25)
+    if apart[1] <= 1e-2 * abs(best.x[best.x != 0]).min():
+        check = certify.late_weights(problem, start, totals, 7.0)
+        is_near(check, abs(rates[1] - 7.0), bound + rounding, rel=1e-6)
+
+
+def test_choices_among_minima_by_least_squares():
+    """Columns twice: the residual of the equations on the support, and its bound."""
+    rng = np.random.default_rng(3)
+    half = rng.standard_normal((4, 7))
+    problem = mf.Regression(np.hstack([half, half]), half[:, 0] - 0.5 * half[:, 4])
+    start = mf.Factors.pilot(rng.standard_normal(14))
+    endless = mf.interpolator(problem, start, np.inf)
+    x = endless.x * np.linspace(0.9, 1.1, 14)
+    moved = dataclasses.replace(endless, x=x)
+    on = np.flatnonzero(x)
+    logs = [
+        np.sign(x[j]) * math.log(abs(x[j]) / (0.5 * (start.m[j] + np.sign(x[j]) * start.w[j]) ** 2))
+        for j in on
+    ]
+    V = problem.row_space.V[:, on]
+    residual = logs - V.T @ np.linalg.pinv(V.T, rcond=1e-10) @ logs
+    s = np.linalg.svd(V, compute_uv=False)
+    least = s[s > 1e-10 * s[0]].min()
+    check = certify.entropic_choice(problem, start, moved)
+    bound = 1e3 * EPS * (1.0 + max(map(abs, logs))) / least
+    is_near(check, abs(residual).max(), bound, rel=1e-6)
+    deep = mf.DeepFactors(rng.uniform(0.5, 1.0, (4, 14)))
+    moved = dataclasses.replace(mf.interpolator(problem, deep, np.inf), x=x)
+    goal = np.sign(x[on]) * abs(x[on]) ** -0.5
+    residual = goal - V.T @ np.linalg.pinv(V.T, rcond=1e-10) @ goal
+    check = certify.power_choice(problem, moved)
+    is_near(check, abs(residual).max() / abs(goal).max(), 1e3 * EPS / least, rel=1e-6)
+
+
+def test_the_l1_exponents_bound_is_both_constants():
+    problem = mf.gaussian_recovery(8, 16, 2, 1)
+    start = mf.Factors.pilot(np.linspace(-0.4, 0.5, 16))
+    best, totals = mf.min_l1(problem).x, (1.0, 2.5)
+    gap = certify.margin(problem, best)
+    limits = tuple(mf.interpolator(problem, start, total) for total in totals)
+    R, V = start.potential(), problem.row_space.V
+    on = abs(best) > 1e-7 * abs(best).max()
+    sign = np.sign(best[on])
+    own = np.where(sign > 0, R.log_p[on], R.log_q[on])
+    off = np.append(R.log_p[~on], R.log_q[~on])
+
+    def seminorm(masses):
+        nu = np.linalg.pinv(V[:, on].T) @ (sign * (np.log(masses) - own))
+        return abs(V[:, ~on].T @ nu).max()
+
+    mass = [(limit.p + limit.q)[~on].sum() for limit in limits]
+    lower = max(
+        seminorm(np.where(sign > 0, limit.p[on], limit.q[on])) - off.min() for limit in limits
+    )
+    upper = seminorm(abs(best[on])) + off.max() + math.log(2.0 * off.size)
+    check = certify.l1_exponent(problem, R, limits, totals, best, 0.9 * gap)
+    value = abs(math.log(mass[0] / mass[1]) / 6.0 - 0.9 * gap)
+    is_near(check, value, (lower + upper) / 6.0, rel=1e-6)
+
+
+def test_noise_that_is_decay_and_caps_in_numbers():
+    rng = np.random.default_rng(0)
+    Z = rng.choice([-1.0, 1.0], (4, 7))
+    problem, start = mf.Regression(Z, Z[:, 0] - Z[:, 2]), mf.Factors.pilot(np.full(7, 0.2))
+    path = mf.follow_descent(problem, start, 0.02, 300, batch_size=1, record=1)
+    total = 0.5 * path.gain[-1].mean() / 4.0
+    limit = mf.interpolator(problem.with_targets(Z @ path.x[-1]), start, total)
+    size = (0.5 * (path.m**2 + path.w**2)).max()
+    largest = max(1.0, abs(path.gain).max(), abs(path.shift).max())
+    check = certify.noise_is_decay(problem, path, 0.5)
+    bound = 10.0 * EPS * 1300.0 * largest
+    is_near(check, abs(path.x[-1] - limit.x).max() / size, bound, rel=1e-6)
+    H = 2.0 / 4.0 * (Z * (limit.p + limit.q)) @ Z.T
+    check = certify.scale_cap(problem, limit, 0.3)
+    is_near(check, 0.15 * np.linalg.eigvalsh(H)[-1], 1.0 + 1e-9, rel=1e-9)
+
+
+def test_energies_in_numbers():
+    """A claim that is off by a factor is off by that number."""
+    problem, start = problem_of(), STARTS["m ⊙ w"]
+    check = certify.energy(problem, start, 1e-9, claimed=3.0)
+    is_near(check, 0.5, 1e-7, rel=1e-6)
+    schedule, x_star = mf.Constant(0.3, 2.0), np.linspace(-1.0, 1.0, 7)
+    wrong = certify.energy_balance(problem, start, schedule, 4.0, x_star, share=0.0)
+    times = np.linspace(0.0, 4.0, 4001)
+    flow = mf.direct_flow(problem, start, schedule, times, 1e-10)
+    lengths = (flow.parameters**2).sum(axis=(1, 2)) * np.where(times <= 2.0, 0.3, 0.0)
+    slopes = np.array([problem.gradient(x) @ (x - x_star) for x in flow.x])
+    penalty, loss = (np.sum(0.5 * (f[1:] + f[:-1])) * 1e-3 for f in (lengths, slopes))
+    # Σ of both sides; the drop is loss + penalty
+    scale = abs(loss + penalty) + abs(loss) + penalty
+    assert wrong.value == pytest.approx(penalty / scale, rel=2e-3)
+    assert wrong.bound > 1e-7
+
+
+def test_directions_of_margins_in_numbers():
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((4, 9))
+    problem = mf.Regression(rows, np.ones(4), loss=mf.Exponential())
+    start = mf.Factors.pilot(np.linspace(-0.2, 0.3, 9), 1e-2)
+    flow = mf.direct_flow(problem, start, mf.Constant(0.1, 1.0), [0.0, 50.0], RTOL, accumulate=True)
+    x, R = flow.x[-1], start.potential(float(flow.total[-1]))
+    gamma = min(rows @ x)
+    q = np.linalg.lstsq(rows.T, -flow.accumulated[-1], rcond=None)[0]
+    best, u = mf.max_margin(problem, start, np.inf, 1.0).x, x / gamma
+    epsilon = np.exp(R.log_a) / gamma
+    top = math.log(1.0 / epsilon.max())
+    assert top > 0.0
+
+    def rest(u):
+        return sum(
+            abs(a) * (math.log(2.0 * abs(a)) - 1.0 + math.log(epsilon.max() / e)) - c * a
+            for a, e, c in zip(u, epsilon, R.c, strict=True)
+            if a != 0
+        )
+
+    paid = 2.0 * q @ (rows @ x - gamma) / gamma + epsilon.sum()
+    error = 2.0 * RTOL * (100.0 + flow.steps) * abs(u * R.gradient(x)).sum()
+    least = abs(best).sum()
+    check = certify.margin_direction(problem, start, flow, RTOL)
+    bound = (paid + rest(best) - rest(u) + error) / (top * least)
+    is_near(check, abs(u).sum() / least - 1.0, bound, rel=1e-6)
+
+
+def test_softmax_in_numbers():
+    """Σ over classes of ∇R at a share of A, with K times the drift."""
+    rng = np.random.default_rng(0)
+    start = mf.Factors(*rng.standard_normal((2, 6)))
+    problem = mf.Regression(rng.standard_normal((4, 6)), rng.standard_normal(4))
+    flow = mf.direct_flow(problem, start, SCHEDULE, TIMES, RTOL)
+    first = start.potential(0.0).gradient(start.x)
+    worst = 0.0
+    for x, total in zip(flow.x, flow.total, strict=True):
+        now = start.potential(0.5 * total).gradient(x)
+        for j in range(2):
+            worst = max(worst, abs(now[3 * j : 3 * j + 3].sum() - first[3 * j : 3 * j + 3].sum()))
+    check = certify.softmax_invariant(flow, 3, RTOL, 0.5)
+    is_near(check, worst, 3.0 * RTOL * (100.0 + flow.steps), rel=1e-9)
+
+
+def test_stationary_points_in_small_units():
+    """What counts as 0 is a part of the largest |x|, in any unit."""
+    found = []
+    for unit in (1e-5, 1.0, 1e5):
+        problem = mf.Regression(problem_of().Z, unit * problem_of().y)
+        start = mf.DeepFactors(unit**0.25 * STARTS["4 layers"].theta)
+        time = unit**-1.5  # of ∂g·∇f/θ
+        flow = mf.direct_flow(problem, start, mf.Constant(0.2 / time), [0.0, 40.0 * time], RTOL)
+        found.append(certify.deep_stationarity(problem, flow, 0.2 / time, RTOL, 2.0).value)
+    assert 1e-3 < found[1] < 1.0
+    assert found == pytest.approx([found[1]] * 3, rel=1e-4)
+
+
+def test_a_certificate_says_its_numbers():
+    text = repr(certify.Certificate.of("name", 0.25, 0.5))
+    assert all(part in text for part in ("name", "0.25", "0.5", "True"))
