@@ -172,7 +172,7 @@ def logistic(z, y, parameter, out):
 def exponential(z, y, parameter, out):
     """As `Exponential`."""
     for i in range(z.size):
-        value = math.exp(-y[i] * z[i])
+        value = np.exp(-y[i] * z[i])
         out[SLOPE, i] = -y[i] * value
         out[CURVATURE, i] = value
         if out.shape[0] > VALUE:
@@ -222,7 +222,7 @@ class Exponential(Margin):
 def poisson(z, y, parameter, out):
     """As `Poisson`."""
     for i in range(z.size):
-        rate = math.exp(z[i])
+        rate = np.exp(z[i])  # math.exp of Python raises where this is inf
         out[SLOPE, i] = rate - y[i]
         out[CURVATURE, i] = rate
         if out.shape[0] > VALUE:

@@ -278,7 +278,8 @@ def test_balanced_factors_stay_balanced_to_the_bit(small):
 
 
 def test_without_compilation_the_same_code_runs_as_python(tmp_path):
-    """The same path to rounding: what is debugged is what runs."""
+    """The same path to rounding, and inf where exponentials overflow: what is debugged is what
+    runs."""
     program = """
         import json
         import numpy as np, mirrorflow as mf
@@ -287,14 +288,21 @@ def test_without_compilation_the_same_code_runs_as_python(tmp_path):
         factors = mf.Factors(*rng.standard_normal((2, 5)))
         flows = [f(problem, factors, mf.Constant(0.5, 1.0), [0.5, 30.0], 1e-6)
                  for f in (mf.gradient_flow, mf.direct_flow)]
-        print(json.dumps([flow.x.tolist() for flow in flows]))
+        far = [mf.Poisson().value(1e5, 1.0), mf.Exponential().slope(-1e5, 1.0)]
+        power = mf.SignedPower([0.9, -1.2], 2.0).potential().gradient([5.0, -1e-3])
+        print(json.dumps([[flow.x.tolist() for flow in flows], [*map(float, far), *power]]))
     """
+    # |θ| = |θ₀|e^{2μ sign θ₀}
+    powers = [0.25 * np.log(5.0 / 0.81), -0.25 * np.log(1e-3 / 1.44)]
     answers = []
     for disabled in ("0", "1"):
         environment = os.environ | {"NUMBA_DISABLE_JIT": disabled}
         command = [sys.executable, "-c", textwrap.dedent(program)]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-        answers.append(np.array(json.loads(done.stdout)))
+        paths, numbers = json.loads(done.stdout)
+        answers.append(np.array(paths))
+        assert numbers[:2] == [np.inf, -np.inf]
+        assert numbers[2:] == pytest.approx(powers, rel=1e-12)
     assert np.abs(answers[0] - answers[1]).max() < 1e-9
 
 

@@ -454,3 +454,55 @@ def test_orders_are_the_least_of_three(seed):
     assert law.exponent == pytest.approx(4.0 * (1.0 - reached), rel=1e-7)
     wanted = 4.0 * min(reached - others, 1.0 - reached, 2.0 * reached)
     assert law.order == pytest.approx(wanted, rel=1e-6)
+
+
+# ---- who asks
+
+
+def test_decay_without_a_law_is_refused_by_the_callers_name():
+    problem, start = drawn(0), mf.Ham(np.linspace(-1.0, 1.0, 9), 2.0)
+    with pytest.raises(mf.InputError, match="total must be 0 for Ham"):
+        mf.interpolator(problem, start, 0.5)
+    with pytest.raises(mf.InputError, match="totals must be 0 for Ham"):
+        mf.interpolators(problem, [start], [0.0, 0.5])
+
+
+def test_starts_that_decay_moves_stand_beside_others():
+    """Each limit is the one that its start has alone."""
+    problem = drawn(0, 2, 9)
+    problem = mf.Regression(problem.Z, 0.1 * np.ones(2))
+    theta = np.random.default_rng(0).uniform(0.5, 1.0, (2, 9))
+    moved = mf.Custom(lambda t: t[0] ** 3 - t[1] ** 3, theta, lambda t: (t**3).sum())
+    assert moved.moves
+    starts = [moved, mf.Factors.pilot(np.full(9, 0.2))]
+    found = mf.interpolators(problem, starts, [0.0, 0.1])
+    for start, path in zip(starts, found, strict=True):
+        for total, limit in zip((0.0, 0.1), path, strict=True):
+            alone = mf.interpolator(problem, start, total)
+            assert limit.x == pytest.approx(alone.x, rel=1e-9, abs=1e-12)
+
+
+def test_a_cone_that_cannot_be_projected_on_is_said(monkeypatch):
+    """Balanced starts, whose signs must be looked at; the others have their limits."""
+    problem = drawn(0, 5, 9)
+
+    def no(*_):
+        raise faces.FaceError("no face")
+
+    monkeypatch.setattr("mirrorflow.limits.reach.cone_projection", no)
+    starts = [mf.Factors.balanced(np.ones(9)), mf.Factors.pilot(np.full(9, 0.2))]
+    (bad, worse), good = mf.interpolators(problem, starts, [0.0, 0.5])
+    for limit in (bad, worse):
+        assert (limit.status, limit.message) == ("not_converged", "no face")
+        assert limit.x.shape == (9,)
+        assert limit.start is starts[0]
+    assert [limit.status for limit in good] == ["converged"] * 2
+
+
+def test_the_lasso_where_the_penalty_just_takes_all():
+    """2α = max |Zᵀy|/n and that column twice: 0 is the solution, on a face that is no point."""
+    Z = np.array([[1.0, 1.0, 0.5], [2.0, 2.0, -1.0]])
+    problem = mf.Regression(np.hstack([Z, np.zeros((2, 1))]), [1.0, 2.0])
+    limit = mf.lasso_limit(problem, mf.Factors.pilot(np.zeros(4)), 0.5 * 5.0 / 2.0)
+    assert limit.success
+    assert limit.x == pytest.approx(0.0, abs=1e-12)

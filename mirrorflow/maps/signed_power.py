@@ -44,7 +44,7 @@ def point(parts, low, high, total, mu, out):
             # a negative bracket, beyond a zero of θ, is far from −1
             exponent = math.log1p(gap * rise) if bracket > 0.0 else math.log(max(-bracket, 1e-300))
             exponent /= gap
-        size, sign = abs(start) * math.exp(exponent), math.copysign(bracket, start * bracket)
+        size, sign = abs(start) * np.exp(exponent), math.copysign(bracket, start * bracket)
         power = size ** (kappa - 1.0)
         part = decay**kappa * power
         out[X, j] = math.copysign(part * size, sign)
