@@ -50,7 +50,7 @@ class Captured:
             self._capture(step, images, labels)
         if self.graph is None or images.shape != self.images.shape:
             self.calls += 1
-            self._eager(step, images, labels)
+            self.eager(step, images, labels)
             return
         self.images.copy_(images)
         self.labels.copy_(labels)
@@ -85,9 +85,8 @@ class Captured:
             else:
                 self.graph = graph
 
-    def _eager(
-        self, step: Callable[[Tensor, Tensor], None], images: Tensor, labels: Tensor
-    ) -> None:
+    def eager(self, step: Callable[[Tensor, Tensor], None], images: Tensor, labels: Tensor) -> None:
+        """Do any step without a graph, never while another thread captures one."""
         current, side = torch.cuda.current_stream(self.device), _side(self.device)
         side.wait_stream(current)
         with _turn, torch.cuda.stream(side):

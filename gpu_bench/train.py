@@ -145,12 +145,9 @@ class Trainer:
         self._network = model if network is None else network
         alone = self.ranks.size == 1
         self._rounds = half and alone
+        cuda = capture and alone and self.device.type == "cuda"
         # of steps and of evaluations
-        self._captured = (
-            (Captured(self.device), Captured(self.device))
-            if capture and alone and self.device.type == "cuda"
-            else None
-        )
+        self._captured = (Captured(self.device), Captured(self.device)) if cuda else None
         self._push()
 
     def train(
@@ -360,10 +357,13 @@ class Trainer:
         momenta = [norm.momentum for norm in norms]
         self.model.train()
         with self._autocast():
-            for count, (images, _) in enumerate(batches, 1):
+            for count, (images, labels) in enumerate(batches, 1):
                 for norm in norms:
                     norm.momentum = 1.0 / count  # the plain mean over the batches so far
-                self.model(images)
+                if self._captured is None:
+                    self.model(images)
+                else:  # its kernels may be searched for
+                    self._captured[1].eager(lambda batch, _: self.model(batch), images, labels)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.ranks.average_buffers(self.model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
+import time
 import weakref
 
 import pytest
@@ -243,6 +244,49 @@ def test_a_thread_keeps_one_side_stream(setting, cuda):
     other.start()
     other.join()
     assert cuda.streams == 2
+
+
+def test_no_step_of_another_thread_runs_while_one_captures(cuda, monkeypatch):
+    """CuDNN's search in an eager step waits for the device, which ends every capture."""
+    order, begun, waiting = [], threading.Event(), threading.Event()
+
+    @contextlib.contextmanager
+    def graph(*_, **__):
+        order.append("capture begins")
+        begun.set()
+        waiting.wait()
+        time.sleep(0.1)  # in which the other would step
+        yield
+        order.append("capture ends")
+
+    def step(*_):
+        order.append("step of the other")
+
+    def others():
+        begun.wait()
+        waiting.set()
+        capture.Captured(CPU).eager(step, images, images)
+
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    cuda.trainer = None
+    images, ours = torch.zeros(2), capture.Captured(CPU)
+    other = threading.Thread(target=others)
+    other.start()
+    for _ in range(capture.EAGER_STEPS):
+        ours(lambda *_: None, images, images)
+    ours._capture(lambda *_: None, images, images)
+    other.join()
+    assert order == ["capture begins", "capture ends", "step of the other"]
+
+
+def test_fresh_statistics_are_taken_in_turn(setting, cuda):
+    """On the side stream, as the other eager steps, and with the same numbers."""
+    eager, ours = setting.trainer("dense"), captured(setting, cuda, "dense", 1)
+    for trainer in (eager, ours):
+        trainer.refresh(setting.batches().epoch(0))
+    assert cuda.events == 3 * ["side 1 waits for main", "main waits for side 1"]
+    for one, other in zip(eager.buffers, ours.buffers, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("words", [*memory.FULL, "CUDA error: out of memory", "cuDNN: fine"])
