@@ -27,6 +27,13 @@ class InputError(ValueError):
 
     It is one line of printable text, whatever the value was: names and contents of a stranger's
     files can neither break it nor steer a terminal.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> mf.Constant(-1.0)
+    Traceback (most recent call last):
+    mirrorflow.checks.InputError: alpha must be a finite number at least 0, but it is -1.0.
     """
 
     def __init__(self, message: str) -> None:

@@ -83,8 +83,21 @@ def commutes(g: Torch, dim: int, at: ArrayLike | None = None) -> Certificate:
 def brackets_in_kernel(g: Torch, dim: int, at: ArrayLike | None = None) -> Certificate:
     """Whether ∂g(θ)[∇g_i, ∇g_j] = 0 for all i, j: necessary for a mirror flow.
 
-    Parameters and errors as in `commutes`. Value: largest |∂g [∇g_i, ∇g_j]| over pairs and
-    points, relative to max |∇g_k|·max |∇²g_j ∇g_i| there. Bound: 1000 eps √D.
+    Parameters
+    ----------
+    g, dim, at
+        As in `commutes`.
+
+    Returns
+    -------
+    Certificate
+        Value: largest |∂g [∇g_i, ∇g_j]| over pairs and points, relative to
+        max |∇g_k|·max |∇²g_j ∇g_i| there. Bound: 1000 eps √D.
+
+    Raises
+    ------
+    InputError
+        If g has the wrong shape or can't be differentiated.
 
     Examples
     --------
@@ -148,7 +161,7 @@ def regularizer_scale(
     Parameters
     ----------
     g, h, dim, at
-        As in `regularizer_commutes`, and so are the errors.
+        As in `regularizer_commutes`.
 
     Returns
     -------
@@ -157,6 +170,11 @@ def regularizer_scale(
         bracket's two terms there. Bound: 1000 eps √D.
     kappa : float
         κ of least squares; says nothing where the certificate doesn't hold.
+
+    Raises
+    ------
+    InputError
+        If g or h has the wrong shape or can't be differentiated.
 
     Examples
     --------

@@ -32,6 +32,11 @@ class Loss:
         ∂²φ/∂z², and where `out` has a third row φ.
     parameter : float
         What the kernel is told besides z and y, such as δ of pseudo-Huber.
+
+    Examples
+    --------
+    >>> Squared().value([3.0], [1.0])
+    array([2.])
     """
 
     __slots__ = ()
@@ -90,7 +95,13 @@ def squared(z, y, parameter, out):
 
 @dataclass(frozen=True, slots=True)
 class Squared(Loss):
-    """φ = ½(z − y)², so that f = 1/(2n)‖Zx − y‖²: the loss of regression."""
+    """φ = ½(z − y)², so that f = 1/(2n)‖Zx − y‖²: the loss of regression.
+
+    Examples
+    --------
+    >>> Squared().slope([3.0], [1.0])
+    array([2.])
+    """
 
     rows: ClassVar[Kernel] = squared
 
@@ -134,6 +145,11 @@ class PseudoHuber(Loss):
     ----------
     delta : float > 0
         δ, in units of y.
+
+    Examples
+    --------
+    >>> PseudoHuber(1.0).value([100.0], [0.0]).round(2)
+    array([99.])
     """
 
     delta: float = 1.0
@@ -200,7 +216,13 @@ class Margin(Loss):
 
 @dataclass(frozen=True, slots=True)
 class Logistic(Margin):
-    """φ = log(1 + e^{−yz}) of labels y = ±1: minus the log-likelihood of logistic regression."""
+    """φ = log(1 + e^{−yz}) of labels y = ±1: minus the log-likelihood of logistic regression.
+
+    Examples
+    --------
+    >>> Logistic().value([0.0], [1.0]).round(4)  # log 2
+    array([0.6931])
+    """
 
     rows: ClassVar[Kernel] = logistic
 
@@ -210,7 +232,13 @@ class Logistic(Margin):
 
 @dataclass(frozen=True, slots=True)
 class Exponential(Margin):
-    """φ = e^{−yz} of labels y = ±1, as in boosting."""
+    """φ = e^{−yz} of labels y = ±1, as in boosting.
+
+    Examples
+    --------
+    >>> Exponential().value([0.0], [-1.0])
+    array([1.])
+    """
 
     rows: ClassVar[Kernel] = exponential
 
@@ -234,6 +262,11 @@ class Poisson(Loss):
     """φ = e^z − yz of counts y ≥ 0: minus the log-likelihood of counts of mean e^z, up to log y!.
 
     Counts need not be whole, so that rates and averages can be fitted as well.
+
+    Examples
+    --------
+    >>> Poisson().slope([0.0], [3.0])
+    array([-2.])
     """
 
     rows: ClassVar[Kernel] = poisson

@@ -7,7 +7,6 @@ import functools
 import math
 import sys
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -21,7 +20,6 @@ from numpy.typing import ArrayLike
 from mirrorflow.checks import (
     Array,
     InputError,
-    column_names,
     number,
     printable,
     real_array,
@@ -32,6 +30,8 @@ from mirrorflow.checks import (
 from mirrorflow.display import Displayed
 from mirrorflow.extras import require
 from mirrorflow.losses import Loss, Squared
+from mirrorflow.matrices import LARGEST, check_matrix, check_row_space, feature_names
+from mirrorflow.random_streams import random_stream
 from mirrorflow.rowspace import Matrix, RowSpace
 from mirrorflow.runs.untrusted import naming, read_arrays, read_table
 
@@ -39,7 +39,6 @@ __all__ = ["Regression", "diabetes", "digits_sensing", "gaussian_recovery", "loa
 
 
 SQUARED = Squared()
-LARGEST = 1e150  # squares still fit into float64
 BLOCK = 2**18  # entries of |Z| at a time
 
 
@@ -87,8 +86,8 @@ class Regression(Displayed):
     _row_space: list[RowSpace] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", _names(self.names, self.Z))
-        Z = _matrix(self.Z)
+        object.__setattr__(self, "names", feature_names(self.names, self.Z))
+        Z = check_matrix(self.Z)
         object.__setattr__(self, "Z", Z)
         y = vector("y", self.y, Z.shape[0], "one for each row of Z", LARGEST)
         object.__setattr__(self, "y", y)
@@ -143,14 +142,14 @@ class Regression(Displayed):
         """
         if not self._row_space:
             with np.errstate(over="ignore"):
-                self._row_space.append(_moderate(RowSpace.of(self.Z, self.y)))
+                self._row_space.append(check_row_space(RowSpace.of(self.Z, self.y)))
         return self._row_space[0]
 
     def with_targets(self, y: ArrayLike) -> Regression:
         """The same Z (and its factorization) with other targets y (n,) and the squared loss."""
         y = vector("y", y, self.n, "one for each row of Z", LARGEST)
         with np.errstate(over="ignore"):
-            space = _moderate(self.row_space.towards(y))
+            space = check_row_space(self.row_space.towards(y))
         return self._changed(y=y, x_true=None, loss=SQUARED, _row_space=[space])
 
     def scales(self) -> Array:
@@ -224,71 +223,6 @@ def _outside() -> int:
     return level
 
 
-def _moderate(space: RowSpace) -> RowSpace:
-    least, largest = space.s.min(initial=1.0), np.abs(space.b).max(initial=0.0)
-    if not (least >= 1 / LARGEST and largest <= LARGEST):
-        raise InputError(
-            f"Z must have singular values of at least {1 / LARGEST:g} and Zx = y a solution of at "
-            f"most {LARGEST:g}, but they are {least:g} and {largest:g}; rescale Z or y."
-        )
-    return space
-
-
-def _matrix(Z: Any) -> Matrix:
-    """Z checked and read-only. What can't be written to any more is taken as it is, uncopied."""
-    if scipy.sparse.issparse(Z):
-        return _sparse(Z)
-    frozen = type(Z) is np.ndarray and Z.flags.owndata and not Z.flags.writeable
-    usable = frozen and Z.dtype == np.float64 and Z.flags.c_contiguous and Z.ndim == 2 and Z.size
-    if usable and max(Z.max(), -Z.min()) <= LARGEST:  # nan is not
-        return Z
-    return real_array("Z", Z, 2, LARGEST)
-
-
-def _names(names: Iterable[str] | None, Z: Any) -> tuple[str, ...] | None:
-    """The names given, or those of a DataFrame's columns where all are text."""
-    if names is not None:
-        if isinstance(names, str) or not isinstance(names, Iterable):
-            raise InputError(f"names must be a sequence of strings, but it is {shown(names)}.")
-        return column_names("names", names)
-    columns = getattr(Z, "columns", None)
-    if columns is None or not all(isinstance(name, str) for name in columns):
-        return None
-    return column_names("Z", columns)
-
-
-def _sparse(Z: Any) -> Matrix:
-    """Z by rows, a copy whatever can be written to: duplicate entries are added up in place."""
-    if Z.dtype.kind not in "fiub":
-        raise InputError(f"Z must hold real numbers, but its dtype is {Z.dtype}.")
-    if Z.ndim != 2:
-        raise InputError(f"Z must have 2 axes, but its shape is {Z.shape}.")
-    if 0 in Z.shape:
-        raise InputError(f"Z must not be empty, but its shape is {Z.shape}.")
-    try:
-        copied = Z.astype(np.float64, copy=True)  # before anything is added up in 8 bits
-        if hasattr(copied, "check_format"):
-            copied.check_format(full_check=True)  # indices beyond the shape are not looked for
-        rows = scipy.sparse.csr_array(copied)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"Z must be a sparse matrix in good order ({error}).") from None
-    rows.sum_duplicates()
-    outside = ~(np.abs(rows.data) <= LARGEST)
-    if outside.any():
-        at = int(np.argmax(outside))
-        i, j = int(np.searchsorted(rows.indptr, at, "right")) - 1, rows.indices[at]
-        rule = f"at most {LARGEST:g} in size" if np.isfinite(rows.data[at]) else "finite"
-        raise InputError(f"Z must be {rule}, but Z[{i}, {j}] is {rows.data[at]:g}.")
-    rows.data.flags.writeable = False
-    return rows
-
-
-def random_stream(*key: str | int) -> np.random.Generator:
-    """A generator keyed by names and numbers: adding one never shifts another's data."""
-    words = [int.from_bytes(str(part).encode(), "little") for part in key]
-    return np.random.default_rng(np.random.SeedSequence(words))
-
-
 def gaussian_recovery(n: int, d: int, k: int, seed: int, noise: float = 0.0) -> Regression:
     """Sparse recovery: Z_ij ~ N(0, 1), y = Z x* + noise·N(0, I), x* with k entries ±1.
 
@@ -301,6 +235,21 @@ def gaussian_recovery(n: int, d: int, k: int, seed: int, noise: float = 0.0) -> 
     seed : int ≥ 0
     noise : float ≥ 0
         Standard deviation of the noise, in units of y.
+
+    Returns
+    -------
+    Regression
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> problem = gaussian_recovery(n=40, d=100, k=5, seed=0)
+    >>> problem.Z.shape, np.flatnonzero(problem.x_true).size
+    ((40, 100), 5)
     """
     n, d = whole("n", n, 1), whole("d", d, 1)
     whole("n·d", n * d, 1, 10**9)  # 8 GB
@@ -324,6 +273,28 @@ def diabetes(degree: int = 4, n: int = 60, seed: int = 0) -> Regression:
     measurements are standardised over all 442 patients, expanded to monomials of degree
     1…`degree` (10, 65, 285, 1000 features), and each column is divided once by its root mean
     square over all patients; y is standardised likewise. No x_true.
+
+    Parameters
+    ----------
+    degree : int in [1, 6]
+    n : int in [1, 442]
+    seed : int ≥ 0
+
+    Returns
+    -------
+    Regression
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range.
+    MissingPackage
+        If scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> diabetes(degree=2, n=20).Z.shape
+    (20, 65)
     """
     degree, n = whole("degree", degree, 1, 6), whole("n", n, 1, 442)
     return _diabetes(degree, n, whole("seed", seed, 0))
@@ -356,6 +327,22 @@ def digits_sensing(index: int, n: int, seed: int) -> Regression:
     n : int ≥ 1
         Number of measurements z ~ N(0, I).
     seed : int ≥ 0
+
+    Returns
+    -------
+    Regression
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range.
+    MissingPackage
+        If scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> digits_sensing(index=0, n=40, seed=0).Z.shape
+    (40, 64)
     """
     index, n, seed = whole("index", index, 0, 1796), whole("n", n, 1), whole("seed", seed, 0)
     whole("n·d", 64 * n, 1, 10**9)
@@ -374,10 +361,29 @@ def load(path: str | PathLike[str], target: str | None = None) -> Regression:
     NPZ, a text array with d entries, and the header of a CSV give the features' names. m0 and w0
     of an NPZ: `Factors.load`.
 
+    Parameters
+    ----------
+    path : str or path
+        Ends in .npz or .csv.
+    target : str, optional
+        The column of a CSV that is y.
+
+    Returns
+    -------
+    Regression
+
     Raises
     ------
     InputError
         If the file is missing, damaged, holds objects, or lacks Z or y.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> path = mkdtemp() + "/genes.npz"
+    >>> np.savez(path, Z=[[1.0, 2.0]], y=[2.0], names=["a", "b"])
+    >>> load(path).names
+    ('a', 'b')
     """
     suffix, stem = Path(path).suffix.lower(), Path(path).stem
     if suffix not in (".npz", ".csv"):

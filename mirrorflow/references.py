@@ -34,7 +34,22 @@ CONIC = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11, "max_ite
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Reference(Result):
-    """A cvxpy solution: x (d,), the objective's value, cvxpy's status and a sentence about it."""
+    """A cvxpy solution.
+
+    Attributes
+    ----------
+    x : (d,) array
+    value : float
+        Of the objective.
+    status, message : str
+        cvxpy's status, and a sentence about it.
+
+    Examples
+    --------
+    >>> reference = min_l1(Regression([[1.0, 2.0]], [2.0]))
+    >>> reference.status, round(reference.value, 6)
+    ('optimal', 1.0)
+    """
 
     table: ClassVar[tuple[str, ...]] = ("x",)
     x: Array

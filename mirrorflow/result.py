@@ -26,7 +26,14 @@ ABOUT = "about.json"  # numbers and text of a file, as one text array
 
 
 class ResultError(RuntimeError):
-    """What `raise_if_failed` raises: status and message of a result that is no success."""
+    """What `raise_if_failed` raises: status and message of a result that is no success.
+
+    Examples
+    --------
+    >>> raise ResultError("not_converged: give it more iterations")
+    Traceback (most recent call last):
+    mirrorflow.result.ResultError: not_converged: give it more iterations
+    """
 
 
 class Result(Displayed):
@@ -34,6 +41,14 @@ class Result(Displayed):
 
     A subclass names in `table` the arrays that `to_frame` puts side by side; the first one's
     entries are the rows.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> limit = mf.interpolator(problem, start, total=1.0)
+    >>> isinstance(limit, Result), limit.success
+    (True, True)
     """
 
     __slots__ = ()

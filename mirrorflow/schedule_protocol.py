@@ -68,6 +68,19 @@ class Schedule(Protocol, metaclass=_WithOf):
     Where A has no formula, `Schedule.of` integrates. Functions with schedules check one of your
     own: α ≥ 0, A grows by ∫α, and A(t) + remaining(t) = A_∞ at a few times.
 
+    Attributes
+    ----------
+    breakpoints : sequence of float
+        Times > 0 at which α jumps.
+    total_infinity : float
+        A_∞, may be inf.
+    alpha_infinity : float
+        lim α.
+    alpha, total : functions of a time or an array of times
+        α(t) and A(t).
+    slope, remaining : functions of one time
+        dα/dt, and A_∞ − A(t).
+
     Examples
     --------
     >>> import numpy as np

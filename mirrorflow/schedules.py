@@ -133,6 +133,12 @@ class Harmonic(_Decaying):
     alpha : float ≥ 0
     timescale : float > 0
         τ, in flow time.
+
+    Examples
+    --------
+    >>> schedule = Harmonic.from_total(2.0, timescale=1.0, by=100.0)
+    >>> round(float(schedule.total(100.0)), 12), schedule.total_infinity
+    (2.0, inf)
     """
 
     strength: float
@@ -176,6 +182,12 @@ class Quadratic(_Decaying):
     alpha : float ≥ 0
     timescale : float > 0
         τ, in flow time.
+
+    Examples
+    --------
+    >>> schedule = Quadratic.from_total(2.0, timescale=10.0)
+    >>> schedule.strength, float(schedule.total(10.0)), schedule.total_infinity
+    (0.2, 1.0, 2.0)
     """
 
     strength: float
@@ -218,6 +230,11 @@ class Geometric(_Formula):
     alpha : float ≥ 0
     decay : float in (0, 1)
         Factor per unit of flow time.
+
+    Examples
+    --------
+    >>> round(float(Geometric(1.0, decay=0.5).total_infinity), 6)  # 1/log 2
+    1.442695
     """
 
     strength: float

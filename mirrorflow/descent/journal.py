@@ -54,6 +54,14 @@ class Descent(Result):
         The first step that took (m ± w)/2 ("factors"), m or w ("mask_l1") or x ("l1_on_x")
         beyond 1e50 in size or to no number at all; −1 where there was none. From that step on
         every array repeats the run's last state before it: see `valid`.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> run = mf.descend(problem, [start], mf.Constant(0.0), 0.05, 300)
+    >>> run.status, run.x.shape[0], bool(run.loss[0, -1] < 1e-20)
+    (('completed',), 1, True)
     """
 
     table: ClassVar[tuple[str, ...]] = ("steps", "loss", "distance", "total", "x")

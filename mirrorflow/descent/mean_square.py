@@ -25,7 +25,31 @@ LARGEST = 60  # samples: n(n + 1)/2 unknowns
 
 
 def gram_of_gradients(problem: Regression, limit: Interpolator) -> Array:
-    """K = 2Z diag(√(x² + a²)) Zᵀ at a limit, (n, n)."""
+    """K = 2Z diag(√(x² + a²)) Zᵀ at a limit, (n, n).
+
+    Parameters
+    ----------
+    problem : Regression
+        With the squared loss.
+    limit : Interpolator
+        Of Factors.
+
+    Returns
+    -------
+    (n, n) array
+
+    Raises
+    ------
+    InputError
+        If the loss is another one.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> gram_of_gradients(problem, mf.interpolator(problem, start, total=0.0)).round(3)
+    array([[8.956]])
+    """
     if problem.loss.curvature(0.0, 0.0) != 1.0:
         raise InputError(f"problem must have the squared loss, but it has {problem.loss!r}.")
     half = problem.Z * np.sqrt(2.0 * (limit.p + limit.q))
@@ -50,6 +74,16 @@ def stable_step_sgd(K: Array, batch_size: int) -> float:
         `gram_of_gradients(problem, limit)`, of full rank; n ≤ 60, as there are n(n + 1)/2 unknowns.
     batch_size : int in [1, n]
         B; batches are drawn afresh in each step, without replacement.
+
+    Returns
+    -------
+    float
+        In flow time, as η is.
+
+    Raises
+    ------
+    InputError
+        If K is too large or not of full rank, or B out of its range.
 
     Examples
     --------
@@ -80,6 +114,29 @@ def trace_bound(K: Array, batch_size: int) -> float:
 
     For B = 1 it is at most 2/tr H (Wu & Su 2023), so that stable SGD keeps
     Σ_j (‖z_j‖²/n)|x_j| ≤ 1/η, a weighted L1 ball; gradient descent keeps the largest term only.
+
+    Parameters
+    ----------
+    K : (n, n) array
+        `gram_of_gradients(problem, limit)`.
+    batch_size : int in [1, n]
+        B.
+
+    Returns
+    -------
+    float
+        In flow time, as η is.
+
+    Raises
+    ------
+    InputError
+        If B is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> trace_bound(np.eye(3), 3), trace_bound(np.eye(3), 1)
+    (6.0, 2.0)
     """
     n = K.shape[0]
     H, _, c1, c2 = _moments(K, whole("batch_size", batch_size, 1, n))

@@ -36,6 +36,21 @@ def discrete_limit(problem: Regression, path: DescentPath | MomentumFlow) -> Int
     (Even et al. 2023 for α = 0). Exact once the path has converged, at any step size; until then
     off by what the steps to come add.
 
+    Parameters
+    ----------
+    problem : Regression
+    path : DescentPath or MomentumFlow
+        That of the problem.
+
+    Returns
+    -------
+    Interpolator
+
+    Raises
+    ------
+    InputError
+        If problem and path don't fit, or Λ has no value.
+
     Examples
     --------
     >>> from mirrorflow import follow_descent

@@ -49,6 +49,14 @@ class Sam:
         1-SAM, an ascent for each sample of the batch; else n-SAM, one for the batch.
     normalized : bool
         ρ/‖∇‖ in place of ρ, ∇ that of the batch (of the sample) in (m, w).
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.follow_descent(problem, start, 0.05, 300, sam=mf.Sam(0.1))
+    >>> path.status
+    'completed'
     """
 
     rho: float
@@ -83,6 +91,14 @@ class DescentPath(Result):
         "completed"; "diverged" (the path ends before that step); "outside" (under momentum a step
         set a factor to 0, and Λ and r have no value).
     message : str
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = mf.follow_descent(problem, start, 0.05, 300)
+    >>> path.status, int(path.steps[-1]), bool((path.gain[-1] > 0).all())
+    ('completed', 300, True)
     """
 
     table: ClassVar[tuple[str, ...]] = ("steps", "total", "x", "gain", "shift")

@@ -25,7 +25,20 @@ CLAMP = 5.0  # the largest exponent of a step of HAM, as in its authors' code
 
 
 class SignDescent(NamedTuple):
-    """The end of a run: m and w, and how often each coordinate of either changed its sign, (d,)."""
+    """The end of a run of `sign_descent`.
+
+    Attributes
+    ----------
+    m, w : (d,) arrays
+    crossings : (d,) int array
+        How often each coordinate of either changed its sign.
+
+    Examples
+    --------
+    >>> run = sign_descent(Regression([[1.0]], [0.25]), Factors([1.0], [0.5]), 0.125, 2)
+    >>> run.crossings
+    array([0])
+    """
 
     m: Array
     w: Array
@@ -36,6 +49,26 @@ def sign_descent(
     problem: Regression, factors: Factors, step_size: float, steps: int, decay: float = 0.0
 ) -> SignDescent:
     """Sign descent with step η and decoupled decay λ, as AdamW has it.
+
+    Parameters
+    ----------
+    problem : Regression
+    factors : Factors
+        m₀ and w₀.
+    step_size : float > 0
+        η.
+    steps : int ≥ 1
+    decay : float ≥ 0
+        λ.
+
+    Returns
+    -------
+    SignDescent
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range, or the start doesn't fit.
 
     Examples
     --------
@@ -67,6 +100,25 @@ def ham_descent(
 
     ∂f is that before the step, and the exponent is clamped to ±5 (Jacobs et al. 2026). For β = 0
     its flow is that of `Ham(x, alpha)`, off by O(η); β > 0 has no potential of this kind.
+
+    Parameters
+    ----------
+    problem : Regression
+    x : (d,) array
+        x₀.
+    step_size : float > 0
+        η.
+    steps : int ≥ 1
+    alpha, beta : float ≥ 0
+
+    Returns
+    -------
+    (d,) array
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range, or x₀ doesn't fit.
 
     Examples
     --------

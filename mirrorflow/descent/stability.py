@@ -36,6 +36,13 @@ def stable_step_size(
     -------
     float
         In flow time, as η is; inf where Z = 0.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> round(stable_step_size(problem, start), 3)
+    0.223
     """
     weights = [np.ones(problem.d)]
     if regularizer != "l1_on_x":

@@ -25,7 +25,27 @@ __all__ = ["StochasticPath", "label_noise", "slow_manifold", "stochastic_flow"]
 
 
 class StochasticPath(NamedTuple):
-    """The end of a path: x, Λ (d,), A; ∫f dt and ∫f² dt; γ and the step dt."""
+    """The end of a path of `stochastic_flow`.
+
+    Attributes
+    ----------
+    x, gain : (d,) arrays
+        x and Λ.
+    total : float
+        A.
+    paid, squares : float
+        ∫f dt and ∫f² dt.
+    noise, step : float
+        γ and dt.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> path = stochastic_flow(problem, start, mf.Constant(0.1), 0.1, 2.0, 100)
+    >>> round(path.total, 12), path.step
+    (0.2, 0.02)
+    """
 
     x: Array
     gain: Array
@@ -51,10 +71,24 @@ def stochastic_flow(
     ----------
     problem : Regression
         With the squared loss.
+    factors : Factors
+    schedule : Schedule
     noise : float ≥ 0
         γ, the step size of the SGD that is modelled.
-    end, steps
-        T and K; dt = T/K.
+    end : float > 0
+        T, in flow time.
+    steps : int ≥ 1
+        K; dt = T/K.
+    seed : int ≥ 0
+
+    Returns
+    -------
+    StochasticPath
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range, or the start doesn't fit.
 
     Examples
     --------
@@ -88,6 +122,28 @@ def label_noise(problem: Regression, sigma: float, batch_size: int | None = None
     """s_j² = σ²‖z_j‖²/(nB), (d,): the variance of ∂_jf from fresh labels on batches of B.
 
     In SGD with steps η it is a decay of α_j = ¼ηs_j², a penalty Σ λ_j|x_j| with λ_j = ½ηs_j².
+
+    Parameters
+    ----------
+    problem : Regression
+    sigma : float ≥ 0
+        σ, in units of y.
+    batch_size : int in [1, n], optional
+        B; None: all rows.
+
+    Returns
+    -------
+    (d,) array
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> label_noise(Regression([[1.0, 2.0]], [2.0]), 0.5)
+    array([0.25, 1.  ])
     """
     batch = problem.n if batch_size is None else whole("batch_size", batch_size, 1, problem.n)
     sigma = number("sigma", sigma, 0.0)
@@ -102,6 +158,23 @@ def slow_manifold(
     a_j = a₀_j e^{−s_j²τ}, from a start that solves Zx = y, or from where the flow of another start
     ends: in closed form what Li, Wang & Arora 2022 describe by θ̇ = −¼P∇Σ s_j²(u_j² + v_j²), P the
     projection on the tangent of {Zx = y}. For τ → ∞ Σ s_j²|x_j| is least.
+
+    Parameters
+    ----------
+    problem : Regression
+    factors : Factors
+    variances : (d,) array ≥ 0
+        s², of `label_noise`.
+    tau : float ≥ 0
+
+    Returns
+    -------
+    Interpolator
+
+    Raises
+    ------
+    InputError
+        If shapes don't fit, or tau is negative.
 
     Examples
     --------

@@ -205,6 +205,15 @@ def direct_flows(
     ------
     InputError
         As `gradient_flows`, and if a last time is inf.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> starts = [start, mf.Factors.pilot([0.5, 0.0])]
+    >>> flows = mf.direct_flows(problem, starts, mf.Constant(0.0), [0.0, 50.0])
+    >>> [flow.status for flow in flows]
+    ['completed', 'completed']
     """
     asked = check_runs(problem, starts, schedules, times, rtol)._replace(accumulate=accumulate)
     if any(asked.endless):

@@ -49,6 +49,14 @@ class MarginFlow(Result):
         Evaluations of dq/ds.
     status, message : str
         "completed", or "failed" with scipy's words; then the arrays end early.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[2.0, 1.0]], [1.0], loss=mf.Logistic())
+    >>> flow = mf.margin_flow(problem, mf.Factors.pilot([0.0, 0.0]), [0.0, 10.0])
+    >>> flow.status, flow.dual.shape
+    ('completed', (2, 1))
     """
 
     table: ClassVar[tuple[str, ...]] = ("log_times", "total", "x", "margins")
@@ -91,6 +99,10 @@ def margin_flow(
         Without one there is no decay. ∫α must be finite.
     rtol : float
         Of q, that is of the exponents of x.
+
+    Returns
+    -------
+    MarginFlow
 
     Raises
     ------

@@ -50,6 +50,14 @@ class MomentumFlow(Result):
         "completed"; "outside" (m + w or m − w of a coordinate came to 0, and Λ has no value from
         there on); "failed" (the integrator gave up). Both end `times`.
     message : str
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> flow = mf.momentum_flow(problem, start, mf.Constant(0.0), 0.1, [0.0, 40.0])
+    >>> flow.status, bool((flow.gain[-1] > 0).all())
+    ('completed', True)
     """
 
     table: ClassVar[tuple[str, ...]] = ("times", "total", "x", "gain", "shift")
@@ -106,6 +114,15 @@ def momentum_flow(
         λ, in flow time; `momentum_lag` of heavy ball. The smaller, the more steps: some T/λ.
     times : (T,) floats, strictly ascending, finite
     rtol : float in [1e-13, 1e-2]
+
+    Returns
+    -------
+    MomentumFlow
+
+    Raises
+    ------
+    InputError
+        If times don't ascend, a number is out of its range, or the start doesn't fit.
 
     Examples
     --------

@@ -30,6 +30,29 @@ def gauss_nodes(schedule: Schedule, first: float, ends: ArrayLike) -> tuple[Arra
 
     Pieces begin with the length `first` after 0 and after each breakpoint, where x changes most,
     and double from there on.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    first : float > 0
+        In flow time.
+    ends : ascending floats > 0
+
+    Returns
+    -------
+    times, weights : (K,) arrays
+
+    Raises
+    ------
+    InputError
+        If ends don't ascend.
+
+    Examples
+    --------
+    >>> from mirrorflow import Constant
+    >>> times, weights = gauss_nodes(Constant(0.0), 0.1, [2.0])
+    >>> round(float(weights @ times**2), 12)  # ∫₀² t² dt
+    2.666666666667
     """
     cuts = _edges(schedule, first, ends)
     spans = np.diff(cuts)[:, None]
@@ -61,6 +84,11 @@ def time_average(
     problem, start, schedule, rtol
         As in `gradient_flow`.
     times : (T,) floats, strictly ascending, > 0, finite
+
+    Returns
+    -------
+    mean : (T, d) array
+    flow : Flow
 
     Raises
     ------

@@ -47,6 +47,14 @@ class SaddlePath(Result):
     status : str
         "completed", or "failed": more than `most` events.
     message : str
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> path = mf.saddle_path(mf.Regression([[1.0, 2.0]], [2.0]))
+    >>> path.times, path.x
+    (array([0.   , 0.125]), array([[0., 0.],
+           [0., 1.]]))
     """
 
     table: ClassVar[tuple[str, ...]] = ("times", "x", "dual")
@@ -107,6 +115,11 @@ def saddle_path(
     -----
     Where signed active columns are dependent (duplicates, more of them than samples) x is one of
     several saddles; Zx and ν̃ are unique.
+
+    Raises
+    ------
+    InputError
+        If the loss is another one, or a number is out of its range.
 
     Examples
     --------

@@ -33,7 +33,13 @@ def softmax_flow(
     labels : (n,) whole numbers in 0 … K − 1
     start : Factors, Powers, …, of d·K coordinates
         x_jk is coordinate j·K + k.
+    schedule : Schedule
     times : (T,) floats ≥ 0, ascending
+    rtol : float in [1e-13, 1e-2]
+
+    Returns
+    -------
+    Flow
 
     Raises
     ------

@@ -43,6 +43,15 @@ class Flow(Result):
         status of the limit if that is not "converged".
     message : str
     steps, right_hand_sides, factorizations : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> flow = mf.gradient_flow(problem, start, mf.Constant(0.1, 5.0), [0.0, 5.0, np.inf])
+    >>> flow.x.shape, flow.total, flow.status
+    ((3, 2), array([0. , 0.5, 0.5]), 'completed')
     """
 
     table: ClassVar[tuple[str, ...]] = ("times", "loss", "total", "x")

@@ -60,6 +60,14 @@ class L1Distance(Result):
         ‖x_∞ − x̂‖₂ and ‖x_∞‖₁ − ‖x̂‖₁ to first order.
     status, message : str
         "converged"; "outside": the message says which condition fails, and numbers are nan.
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> law = mf.l1_distance(problem, start, total=3.0)
+    >>> law.exponent, law.nearest
+    (2.0, array([0., 1.]))
     """
 
     table: ClassVar[tuple[str, ...]] = ("x", "nearest", "constant")
@@ -247,6 +255,11 @@ def total_for_l1(problem: Regression, start: MirrorMap, excess: float) -> float:
     problem, start
         As in `l1_distance`; other starts whose limits have minimum L1 as A → ∞ will do as well.
     excess : float in [1e-9, 1e3]
+
+    Returns
+    -------
+    float
+        A, without unit.
 
     Raises
     ------

@@ -56,6 +56,15 @@ class MaxMargin(Result):
     status, message : str
         "converged"; "not_separable": no x of the signs that the start leaves has positive margins
         on all samples, and x is the loss's minimum, or 0 where it has none; "not_converged".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mirrorflow as mf
+    >>> problem = mf.Regression([[2.0, 1.0]], [1.0], loss=mf.Logistic())
+    >>> best = mf.max_margin(problem, mf.Factors.pilot([0.0, 0.0]), np.inf)
+    >>> best.status, best.x
+    ('converged', array([0.5, 0. ]))
     """
 
     table: ClassVar[tuple[str, ...]] = ("x",)

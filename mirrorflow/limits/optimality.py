@@ -66,6 +66,14 @@ class Interpolator(Result):
         Factorizations, of the continuation too (of `interpolators`: since the total before).
     status, message : str
         "converged", "inconsistent", "no_interpolator_in_sign_cone" or "not_converged".
+
+    Examples
+    --------
+    >>> import mirrorflow as mf
+    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+    >>> limit = mf.interpolator(problem, start, total=2.0)
+    >>> limit.status, bool(limit.gap < 1e-12), limit.x.round(3)
+    ('converged', True, array([0.009, 0.995]))
     """
 
     table: ClassVar[tuple[str, ...]] = ("x", "p", "q", "metric")

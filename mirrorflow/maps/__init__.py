@@ -4,7 +4,8 @@
 such as training, must not depend on those.
 """
 
-from mirrorflow.maps.base import MirrorMap, Potential, check_pair
+from mirrorflow.maps.base import MirrorMap, Potential
+from mirrorflow.maps.base import check_pair as check_pair
 from mirrorflow.maps.deep import DeepFactors
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.ham import Ham
@@ -14,4 +15,4 @@ from mirrorflow.maps.product import Factors
 from mirrorflow.maps.signed_power import SignedPower
 
 __all__ = ["DeepFactors", "Factors", "Ham", "HyperbolicEntropy", "LogFactors", "MirrorMap"]
-__all__ += ["Potential", "Powers", "SignedPower", "check_pair"]
+__all__ += ["Potential", "Powers", "SignedPower"]

@@ -22,7 +22,7 @@ from mirrorflow.checks import Array, InputError, number, vector
 from mirrorflow.compiled.options import Kernel
 from mirrorflow.display import Displayed
 
-__all__ = ["MirrorMap", "Potential", "check_pair", "check_sizes"]
+__all__ = ["MirrorMap", "Potential", "check_pair"]
 
 X, DX, RATES, Q, POINT = range(5)  # rows that `point` fills
 Mask = NDArray[np.bool_]
@@ -55,6 +55,12 @@ class MirrorMap(Displayed):
         K first derivatives, and where `out` has rows for them the K(K + 1)/2 second ones, ∂_k∂_l
         for k ≤ l.
         None where compiled code can't call g (`Custom`), or nothing is written in θ (`LogFactors`).
+
+    Examples
+    --------
+    >>> from mirrorflow import Factors
+    >>> isinstance(Factors.pilot([0.0]), MirrorMap), Factors.pilot([0.0]).decay
+    (True, 4.0)
     """
 
     __slots__ = ()
@@ -217,6 +223,12 @@ class Potential(Displayed):
     start : MirrorMap
     total : float ≥ 0
         A.
+
+    Examples
+    --------
+    >>> from mirrorflow import Powers
+    >>> Powers([1.0], [1.0], depth=3).potential(0.5).minimizer
+    array([0.])
     """
 
     def __init__(self, start: MirrorMap, total: float) -> None:
@@ -367,20 +379,6 @@ def _invert(start: MirrorMap, x: Array, total: float) -> Array:
             break
         mu = after
     return mu
-
-
-def check_sizes(name: str, values: Array, degree: float, *, zero: bool = True) -> None:
-    """Refuse parameters whose powers up to θ^{±2L} leave the range of floats; 0 if not `zero`."""
-    largest = 10.0 ** (150.0 / degree)
-    sizes = np.abs(values) if zero else values
-    fits = (zero & (sizes == 0)) | ((sizes >= 1.0 / largest) & (sizes <= largest))
-    if not fits.all():
-        at = tuple(np.argwhere(~fits)[0].tolist())
-        rule = "0 or in size between" if zero else "between"
-        raise InputError(
-            f"{name} must be {rule} {1.0 / largest:.1e} and {largest:.1e} at degree {degree:g}, "
-            f"but {name}[{', '.join(map(str, at))}] is {values[at]:g}."
-        )
 
 
 def check_pair(problem: Any, start: MirrorMap) -> None:

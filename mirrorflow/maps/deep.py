@@ -21,8 +21,9 @@ import numpy as np
 from mirrorflow.checks import Array, InputError, real_array
 from mirrorflow.compiled.options import Kernel, kernel
 from mirrorflow.maps import elliptic, product, quadrature
-from mirrorflow.maps.base import RATES, Mask, MirrorMap, Q, X, check_sizes
+from mirrorflow.maps.base import RATES, Mask, MirrorMap, Q, X
 from mirrorflow.maps.quadrature import DEPTH, DOWNWARD, UPWARD
+from mirrorflow.maps.sizes import check_sizes
 
 __all__ = ["DeepFactors"]
 

@@ -19,7 +19,8 @@ import numpy as np
 from mirrorflow.checks import Array, real_array, vector, whole
 from mirrorflow.compiled.options import Kernel, kernel, loop
 from mirrorflow.maps import product
-from mirrorflow.maps.base import DX, RATES, MirrorMap, Q, X, check_sizes
+from mirrorflow.maps.base import DX, RATES, MirrorMap, Q, X
+from mirrorflow.maps.sizes import check_sizes
 
 __all__ = ["Powers"]
 

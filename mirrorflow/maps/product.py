@@ -75,6 +75,15 @@ class Factors(MirrorMap):
     Signs are free (m < 0, |w| > |m|), balanced coordinates |m_i| = |w_i| ≠ 0 keep the sign of
     x_i forever, m_i = w_i = 0 stays 0.
 
+    Parameters
+    ----------
+    m, w : (d,) arrays
+
+    Raises
+    ------
+    InputError
+        If an entry is no finite number, or the sizes differ.
+
     Examples
     --------
     >>> Factors.pilot([0.0, 2.0], beta=3.0).x

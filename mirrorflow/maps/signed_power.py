@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, number, real_array
 from mirrorflow.compiled.options import Kernel, kernel
-from mirrorflow.maps.base import DX, RATES, Mask, MirrorMap, Q, X, check_sizes
+from mirrorflow.maps.base import DX, RATES, Mask, MirrorMap, Q, X
+from mirrorflow.maps.sizes import check_sizes
 
 __all__ = ["SignedPower"]
 

@@ -87,6 +87,11 @@ def alpha_for_total(
         μ of SGD, without dampening.
     nesterov : bool
 
+    Returns
+    -------
+    float
+        α.
+
     Raises
     ------
     InputError
@@ -115,7 +120,21 @@ def largest_total(
 ) -> float:
     """The largest `total` up to `at_most` that `alpha_for_total` accepts.
 
-    Parameters and errors as there.
+    Parameters
+    ----------
+    rates, momentum, nesterov
+        As in `alpha_for_total`.
+    at_most : float in [0, 100]
+
+    Returns
+    -------
+    float
+        A, without unit.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range or every η_k is 0.
 
     Examples
     --------
@@ -137,8 +156,21 @@ def steps_for_total(
 ) -> int:
     """The fewest steps in which a schedule of this shape can spend `total`.
 
-    The shape is stretched or shrunk: step k of K takes η of step ⌊k · steps/K⌋. Parameters and
-    errors as `alpha_for_total`.
+    The shape is stretched or shrunk: step k of K takes η of step ⌊k · steps/K⌋.
+
+    Parameters
+    ----------
+    total, rates, momentum, nesterov
+        As in `alpha_for_total`.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range or every η_k is 0.
 
     Examples
     --------

@@ -66,7 +66,25 @@ def balanced_factors(x: Tensor) -> tuple[Tensor, Tensor]:
     forever; the price is that m ⊙ w meets x to two roundings instead of one. Where x = 0,
     m = w = 0 and no gradient moves them again.
 
-    x, m and w are those of `pilot_factors`.
+    Parameters
+    ----------
+    x : Tensor
+        Any shape; float16, bfloat16, float32 or float64.
+
+    Returns
+    -------
+    m, w : Tensor
+        Shape, dtype and device of x, detached.
+
+    Raises
+    ------
+    InputError
+        If x is not finite.
+
+    Examples
+    --------
+    >>> balanced_factors(torch.tensor([4.0, -1.0]))
+    (tensor([2., 1.]), tensor([ 2., -1.]))
     """
     check_tensor("x", x)
     with torch.no_grad():

@@ -57,6 +57,11 @@ def reparametrize(
         It is asked about every parameter but biases and those of normalisation layers, which
         are never reparametrized. `default_selection` leaves embeddings out.
 
+    Returns
+    -------
+    nn.Module
+        `module` itself.
+
     Raises
     ------
     InputError
@@ -112,10 +117,26 @@ def fold(module: nn.Module) -> nn.Module:
     (a mask, say) are folded into the weight with it. For a look in the middle of training
     use `fold(copy.deepcopy(module))`, which leaves `module` alone.
 
+    Parameters
+    ----------
+    module : nn.Module
+        Changed in place.
+
+    Returns
+    -------
+    nn.Module
+        `module` itself.
+
     Raises
     ------
     InputError
         If nothing in `module` is reparametrized.
+
+    Examples
+    --------
+    >>> layer = fold(reparametrize(nn.Linear(3, 2, bias=False)))
+    >>> [name for name, _ in layer.named_parameters()]
+    ['weight']
     """
     check_module(module)
     weights = list(reparametrized(module))
@@ -142,6 +163,19 @@ def named_factors(module: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Par
     """Yield (name, m, w) of every reparametrized weight, tied ones once.
 
     The name is the plain weight's, e.g. "layer1.0.conv1.weight".
+
+    Parameters
+    ----------
+    module : nn.Module
+
+    Returns
+    -------
+    iterator of (str, nn.Parameter, nn.Parameter)
+
+    Examples
+    --------
+    >>> [name for name, m, w in named_factors(reparametrize(nn.Linear(3, 2)))]
+    ['weight']
     """
     seen = set()
     for weight in reparametrized(module):

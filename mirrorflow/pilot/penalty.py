@@ -37,10 +37,21 @@ def parameter_groups(module: nn.Module, weight_decay: float, alpha: float) -> li
     alpha : float
         α ≥ 0; later changed with `Controller.apply`.
 
+    Returns
+    -------
+    list of dict
+
     Raises
     ------
     InputError
         If a decay is negative or not finite, or nothing is reparametrized.
+
+    Examples
+    --------
+    >>> from mirrorflow.pilot import reparametrize
+    >>> groups = parameter_groups(reparametrize(nn.Linear(3, 2)), 1e-4, alpha=0.01)
+    >>> [(group["name"], group["weight_decay"]) for group in groups]
+    [('factors', 0.02), ('rest', 0.0001)]
     """
     weight_decay = number("weight_decay", weight_decay, 0.0)
     alpha = number("alpha", alpha, 0.0)
@@ -60,10 +71,28 @@ def l1_norm(module: nn.Module) -> Tensor:
     the first weight; tied weights count once. Where a mask or the like is stacked on m ⊙ w, what
     it lets through counts: the norm is that of `fold(module)`.
 
+    Parameters
+    ----------
+    module : nn.Module
+        Reparametrized.
+
+    Returns
+    -------
+    Tensor
+        0-d, float32 or wider.
+
     Raises
     ------
     InputError
         If nothing is reparametrized.
+
+    Examples
+    --------
+    >>> from mirrorflow.pilot import reparametrize
+    >>> layer = nn.Linear(2, 1)
+    >>> _ = layer.weight.data.copy_(torch.tensor([[3.0, -4.0]]))
+    >>> l1_norm(reparametrize(layer))
+    tensor(7.)
     """
     with torch.no_grad():
         norms = {}

@@ -23,6 +23,13 @@ class FactorProduct(nn.Module):
     order : tuple of str
         The module's parameters in their order before; `fold` restores it, because optimizers
         and their saved states know parameters by position.
+
+    Examples
+    --------
+    >>> from mirrorflow import pilot
+    >>> layer = pilot.reparametrize(nn.Linear(3, 2))
+    >>> type(layer.parametrizations.weight[0]).__name__
+    'FactorProduct'
     """
 
     def __init__(self, init: Init, beta: float, order: tuple[str, ...] = ()) -> None:

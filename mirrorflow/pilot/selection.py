@@ -54,7 +54,26 @@ class Weight:
 
 
 def default_selection(module_name: str, module: nn.Module, parameter_name: str) -> bool:
-    """Weights of convolutions (also transposed), linear layers and multi-head attention."""
+    """Weights of convolutions (also transposed), linear layers and multi-head attention.
+
+    Parameters
+    ----------
+    module_name : str
+        Dotted, "" for the whole.
+    module : nn.Module
+    parameter_name : str
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> default_selection("fc", nn.Linear(3, 2), "weight")
+    True
+    >>> default_selection("table", nn.Embedding(3, 2), "weight")
+    False
+    """
     if isinstance(module, nn.MultiheadAttention):
         return parameter_name in ATTENTION_WEIGHTS
     return parameter_name == "weight" and isinstance(module, _ConvNd | nn.Linear)

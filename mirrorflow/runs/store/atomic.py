@@ -20,11 +20,25 @@ __all__ = ["atomic_write", "write_together"]
 def atomic_write(path: Path, content: bytes) -> None:
     """Write, sync, rename.
 
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+
     Raises
     ------
     InputError
         If the file can't be written: a full disk, a folder in the way, no permission. The old
         content is then still there, and nothing else is.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp()) / "note.txt"
+    >>> atomic_write(path, b"whole")
+    >>> path.read_text()
+    'whole'
     """
     write_together({path: content})
 

@@ -16,7 +16,23 @@ TYPING_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def code_digest(*modules: str) -> str:
-    """SHA-256 over name and content of every module in the `closure` of these."""
+    """SHA-256 over name and content of every module in the `closure` of these.
+
+    Parameters
+    ----------
+    *modules : str
+        Dotted names.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits.
+
+    Examples
+    --------
+    >>> code_digest("mirrorflow.rowspace") == code_digest("mirrorflow.rowspace")
+    True
+    """
     digest = hashlib.sha256()
     for name, content in sorted(closure(*modules).items()):
         digest.update(name.encode() + b"\0" + content)

@@ -24,6 +24,16 @@ def environment() -> dict[str, Any]:
 
     No commit is named where the package isn't part of the repository around it, as in the
     environment of another project.
+
+    Returns
+    -------
+    dict of str
+        JSON can hold it.
+
+    Examples
+    --------
+    >>> {"python", "packages"} <= environment().keys()
+    True
     """
     ours = bool(_git("ls-files", "--error-unmatch", Path(__file__).name))
     return {
@@ -65,5 +75,20 @@ def _git(*words: str) -> str:
 
 
 def command_line(module: str) -> str:
-    """The command that ran, as one would type it."""
+    """The command that ran, as one would type it.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of the command's module.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> command_line("mirrorflow.sweep").startswith("python -m mirrorflow.sweep")
+    True
+    """
     return " ".join(["python -m", module, *map(shlex.quote, sys.argv[1:])])

@@ -49,6 +49,16 @@ class Folder:
     ------
     InputError
         If the folder can't be made or written to.
+
+    Examples
+    --------
+    >>> from mirrorflow.results import Run
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> folder, run = Folder(Path(mkdtemp())), Run({"seed": 0}, "digest")
+    >>> folder.write(run, {"seed": 0, "distance": 0.5}, {})
+    >>> folder.read(run)
+    ({'seed': 0, 'distance': 0.5}, {})
     """
 
     def __init__(

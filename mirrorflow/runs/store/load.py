@@ -78,10 +78,28 @@ def load(where: str | os.PathLike[str]) -> pandas.DataFrame:
 def load_paths(path: str | os.PathLike[str]) -> dict[str, Array]:
     """All arrays of a paths.npz, by name (KEY/NAME); no pickle.
 
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    dict of str to array
+
     Raises
     ------
     InputError
         If the file is missing or damaged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp()) / "paths.npz"
+    >>> np.savez(path, x=np.ones(2))
+    >>> load_paths(path)
+    {'x': array([1., 1.])}
     """
     return read_arrays(path, every=True)
 
@@ -89,10 +107,27 @@ def load_paths(path: str | os.PathLike[str]) -> dict[str, Array]:
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The manifest.json of a result folder; nothing in it has been checked.
 
+    Parameters
+    ----------
+    folder : str or path
+
+    Returns
+    -------
+    dict
+
     Raises
     ------
     InputError
         If it is missing, too large or not a JSON object.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp())
+    >>> _ = (folder / "manifest.json").write_text('{"study": "theorem23"}')
+    >>> read_manifest(folder)
+    {'study': 'theorem23'}
     """
     path = Path(folder) / "manifest.json"
     content = _content(path, LARGEST_MANIFEST)

@@ -14,7 +14,22 @@ Row = dict[str, Any]  # of str, int, float, bool and None
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One unit of work: a configuration without what doesn't change its numbers."""
+    """One unit of work: a configuration without what doesn't change its numbers.
+
+    Parameters
+    ----------
+    spec : dict of str, int, float, bool and None
+        With the seed.
+    digest : str
+        Of the code that computes it, see `code_digest`.
+
+    Examples
+    --------
+    >>> Run({"seed": 0}, "d").key == Run({"seed": 0}, "d").key
+    True
+    >>> Run({"seed": 0}, "d").key == Run({"seed": 1}, "d").key
+    False
+    """
 
     spec: Row
     digest: str

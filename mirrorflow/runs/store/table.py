@@ -108,6 +108,23 @@ def split(frame: pandas.DataFrame) -> tuple[pandas.DataFrame, pandas.DataFrame]:
 
     The first have no entry in `attempts`, and dtypes as if the second did not exist; a study may
     well have a status "failed" of its own among them.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of `load`.
+
+    Returns
+    -------
+    finished, failed : DataFrame
+
+    Examples
+    --------
+    >>> import pandas
+    >>> frame = pandas.DataFrame({"seed": [0, 1], "attempts": [None, 3]})
+    >>> finished, failed = split(frame)
+    >>> list(finished["seed"]), list(failed["seed"])
+    ([0], [1])
     """
     if "attempts" not in frame:
         return frame, frame.iloc[:0]
