@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import mirrorflow as mf
-from mirrorflow.maps.base import DX, RATES, Q, X, check_sizes
+from mirrorflow.maps.base import DX, RATES, Q, X
+from mirrorflow.maps.sizes import check_sizes
 
 EPS = 2.0**-52
 RNG = np.random.default_rng(0)
