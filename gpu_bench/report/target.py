@@ -10,7 +10,7 @@ from gpu_bench.methods import METHODS
 from gpu_bench.report import tables
 from gpu_bench.report.lines import label
 from gpu_bench.report.statistics import lag
-from gpu_bench.settings.target import CLOSE, sparsity
+from gpu_bench.settings.target import close, sparsity
 from gpu_bench.sparsities import ahead, nearest
 from mirrorflow.checks import Array
 
@@ -56,11 +56,12 @@ def best(frame: pandas.DataFrame) -> pandas.DataFrame:
     the best accuracy at the target, the weaker if equal; else the nearest. Further columns:
     `found`, whether there is one of the first, and `runs`, how many strengths there are.
     """
-    table = tried(frame)
+    table, target = tried(frame), float(frame["target"].iloc[0])
     table["runs"] = table.groupby("method")["value"].transform("count")
     exact = table["method"].map(lambda name: METHODS[name].exact)
     distance = table["away"].abs()
-    table["found"] = (distance <= CLOSE) | (~exact & (table["away"] > 0.0))
+    there = table["sparsity"].map(lambda found: close(found, target))
+    table["found"] = there | (~exact & (table["away"] > 0.0))
     order = table.assign(
         missed=~table["found"], rank=distance.mask(table["found"], -table["accuracy"])
     )
