@@ -40,7 +40,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "losses": ("mirrorflow/losses.py", "losses"),
     "flows": (
         "mirrorflow/flows/*.py",
-        "flows maps saddles averages controls discrete_models margins noise extending",
+        "flows flow_kinds saddles averages controls discrete_models margins",
     ),
     "descent": ("mirrorflow/descent/*.py", "descent"),
     "pilot": ("mirrorflow/pilot/*.py", "pilot"),

@@ -116,9 +116,10 @@ def controlled_flow(
         options = {"rtol": rtol, "atol": 1e-3 * rtol, "args": (end,)}
         done = solve_ivp(derivative, (begin, end), state, method, grid, **options)
         calls += done.nfev
-        states += list(done.y.T[np.isin(done.t, inside)])
+        reached = zip(done.t, np.transpose(done.y), strict=True)  # lists, where it is none
+        states += [row for t, row in reached if t in inside]
         if not done.success:
-            failure = f"The integration ended at t = {done.t[-1]:.4g}"
+            failure = f"The integration ended at t = {done.t[-1] if len(done.t) else begin:.4g}"
             break
         state = done.y[:, -1]
     rows = np.array(states).reshape(-1, (K + 1) * d)

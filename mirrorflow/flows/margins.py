@@ -169,7 +169,7 @@ def margin_flow(
         duals += [q for at, q in zip(done.t, np.transpose(done.y), strict=True) if at in inside]
         steps += int(done.nfev)
         if done.status != 0:
-            failure = f"At log t = {done.t[-1] if done.t.size else s:g}: {done.message}"
+            failure = f"At log t = {done.t[-1] if len(done.t) else s:g}: {done.message}"
             break
         s, q = end, done.y[:, -1]
     totals = np.array([total(at) for at in wanted[: len(duals)]])

@@ -110,7 +110,7 @@ def time_average(
             f"the first time is {ends[0]:g} and κ = {start.kappa:g}."
         )
     cuts = _edges(schedule, float(ends[0]) * 2.0**-6, ends)
-    for _ in range(ROUNDS):
+    for left in reversed(range(ROUNDS)):
         spans = np.diff(cuts)[:, None]
         nodes = (cuts[:-1, None] + spans * NODES).ravel()
         flow = gradient_flow(problem, start, schedule, np.union1d(nodes, cuts), rtol)
@@ -122,7 +122,7 @@ def time_average(
         # the last Legendre coefficients say whether a piece is short enough for the rule
         missed = spans[:, 0] / ends[-1] * np.abs(np.einsum("lk,pkd->lpd", LAST, x)).max(axis=(0, 2))
         rough = missed > 10.0 * rtol * np.abs(x).max()
-        if not rough.any() or cuts.size > MOST:
+        if not rough.any() or cuts.size > MOST or not left:
             break
         cuts = np.union1d(cuts, (cuts[:-1] + 0.5 * spans[:, 0])[rough])
     at_ends = np.isin(flow.times, ends)
