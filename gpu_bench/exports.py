@@ -24,7 +24,23 @@ Cuts = Mapping[float, Mapping[str, Tensor]]
 
 
 def stem(run: Run) -> str:
-    """Return how the names of a run's files begin."""
+    """Return how the names of a run's files begin.
+
+    Parameters
+    ----------
+    run : Run
+        Of `gpu_bench`.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> spec = {"dataset": "digits", "model": "resnet20", "method": "pilot", "seed": 0}
+    >>> stem(Run(spec, "d"))[:28]
+    'digits-resnet20-pilot-seed0-'
+    """
     spec = run.spec
     place = re.sub(r"[^\w-]+", "-", f"{spec['dataset']}-{spec['model']}")
     return f"{place}-{spec['method']}-seed{spec['seed']}-{run.key[:8]}"
@@ -35,10 +51,29 @@ def to_prune(model: nn.Module, kept: Mapping[str, Tensor]) -> nn.Module:
 
     Each weight becomes weight_orig · weight_mask, the values stay; `prune.remove` cuts for good.
 
+    Parameters
+    ----------
+    model : nn.Module
+        With plain weights; changed in place.
+    kept : dict of bool Tensor
+        By weight names; True where a weight stays.
+
+    Returns
+    -------
+    nn.Module
+        `model` itself.
+
     Raises
     ------
     InputError
         If a mask belongs to no prunable weight or has another shape; nothing is changed then.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 1))
+    >>> _ = to_prune(model, {"0.weight": torch.tensor([[True, False]])})
+    >>> float(model[0].weight.detach()[0, 1])
+    0.0
     """
     masks.check_masks(kept, masks.prunable(model))
     for name, mask in kept.items():
@@ -50,10 +85,24 @@ def to_prune(model: nn.Module, kept: Mapping[str, Tensor]) -> nn.Module:
 def from_prune(model: nn.Module) -> dict[str, Tensor]:
     """Return the boolean masks of a model pruned by `torch.nn.utils.prune`, by weight names.
 
+    Parameters
+    ----------
+    model : nn.Module
+
+    Returns
+    -------
+    dict of bool Tensor
+
     Raises
     ------
     InputError
         If nothing in it is.
+
+    Examples
+    --------
+    >>> model = prune.l1_unstructured(nn.Linear(2, 1), "weight", amount=1)
+    >>> from_prune(nn.Sequential(model))["0.weight"].sum()
+    tensor(1)
     """
     tensors = dict(model.named_parameters())
     found = {
@@ -82,6 +131,15 @@ def export(
         Of one image.
     cuts : mapping of sparsity to masks
         Of all prunable weights.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    >>> row, start = {"status": "completed", "prunable_weights": 8}, Path(mkdtemp(), "run")
+    >>> export(start, {}, row, model, (1, 2, 2), {})
+    >>> sorted(path.name for path in start.parent.iterdir())
+    ['run.json', 'run.pt']
     """
     start.parent.mkdir(parents=True, exist_ok=True)
     for module in model.modules():  # training does without the counters, others look for them

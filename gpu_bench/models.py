@@ -70,11 +70,21 @@ def build(
         The classifier's weights are N(0, 2/fan_in) with "fan-in", as in the code of the pruning
         literature; fan_in is 64 in resnet20, and 10 classes then begin with smaller logits.
 
+    Returns
+    -------
+    nn.Module
+
     Raises
     ------
     InputError
         If the name is unknown or a size is out of range; if another's model can't be built, has
         nothing to prune, or does not map such images to as many logits as there are classes.
+
+    Examples
+    --------
+    >>> model = build("resnet8", (1, 8, 8), 10, seed=0)
+    >>> model(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
     """
     source(name)
     if len(dataset_shape) != 3:
@@ -98,10 +108,25 @@ def source(name: str, argument: str = "model") -> str | None:
     It belongs to a run's configuration. None of the models here, which the code's digest covers;
     what the module of MODULE:FUNCTION imports is not looked at.
 
+    Parameters
+    ----------
+    name : str
+    argument : str
+        What the sentence calls it.
+
+    Returns
+    -------
+    str or None
+
     Raises
     ------
     InputError
         If there is no such model, package or module.
+
+    Examples
+    --------
+    >>> source("resnet20") is None
+    True
     """
     if name in BUILDERS:
         return None

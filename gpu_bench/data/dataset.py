@@ -39,6 +39,13 @@ class Dataset:
     ------
     InputError
         If shapes, dtypes or labels don't fit, or a channel is constant (its std would be 0).
+
+    Examples
+    --------
+    >>> from gpu_bench import data
+    >>> digits = data.load("digits")
+    >>> digits.train_images.shape, digits.classes
+    (torch.Size([1437, 1, 8, 8]), 10)
     """
 
     name: str

@@ -52,6 +52,13 @@ class FolderBatches:
     ------
     InputError
         If an option breaks its rule; while reading, where a file is not a readable image.
+
+    Examples
+    --------
+    >>> from gpu_bench import data
+    >>> folders = data.load("imagenet", root="data")  # doctest: +SKIP
+    >>> FolderBatches(folders, 64, seed=0).steps_per_epoch  # doctest: +SKIP
+    20018
     """
 
     def __init__(

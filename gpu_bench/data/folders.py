@@ -46,6 +46,12 @@ class ImageFolders:
     ------
     InputError
         If there are fewer than two classes.
+
+    Examples
+    --------
+    >>> samples = (Path("a", "1.png"), 0), (Path("b", "1.png"), 1)
+    >>> ImageFolders("folder:mine", samples, samples, 2, (3, 32, 32)).classes
+    2
     """
 
     name: str

@@ -31,19 +31,65 @@ NAMES = ("digits", *OFFICIAL, "imagenet")
 
 
 def is_folder(name: str) -> bool:
-    """Whether a data set is streamed from a folder of image files."""
+    """Whether a data set is streamed from a folder of image files.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_folder("folder:birds"), is_folder("digits")
+    (True, False)
+    """
     return name == "imagenet" or name.startswith(FOLDER)
 
 
 def check_name(argument: str, name: str) -> None:
-    """Raise InputError unless there is such a data set."""
+    """Refuse a name that no data set has.
+
+    Parameters
+    ----------
+    argument : str
+        What the sentence calls it.
+    name : str
+
+    Raises
+    ------
+    InputError
+        If there is no such data set.
+
+    Examples
+    --------
+    >>> check_name("dataset", "digits")
+    """
     if name not in NAMES and not (is_folder(name) and len(name) > len(FOLDER)):
         rule = f"{argument} must be one of {', '.join(NAMES)} or {FOLDER}NAME, but it is {name!r}."
         raise InputError(rule + meant(name, NAMES))
 
 
 def shape_of(name: str, image_size: int | None = None) -> tuple[int, int, int]:
-    """Return (C, H, W) of a data set's images, without reading them."""
+    """Return (C, H, W) of a data set's images, without reading them.
+
+    Parameters
+    ----------
+    name : str
+    image_size : int, optional
+        Of imagenet and folder:NAME.
+
+    Returns
+    -------
+    (C, H, W)
+
+    Examples
+    --------
+    >>> shape_of("cifar10"), shape_of("imagenet")
+    ((3, 32, 32), (3, 224, 224))
+    """
     if name in OFFICIAL:
         height, width, channels = OFFICIAL[name].shape
         return channels, height, width
@@ -51,7 +97,21 @@ def shape_of(name: str, image_size: int | None = None) -> tuple[int, int, int]:
 
 
 def training_images(name: str) -> int | None:
-    """Return how many a data set has, without reading them; None of a folder."""
+    """Return how many a data set has, without reading them; None of a folder.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    int or None
+
+    Examples
+    --------
+    >>> training_images("cifar10")
+    50000
+    """
     return OFFICIAL[name].counts[0] if name in OFFICIAL else 1437 if name == "digits" else None
 
 
@@ -89,6 +149,11 @@ def load(
     ------
     InputError
         If the name is unknown, the data is missing, or it is not the published data.
+
+    Examples
+    --------
+    >>> load("digits").shape
+    (1, 8, 8)
     """
     check_name("dataset", name)
     if image_size is not None and not is_folder(name):

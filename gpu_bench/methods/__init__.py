@@ -25,10 +25,24 @@ for _file in pkgutil.iter_modules(__path__):
 def find(word: str) -> type[Method]:
     """Return the method of a name, or the one in a file of one's own, such as cube.py.
 
+    Parameters
+    ----------
+    word : str
+        A name, or a file that ends in .py.
+
+    Returns
+    -------
+    subclass of Method
+
     Raises
     ------
     InputError
         If there is no such method, or the file can't be imported or holds not exactly one.
+
+    Examples
+    --------
+    >>> find("pilot").name
+    'pilot'
     """
     if not word.endswith(".py"):
         if word not in METHODS:
@@ -52,7 +66,17 @@ def find(word: str) -> type[Method]:
 
 
 def option_groups() -> Any:
-    """Return a dataclass with the options of every method, each a group on the command line."""
+    """Return a dataclass with the options of every method, each a group on the command line.
+
+    Returns
+    -------
+    dataclass
+
+    Examples
+    --------
+    >>> "pilot" in option_groups().__dataclass_fields__
+    True
+    """
     return _options(tuple(METHODS.values()))
 
 
@@ -63,7 +87,24 @@ def _options(kinds: tuple[type[Method], ...]) -> Any:
 
 
 def build(spec: Row) -> Method:
-    """Return a fresh method with the options that a run's configuration has."""
+    """Return a fresh method with the options that a run's configuration has.
+
+    Parameters
+    ----------
+    spec : dict
+        Of a run.
+
+    Returns
+    -------
+    Method
+
+    Examples
+    --------
+    >>> pilot = find("pilot")
+    >>> options = {pilot.column(option): getattr(pilot(), option) for option in pilot.options()}
+    >>> build({"method": "pilot", "seed": 0, **options}) == pilot()
+    True
+    """
     kind = METHODS[spec["method"]]
     method = kind(**{option: spec[kind.column(option)] for option in kind.options()})
     vars(method)["_seed"] = spec["seed"]

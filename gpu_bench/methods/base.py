@@ -40,7 +40,19 @@ FINITE = (0.0, 1e300)  # range of an option for which its method has no other
 
 
 class Look(NamedTuple):
-    """Colour, line style and marker, as matplotlib names them."""
+    """Colour, line style and marker, as matplotlib names them.
+
+    Parameters
+    ----------
+    colour : str
+    dashes : str or tuple
+    marker : str
+
+    Examples
+    --------
+    >>> Look("black").marker
+    'o'
+    """
 
     colour: str
     dashes: Any = "-"
@@ -82,6 +94,12 @@ class Plan:
         ‖x‖₁ of the initial weights.
     like : Tensor, shape (0,)
         On their device and in their dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Plan(epochs=2, rates=np.full(10, 0.1), sizes=(4, 2)).rate_sum > 0.9
+    True
     """
 
     epochs: int
@@ -145,6 +163,12 @@ class Method(ABC):
         Whether it makes exact zeros itself, before any cut.
     decayed : bool
         Whether it is m ⊙ w with the decay 2α on both and no other penalty, as the theory has it.
+
+    Examples
+    --------
+    >>> from gpu_bench.methods import METHODS
+    >>> METHODS["pilot"]().learning_rate
+    0.2
     """
 
     name: ClassVar[str] = ""
