@@ -214,7 +214,7 @@ def test_no_total_is_tried_that_the_steps_refuse(tmp_path, computed, name, capsy
     limit = largest_total(setting.rates(), 0.9)
     assert len(setting.rates()) == (1437 - 144) // 359
     assert run.main(["target", *QUICK, "--methods", name, "--out", str(tmp_path)]) == 2
-    assert "was not reached" in capsys.readouterr().err
+    assert "the largest that these steps allow." in capsys.readouterr().err
     tried = strengths(computed(), f"{name}.total")
     assert max(tried) <= limit
     assert max(tried) > 0.98 * limit
@@ -231,6 +231,9 @@ def test_the_strength_is_the_option_that_is_tuned_beside_the_rate():
     original = PROGRAM.configure("target", ["--methods", "str", "--recipe", "original"])
     (one,) = original.runs()
     assert one.spec["weight_decay"] == 5e-4
+    original = PROGRAM.configure("target", ["--methods", "powerprop", "--recipe", "original"])
+    (one,) = original.runs()
+    assert one.spec["weight_decay"] == 1e-4  # 0 would stay 0
 
 
 def test_a_method_without_a_strength_is_refused(tmp_path, monkeypatch, capsys):

@@ -27,7 +27,6 @@ __all__ = ["Target", "close", "following", "sparsity"]
 # shares kept at which a run is read, times the wanted one
 LEVELS = (8.0, 4.0, 2.0, 1.5, 1.2, 1.1, 1.0, 1 / 1.1, 1 / 1.2, 1 / 1.5, 1 / 2.0, 1 / 4.0)
 FACTOR, FAR, FINE = 4.0, 2.0, 1.02
-FIRST = {"total": 3.0, "weight_decay": 1e-4}  # where flags and recipe leave none or 0
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,9 @@ class Target(
 
     def _search(self, kind: type[Method]) -> list[Run]:
         option, given = self.strength(kind), self.options_of(kind)
-        # a method that is told its sparsity needs no search
-        first = self.target if option == "sparsity" else given[option] or FIRST[option]
+        # one that is told its sparsity needs no search; flags and recipe may leave none, or 0
+        usual = given[option] or kind.grid[0].get(option) or 1e-4
+        first = self.target if option == "sparsity" else usual
         tried: dict[float, float] = {}
         runs: list[Run] = []
         while len(tried) < self.budget:
@@ -107,7 +107,7 @@ class Target(
             found = [sparsity(kind, row) for row in rows if row is not None]
             if len(found) < len(new):
                 break
-            tried[value] = math.nan if math.nan in found else sum(found) / len(found)
+            tried[value] = sum(found) / len(found)  # NaN where one diverged
         return runs
 
     def _row(self, run: Run) -> Row | None:
@@ -138,9 +138,13 @@ class Target(
 
         for name, row in best(frame).iterrows():
             if not row["found"]:
+                kind, option, value = find(str(name)), row["option"], row["value"]
+                momentum = self.options_of(kind)["momentum"]
+                more = kind.possible({option: FACTOR * value}, self.rates(), momentum)[option]
+                limit = ", the largest that these steps allow" if more <= value else ""
                 raise InputError(
                     f"--target {self.target:g} was not reached by {name} in {row['runs']} runs: "
-                    f"the nearest was {row['sparsity']:.3g} at {row['flag']} {row['value']:g}."
+                    f"the nearest was {row['sparsity']:.3g} at {row['flag']} {value:g}{limit}."
                 )
         return []
 
