@@ -164,3 +164,59 @@ def test_dependent_rows_leave_nothing_to_rounding(loss, shape):
         assert (np.abs(problem.gradient(flow.x[-1])) < rounding).all()
     assert np.abs(flows[0].x - flows[1].x).max() < 1e-7 * np.abs(flows[0].x).max()
     assert flows[0].right_hand_sides < 5000
+
+
+# ---- kernels, and what log-time asks
+
+
+def test_kernels_are_the_losses(loss):
+    """Rows of the kernel against φ and its derivatives as the class has them; the third row is
+    left out where there is no place for it."""
+    rng = np.random.default_rng(1)
+    z, y = rng.uniform(-3.0, 3.0, 40), targets(loss, 40, rng)
+    out = np.full((3, 40), np.nan)
+    loss.rows(z, y, loss.parameter, out)
+    for row, of in enumerate((loss.slope, loss.curvature, loss.value)):
+        assert out[row] == pytest.approx(of(z, y), rel=1e-14, abs=1e-15)
+    few = np.full((2, 40), np.nan)
+    loss.rows(z, y, loss.parameter, few)
+    assert (few == out[:2]).all()
+
+
+@pytest.mark.parametrize("loss", [mf.Logistic(), mf.Exponential()], ids=ids)
+def test_logarithms_of_slopes(loss):
+    """log(−φ′) of the margin, and minus its derivative, where φ′ is a number and where it is 0."""
+    margin = np.linspace(-30.0, 30.0, 301)
+    log_slope, fall = loss.log_slope(margin)
+    assert log_slope == pytest.approx(np.log(-loss.slope(margin, 1.0)), rel=1e-12, abs=1e-13)
+    h = 1e-5
+    change = (loss.log_slope(margin - h)[0] - loss.log_slope(margin + h)[0]) / (2.0 * h)
+    assert fall == pytest.approx(change, abs=1e-9)
+    far = np.array([1e4, 1e6])
+    assert loss.log_slope(far)[0] == pytest.approx(-far, rel=1e-15)
+
+
+@pytest.mark.parametrize("loss", [mf.Poisson(), mf.Logistic()], ids=ids)
+def test_the_first_wrong_target_is_named(loss):
+    y = np.array([0.5 if isinstance(loss, mf.Poisson) else 1.0, 1.0, -3.0, -2.0])
+    with pytest.raises(mf.InputError, match=r"but y\[2\] = -3\.$"):
+        loss.check(y)
+    loss.check(np.abs(np.sign(y)))
+    if isinstance(loss, mf.Poisson):
+        loss.check(np.array([0.0, 2.5]))
+
+
+def test_margins_at_zero():
+    """Where the two formulas of the logistic loss meet: ½, ¼ and log 2, from both sides."""
+    z = np.array([-1e-9, -0.0, 0.0, 1e-9])
+    loss = mf.Logistic()
+    assert loss.slope(z, 1.0) == pytest.approx(-0.5, rel=1e-8)
+    assert loss.curvature(z, 1.0) == pytest.approx(0.25, rel=1e-8)
+    assert loss.value(z, 1.0) == pytest.approx(np.log(2.0), rel=1e-8)
+
+
+def test_whole_numbers_are_numbers(loss):
+    """Labels and predictions of ints, also as lists: what compiled code gets are floats."""
+    for of in (loss.value, loss.slope, loss.curvature):
+        assert of([2, -1], [1, 1]) == pytest.approx(of(np.array([2.0, -1.0]), np.ones(2)))
+        assert of(2, 1).shape == ()
