@@ -27,7 +27,7 @@ OUT_OF_PLACE = {
     ("tune", "--workers", "2"): "--workers must be left out unless --dataset is imagenet",
     ("one-shot", "--data-root", "a\nb"): "--data-root must be left out unless --dataset is not dig",
     ("one-shot", "--download"): "--download must be left out unless --dataset is not digits",
-    ("one-shot", "--model", "torchvision:alexnet", "--classifier", "fan-in"): (
+    ("one-shot", "--model", "json:loads", "--classifier", "fan-in"): (
         "--classifier must be left out unless --model is none of others, which keeps its own"
     ),
     ("iterative", "--rewind-epoch", "0"): "--rewind-epoch must be left out unless --variant has wr",
