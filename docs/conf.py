@@ -181,6 +181,7 @@ def _mathjax(app, exception) -> None:
 
 def setup(app) -> dict[str, bool]:
     _gallery()
+    shutil.rmtree(ROOT / "docs" / "api" / "generated", ignore_errors=True)  # names that are gone
     app.connect("build-finished", _mathjax)
     app.connect("source-read", _site_links)
     app.connect("autodoc-process-docstring", _docstring, priority=100)

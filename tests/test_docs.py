@@ -9,6 +9,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from test_docstrings import public
 
 import mirrorflow.claims  # noqa: F401  (registers the claims)
 from mirrorflow.claims.registry import CLAIMS
@@ -69,6 +70,17 @@ def test_every_page_is_in_a_table_of_contents():
             listed |= {str(folder / e) for e in entries if e and not e.startswith(":")}
     pages = {str(p.relative_to(DOCS).with_suffix("")) for p in [*PAGES, *DOCS.glob("api/*.rst")]}
     assert pages | {"notebooks/index"} == listed
+
+
+def test_the_api_lists_every_public_name():
+    listed = []
+    for page in (DOCS / "api").glob("*.rst"):
+        module = ""
+        for line in page.read_text("utf-8").splitlines():
+            module = line.removeprefix(".. currentmodule:: ") if "currentmodule" in line else module
+            if re.fullmatch(r"   \w+", line) and module:
+                listed.append(f"{module}.{line.strip()}")
+    assert sorted(listed) == sorted(public())
 
 
 def test_errata_are_the_printed_claims_of_the_ledger():

@@ -110,9 +110,11 @@ def test_pages_open_without_an_error_and_search_finds(site):
         asked.append((f"{address}/search.html?q=saddle", [SEARCH]))
         *answers, (found, errors) = visits(asked)
         narrow = visits([(f"{address}/{page}", [WIDTH]) for page in OPENED], width=400)
+        wide = visits([(f"{address}/{page}", [WIDTH]) for page in OPENED], width=1900)
     formulas = answers[1][0].pop(0)
     assert formulas > 20
     assert dict(zip(OPENED, answers, strict=True)) == dict.fromkeys(OPENED, ([0, [], False], []))
     assert dict(zip(OPENED, narrow, strict=True)) == dict.fromkeys(OPENED, ([False], []))
+    assert narrow == wide
     assert errors == []
     assert any("saddle_path" in name for name in found[0])
