@@ -28,7 +28,7 @@ QUICK = {"epochs": 3, "batch_size": 359, "seeds": 1}
 COURSES = {"iterative": iterative, "cyclic": cyclic, "sculpt": sculpt}
 
 
-def tiny(name, shape, classes, seed):
+def tiny(name, shape, classes, seed, classifier=None):
     """A network of 800 weights in place of ResNet-20."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
