@@ -190,6 +190,13 @@ def number(
     return result
 
 
+def instance(name: str, value: Any, *kinds: type) -> None:
+    """Refuse what is none of `kinds`."""
+    if not isinstance(value, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise InputError(f"{name} must be of the type {names}, but it is {shown(value)}.")
+
+
 def whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
     """Return `value` as an int in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):

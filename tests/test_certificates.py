@@ -609,7 +609,7 @@ def test_type_of_bias(small_module, away, monkeypatch):
 def test_reachable_range(small_module, monkeypatch):
     _, factors = small_module
     assert certify.reachable_range(factors, [0.0, 1.0, 8.0], 2.0).holds
-    with pytest.raises(mf.InputError, match="totals must hold at least one number"):
+    with pytest.raises(mf.InputError, match="totals must be a sequence that is not empty"):
         certify.reachable_range(factors, [], 2.0)
     right = mf.HyperbolicEntropy.of
     monkeypatch.setattr(

@@ -13,6 +13,7 @@ beside weight decay. depth: L ≥ 3. margins: classification. noise, label_noise
 labels and averages do.
 """
 
+from inspect import isfunction as _isfunction
 from types import ModuleType as _Module
 
 from mirrorflow.certificates.averages import *
@@ -21,6 +22,7 @@ from mirrorflow.certificates.bias import *
 from mirrorflow.certificates.depth import *
 from mirrorflow.certificates.discrete import *
 from mirrorflow.certificates.hessians import *
+from mirrorflow.certificates.inputs import checked as _checked
 from mirrorflow.certificates.invariants import *
 from mirrorflow.certificates.label_noise import *
 from mirrorflow.certificates.lasso import *
@@ -38,3 +40,6 @@ from mirrorflow.certificates.sparsity import *
 __all__ = [
     name for name, value in vars().items() if name[0] != "_" and not isinstance(value, _Module)
 ]
+for _name in __all__:
+    if _isfunction(globals()[_name]):
+        globals()[_name] = _checked(globals()[_name])

@@ -229,8 +229,6 @@ def reachable_range(factors: Factors, totals: Sequence[float], budget: float) ->
     >>> mf.certificates.reachable_range(mf.Factors.pilot([0.0]), [0.5, 1.0], 2.0).verdict
     'confirmed'
     """
-    if len(totals) == 0:
-        raise InputError("totals must hold at least one number, but it is empty.")
     ends = np.full(factors.d, float(budget))
     start = HyperbolicEntropy.of(factors)
     worst = 0.0

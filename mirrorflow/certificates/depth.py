@@ -73,6 +73,11 @@ def late_weights(
     >>> mf.certificates.late_weights(problem, start, (1.0, 1.5, 2.0)).verdict
     'confirmed'
     """
+    steps = np.diff(totals)
+    if not (totals[0] >= 0.0 and steps[0] > 0.0 and abs(steps[1] / steps[0] - 1.0) < 1e-6):
+        raise InputError(
+            f"totals must be at least 0 and ascend by equal steps, but it is {totals}."
+        )
     L, best = _deep(start), interpolator(problem, start, math.inf)
     limits = [interpolator(problem, start, total) for total in totals]
     if not all(limit.success for limit in (best, *limits)):

@@ -9,8 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from mirrorflow.certificates.base import EPS, PATH_FACTOR, Certificate
-from mirrorflow.checks import Array, InputError
-from mirrorflow.descent.mean_square import gram_of_gradients, stable_step_sgd, trace_bound
+from mirrorflow.checks import Array, InputError, number, vector
+from mirrorflow.descent.mean_square import (
+    gram,
+    gram_of_gradients,
+    stable_step_sgd,
+    trace_bound,
+)
 from mirrorflow.descent.prediction import flow_integrals
 from mirrorflow.descent.reference import DescentPath
 from mirrorflow.descent.signs import SignDescent
@@ -151,7 +156,7 @@ def discrete_balance(path: DescentPath, gain: Array | None = None) -> Certificat
     """
     if path.status == "outside":
         return Certificate.of("discrete_balance", np.inf, np.nan)
-    gain = path.gain[-1] if gain is None else gain
+    gain = path.gain[-1] if gain is None else vector("gain", gain, path.start.d, "one each")
     ratio = path.ratio**0.25
     m, w = path.m[-1] * ratio, path.w[-1] / ratio
     ends = 0.5 * np.abs((m - w) * (m + w))
@@ -196,6 +201,8 @@ def sign_balance(
     >>> mf.certificates.sign_balance(start, run, 0.01, 100, 0.1).verdict
     'confirmed'
     """
+    if run.m.shape != factors.m.shape:
+        raise InputError(f"run must have d = {factors.d} like factors, but it has {run.m.size}.")
     claimed = (1.0 - step_size * decay) ** steps * (np.abs(factors.m) - np.abs(factors.w))
     excess = np.abs(np.abs(run.m) - np.abs(run.w) - claimed) - 2.0 * step_size * run.crossings
     size = np.abs(factors.theta).sum(axis=0).max() + (np.abs(run.m) + np.abs(run.w)).max()
@@ -315,7 +322,8 @@ def noise_is_decay(problem: Regression, path: DescentPath, share: float = 1.0) -
     if np.ptp(sizes, axis=1).max() > 4.0 * EPS * sizes.max():
         raise InputError("problem must have rows z_i with all |z_ij| equal, such as ±1 designs.")
     total = share * float(path.gain[-1].mean()) / path.start.decay
-    limit = interpolator(problem.with_targets(problem.Z @ path.x[-1]), path.start, total)
+    at, total = problem.with_targets(problem.Z @ path.x[-1]), number("share·A", total, 0.0)
+    limit = interpolator(at, path.start, total)
     value = float(np.abs(path.x[-1] - limit.x).max()) / _size(path)
     return Certificate.of("noise_is_decay", value, _bound(path))
 
@@ -376,7 +384,10 @@ def sgd_threshold(K: Array, steps: Sequence[float] | None = None) -> Certificate
     >>> mf.certificates.sgd_threshold(np.array([[2.0, 0.5], [0.5, 1.0]])).verdict
     'confirmed'
     """
+    K = gram(K)
     n = K.shape[0]
+    if steps is not None and (len(steps) != n or not min(steps) > 0.0):
+        raise InputError(f"steps must be {n} numbers above 0, but it is {steps}.")
     steps = [stable_step_sgd(K, B) for B in range(1, n + 1)] if steps is None else steps
     bounds = [trace_bound(K, B) for B in range(1, n + 1)]
     top, trace = 2.0 * n / float(np.linalg.eigvalsh(K)[-1]), 2.0 * n / float(np.trace(K))

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from mirrorflow.certificates.base import EPS, PATH_FACTOR, Certificate, dense
-from mirrorflow.checks import Array, vector
+from mirrorflow.checks import Array, InputError, vector
 from mirrorflow.descent.reference import DescentPath
 from mirrorflow.descent.stochastic import slow_manifold
 from mirrorflow.limits import interpolator, lasso_limit
@@ -62,6 +62,7 @@ def manifold_flow(
     >>> mf.certificates.manifold_flow(problem, start, variances, 10.0).verdict
     'confirmed'
     """
+    limit = slow_manifold(problem, factors, variances if claimed is None else claimed, tau)
     variances = vector("variances", variances, problem.d, "one for each coordinate")
     first, Z = interpolator(problem, factors, 0.0).parameters, dense(problem)
     begin = np.concatenate([first[0] + first[1], first[0] - first[1]]) / math.sqrt(2.0)
@@ -75,7 +76,6 @@ def manifold_flow(
 
     run = solve_ivp(velocity, (0.0, tau), begin, "DOP853", rtol=rtol, atol=1e-3 * rtol)
     u, v = np.split(run.y[:, -1], 2)
-    limit = slow_manifold(problem, factors, variances if claimed is None else claimed, tau)
     value = float(np.abs(0.5 * (u * u - v * v) - limit.x).max() / (u * u + v * v).max())
     return Certificate.of("manifold_flow", value, 10.0 * PATH_FACTOR * rtol)
 
@@ -117,6 +117,8 @@ def average_identity(
     'confirmed'
     """
     steps = int(path.steps[-1])
+    if noise.shape != (steps, problem.n):
+        raise InputError(f"noise must have shape {(steps, problem.n)}, but it has {noise.shape}.")
     mean = problem.gradient(path.x[:-1].mean(axis=0)) - problem.Z.T @ noise.mean(axis=0) / problem.n
     pushed = path.shift[-1] + step_size * steps * mean
     ends = np.stack([path.m + path.w, path.m - path.w])[:, [0, -1]]
@@ -159,6 +161,12 @@ def averaged_lasso(
     >>> mf.certificates.averaged_lasso(problem, mean, np.zeros(2), penalties).verdict
     'confirmed'
     """
+    mean, start, penalties = (
+        vector(name, value, problem.d, "one for each coordinate")
+        for name, value in (("mean", mean), ("start", start), ("penalties", penalties))
+    )
+    if not penalties.min() > 0.0:
+        raise InputError(f"penalties must be above 0, but one is {penalties.min():g}.")
     scale = penalties / penalties.mean()
     weighted = Regression(dense(problem) / scale, problem.y)
     best = lasso_limit(weighted, Factors.pilot(np.zeros(problem.d)), 0.5 * float(penalties.mean()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mirrorflow.certificates.base import EPS, Certificate, drift, dual_units, integral
-from mirrorflow.checks import Array, InputError
+from mirrorflow.checks import Array, InputError, vector
 from mirrorflow.flows import Flow, MarginFlow
 from mirrorflow.limits.max_margin import max_margin, signed_rows
 from mirrorflow.limits.nonnegative import least_squares
@@ -139,6 +139,7 @@ def margin_identity(
     >>> mf.certificates.margin_identity(problem, start, path, 1e-9, other).verdict
     'confirmed'
     """
+    other = vector("other", other, problem.d, "one for each coordinate")
     rows, x, q, reached = _end(problem, flow)
     potential = start.potential(reached if total is None else total)
     terms = np.array([potential.value(x), -potential.value(other), potential.divergence(other, x)])
@@ -197,6 +198,8 @@ def margin_direction(
         raise InputError(f"start must be Factors or LogFactors, but it is {type(start).__name__}.")
     log_scale = potential.log_a - np.log(gamma) if gamma > 0 else np.zeros(x.size)
     logs, u = -float(log_scale.max()), x / gamma
+    if norm not in (1, 2):
+        raise InputError(f"norm must be 1 or 2, but it is {norm}.")
     best = max_margin(problem, start, np.inf, 1.0)
     if logs <= 0 or not best.success:
         return Certificate.of("margin_direction", np.inf, np.nan)
@@ -251,6 +254,8 @@ def softmax_invariant(flow: Flow, classes: int, rtol: float, share: float = 1.0)
     >>> mf.certificates.softmax_invariant(path, 3, 1e-8).verdict
     'confirmed'
     """
+    if classes < 1 or flow.start.d % classes:
+        raise InputError(f"classes must divide d = {flow.start.d}, but it is {classes}.")
     sums = [
         flow.start.potential(share * float(total)).gradient(x).reshape(-1, classes).sum(axis=1)
         for x, total in zip(flow.x, flow.total, strict=True)

@@ -43,6 +43,11 @@ def gain_law(predicted: Sequence[float], gains: Sequence[Array]) -> Certificate:
     >>> mf.certificates.gain_law((1.0, 1.0), gains).verdict
     'confirmed'
     """
+    if len(predicted) != 2 or len(gains) != 2 or not min(predicted) > 0.0:
+        raise InputError(
+            f"predicted and gains must be pairs, at η and η/2, with predictions above 0, but they "
+            f"are {predicted} and {len(gains)} arrays."
+        )
     rho = [float(np.mean(some)) / p - 1.0 for p, some in zip(predicted, gains, strict=True)]
     errors = [
         float(np.std(some, ddof=1)) / (p * math.sqrt(len(some)))
@@ -54,6 +59,15 @@ def gain_law(predicted: Sequence[float], gains: Sequence[Array]) -> Certificate:
 
 def _order(first: float, second: float) -> float:
     return math.log2(first / second)
+
+
+def _pair(first: Array, second: Array) -> None:
+    """Refuse what are not runs (R, d) at η and η/2."""
+    if first.ndim != 2 or first.shape != second.shape or len(first) < 2:
+        raise InputError(
+            f"first and second must be (runs, d) with 2 runs or more, but they have the shapes "
+            f"{first.shape} and {second.shape}."
+        )
 
 
 def spread_law(first: Array, second: Array) -> Certificate:
@@ -77,6 +91,7 @@ def spread_law(first: Array, second: Array) -> Certificate:
     >>> mf.certificates.spread_law(np.full((9, 2), 0.8), np.full((9, 2), 0.28)).verdict
     'confirmed'
     """
+    _pair(first, second)
     rms = [float(np.sqrt(np.mean(np.square(some)))) for some in (first, second)]
     return Certificate.of("spread_law", max(1.5 - _order(*rms), 0.0), 0.15)
 
@@ -103,6 +118,7 @@ def mean_law(first: Array, second: Array) -> Certificate:
     >>> mf.certificates.mean_law(np.full((9, 2), 0.8), np.full((9, 2), 0.2)).verdict
     'confirmed'
     """
+    _pair(first, second)
     squares = [float(np.sum(some.mean(axis=0) ** 2)) for some in (first, second)]
     noise = [float(np.sum(some.var(axis=0))) / len(some) for some in (first, second)]
     if any(square <= 9.0 * random for square, random in zip(squares, noise, strict=True)):
@@ -263,4 +279,10 @@ def early_stopping(errors: Array, oracle: Array, bound: float = 1.5) -> Certific
     >>> mf.certificates.early_stopping(np.array([1.2, 0.9, 1.1]), np.ones(3)).verdict
     'confirmed'
     """
+    if errors.ndim != 1 or oracle.ndim != 1 or min(errors.min(), oracle.min()) <= 0.0:
+        raise InputError(
+            f"errors and oracle must be vectors of numbers above 0, but their shapes are "
+            f"{errors.shape} and {oracle.shape}, and the least is "
+            f"{min(errors.min(), oracle.min()):g}."
+        )
     return Certificate.of("early_stopping", float(np.median(errors) / np.median(oracle)), bound)

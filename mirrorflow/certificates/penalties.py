@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from mirrorflow.certificates.base import EPS, PATH_FACTOR, Certificate, drift, integral, size_of
-from mirrorflow.checks import Array
+from mirrorflow.checks import Array, InputError, real_array, vector
 from mirrorflow.flows.trajectory import Flow
 from mirrorflow.maps import HyperbolicEntropy, Powers
 from mirrorflow.problems import Regression, random_stream
@@ -121,7 +121,14 @@ def commuting_quadratics(
     >>> mf.certificates.commuting_quadratics(*args, end=3.0).verdict
     'confirmed'
     """
-    forms, D = np.array(A), theta.size
+    theta = real_array("theta", theta, 1)
+    shapes, D = {form.shape for form in (*A, B)}, theta.size
+    if shapes != {(D, D)} or len(A) != problem.d:
+        raise InputError(
+            f"A must be {problem.d} forms and B one, of shape {(D, D)} like theta, but there are "
+            f"{len(A)} and their shapes are {shapes}."
+        )
+    forms = np.array(A)
 
     def g(at: Array) -> Array:
         return np.asarray(0.5 * np.einsum("ijk,j,k->i", forms, at, at))
@@ -235,7 +242,8 @@ def linear_risk(Z: Array, x_true: Array, sigma: float, times: Array, power: floa
     >>> mf.certificates.linear_risk(Z, x_true, 0.1, np.array([0.0, 50.0])).round(3)
     array([1.  , 0.01])
     """
-    n, d = Z.shape
+    Z, times = real_array("Z", Z, 2), real_array("times", times, 1)
+    (n, d), x_true = Z.shape, vector("x_true", x_true, Z.shape[1], "one for each column of Z")
     values, vectors = np.linalg.eigh(Z.T @ Z / n)
     seen = values > d * EPS * values[-1]
     left = np.exp(-np.outer(times, np.where(seen, values, 0.0)))
@@ -276,10 +284,10 @@ def risk_of_draws(
     >>> mf.certificates.risk_of_draws(Z, x_true, 0.1, np.array([1.0, 50.0]), seed=0).verdict
     'confirmed'
     """
+    claimed, worst = linear_risk(Z, x_true, sigma, times, power), 0.0
     n = Z.shape[0]
     U, s, Vt = np.linalg.svd(Z, full_matrices=False)
     s = np.where(s > s[0] * n * EPS, s, 0.0)
-    claimed, worst = linear_risk(Z, x_true, sigma, times, power), 0.0
     noise = sigma * random_stream("risk", seed).standard_normal((4000, n))
     along = (Z @ x_true + noise) @ U
     for t, risk in zip(times.tolist(), claimed.tolist(), strict=True):

@@ -14,14 +14,25 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
+from numpy.typing import ArrayLike
 
-from mirrorflow.checks import Array, InputError, whole
+from mirrorflow.checks import Array, InputError, instance, real_array, whole
 from mirrorflow.limits import Interpolator
 from mirrorflow.problems import Regression
 
 __all__ = ["gram_of_gradients", "stable_step_sgd", "trace_bound"]
 
 LARGEST = 60  # samples: n(n + 1)/2 unknowns
+
+
+def gram(K: ArrayLike) -> Array:
+    """K, checked."""
+    K = real_array("K", K, 2)
+    if K.shape[0] != K.shape[1] or np.abs(K - K.T).max() > 1e-10 * np.abs(K).max():
+        raise InputError(f"K must be square and symmetric, but its shape is {K.shape}.")
+    if not float(np.linalg.eigvalsh(K)[0]) > 0.0:
+        raise InputError("K must have full rank and no eigenvalue below 0, but it has not.")
+    return K
 
 
 def gram_of_gradients(problem: Regression, limit: Interpolator) -> Array:
@@ -50,6 +61,8 @@ def gram_of_gradients(problem: Regression, limit: Interpolator) -> Array:
     >>> gram_of_gradients(problem, mf.interpolator(problem, start, total=0.0)).round(3)
     array([[8.956]])
     """
+    instance("problem", problem, Regression)
+    instance("limit", limit, Interpolator)
     if problem.loss.curvature(0.0, 0.0) != 1.0:
         raise InputError(f"problem must have the squared loss, but it has {problem.loss!r}.")
     half = problem.Z * np.sqrt(2.0 * (limit.p + limit.q))
@@ -90,7 +103,7 @@ def stable_step_sgd(K: Array, batch_size: int) -> float:
     >>> stable_step_sgd(np.eye(3), 3)  # 2/λ_max(H), H = K/3
     6.0
     """
-    K = np.asarray(K, float)
+    K = gram(K)
     n = whole("n", K.shape[0], 1, LARGEST)
     H, root, c1, c2 = _moments(K, whole("batch_size", batch_size, 1, n))
     rows, columns = np.tril_indices(n)
@@ -138,6 +151,7 @@ def trace_bound(K: Array, batch_size: int) -> float:
     >>> trace_bound(np.eye(3), 3), trace_bound(np.eye(3), 1)
     (6.0, 2.0)
     """
+    K = gram(K)
     n = K.shape[0]
     H, _, c1, c2 = _moments(K, whole("batch_size", batch_size, 1, n))
     second = c1 * float(np.sum(H * H)) + c2 * float(np.mean(np.diag(K) ** 2))

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from mirrorflow.checks import Array, InputError, number, whole
+from mirrorflow.checks import Array, InputError, instance, number, whole
 from mirrorflow.descent.reference import DescentPath, Sam
 from mirrorflow.flows import MomentumFlow, gradient_flow
 from mirrorflow.flows.quadrature import gauss_nodes
 from mirrorflow.limits import Interpolator, interpolator
-from mirrorflow.maps import Factors
+from mirrorflow.maps import Factors, check_pair
+from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 
@@ -59,6 +60,7 @@ def discrete_limit(problem: Regression, path: DescentPath | MomentumFlow) -> Int
     >>> bool(np.abs(discrete_limit(problem, path).x - path.x[-1]).max() < 1e-14)
     True
     """
+    instance("path", path, DescentPath, MomentumFlow)
     if path.status == "outside":
         raise InputError(f"path must have a gain and a shift, but: {path.message}")
     return interpolator(problem, path.start, 0.0, gain=path.gain[-1], shift=path.shift[-1])
@@ -114,6 +116,12 @@ def predicted_gain(
     >>> bool((gain > 0).all())
     True
     """
+    check_pair(problem, factors)
+    instance("factors", factors, Factors)
+    instance("nesterov", nesterov, bool, np.bool_)
+    check_schedule(schedule)
+    if sam is not None:
+        instance("sam", sam, Sam)
     momentum = number("momentum", momentum, 0.0, 1.0)
     if momentum == 1.0:
         raise InputError("momentum must be below 1, but it is 1.")

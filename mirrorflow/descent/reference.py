@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mirrorflow.checks import Array, InputError, number, real_array, shown, vector, whole
+from mirrorflow.checks import Array, InputError, instance, number, real_array, shown, vector, whole
 from mirrorflow.descent.gains import Gains, MomentumGains
 from mirrorflow.descent.inputs import recorded_steps
 from mirrorflow.descent.minibatches import Minibatches
@@ -197,6 +197,10 @@ def follow_descent(
     True
     """
     check_pair(problem, factors)
+    instance("factors", factors, Factors)
+    instance("nesterov", nesterov, bool, np.bool_)
+    if sam is not None:
+        instance("sam", sam, Sam)
     steps = whole("steps", steps, 1)
     rates = _step_sizes(step_size, steps)
     momentum = number("momentum", momentum, 0.0, 1.0)

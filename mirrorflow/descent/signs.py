@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mirrorflow.checks import Array, number, vector, whole
+from mirrorflow.checks import Array, instance, number, vector, whole
 from mirrorflow.maps import Factors, check_pair
 from mirrorflow.problems import Regression
 
@@ -77,6 +77,7 @@ def sign_descent(
     (array([0.75]), array([0.25]))
     """
     check_pair(problem, factors)
+    instance("factors", factors, Factors)
     eta = number("step_size", step_size, 0.0, open_low=True)
     kept = 1.0 - eta * number("decay", decay, 0.0)
     theta, crossings = factors.theta, np.zeros(problem.d, dtype=np.int64)
@@ -125,6 +126,7 @@ def ham_descent(
     >>> ham_descent(Regression([[2.0]], [1.0]), [0.0], 0.1, 200, 1.0).round(9)
     array([0.5])
     """
+    instance("problem", problem, Regression)
     x = vector("x", x, problem.d, "one for each coordinate")
     eta = number("step_size", step_size, 0.0, open_low=True)
     alpha, beta = number("alpha", alpha, 0.0), number("beta", beta, 0.0)

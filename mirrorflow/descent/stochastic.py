@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mirrorflow.checks import Array, number, vector, whole
+from mirrorflow.checks import Array, InputError, instance, number, vector, whole
 from mirrorflow.descent.gains import Gains
 from mirrorflow.limits import Interpolator, interpolator
 from mirrorflow.maps import Factors, check_pair
@@ -99,6 +99,7 @@ def stochastic_flow(
     True
     """
     check_pair(problem, factors)
+    instance("factors", factors, Factors)
     check_schedule(schedule)
     noise = number("noise", noise, 0.0)
     steps = whole("steps", steps, 1)
@@ -145,6 +146,7 @@ def label_noise(problem: Regression, sigma: float, batch_size: int | None = None
     >>> label_noise(Regression([[1.0, 2.0]], [2.0]), 0.5)
     array([0.25, 1.  ])
     """
+    instance("problem", problem, Regression)
     batch = problem.n if batch_size is None else whole("batch_size", batch_size, 1, problem.n)
     sigma = number("sigma", sigma, 0.0)
     return np.asarray(sigma**2 / (problem.n * batch) * np.square(problem.Z).sum(axis=0))
@@ -183,5 +185,8 @@ def slow_manifold(
     >>> slow_manifold(problem, Factors.pilot([0.0, 0.0]), noise, 100.0).x.round(6)
     array([2., 0.])
     """
+    check_pair(problem, factors)
     variances = vector("variances", variances, problem.d, "one for each coordinate")
+    if variances.min() < 0.0:
+        raise InputError(f"variances must be at least 0, but one is {variances.min():g}.")
     return interpolator(problem, factors, 0.0, gain=variances * number("tau", tau, 0.0))

@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from mirrorflow.checks import Array, InputError, number, vector
+from mirrorflow.checks import Array, InputError, number, shown, vector
 from mirrorflow.flows.trajectory import Counts, Flow, check_runs, trajectory
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 
 __all__ = ["controlled_flow"]
+
+METHODS = ("RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA")  # of solve_ivp
 
 
 def controlled_flow(
@@ -84,7 +86,14 @@ def controlled_flow(
         vector(name, np.full(d, value) if np.ndim(value) == 0 else value, d, "one a coordinate")
         for name, value in (("decay", decay), ("rates", rates))
     )
+    if share.min() < 0.0:
+        raise InputError(f"decay must be at least 0, but one is {share.min():g}.")
     kappa = number("kappa", kappa)
+    if not (isinstance(method, str) and method in METHODS):
+        raise InputError(f"method must be one of {', '.join(METHODS)}, but it is {shown(method)}.")
+    for name, function in (("control", control), ("penalty", penalty)):
+        if not (function is None or callable(function)):
+            raise InputError(f"{name} must be a function, but it is {shown(function)}.")
 
     def derivative(t: float, state: Array, end: float) -> Array:
         theta = state[: K * d].reshape(K, d)
@@ -102,7 +111,9 @@ def controlled_flow(
         slope = problem.Z.T @ r
         # α jumps at the end of a piece, where its value from the left counts
         alpha = float(schedule.alpha(min(t, np.nextafter(end, 0.0))))
-        down = 2.0 * theta if penalty is None else penalty(theta)
+        down = 2.0 * theta if penalty is None else np.asarray(penalty(theta), float)
+        if down.shape != (K, d):
+            raise InputError(f"penalty must return shape {(K, d)}, but it has {down.shape}.")
         weight = np.exp(-kappa * float(schedule.total(t))) if kappa else 1.0
         moved = -speed * slope * start.slopes(theta) - alpha * share * down
         return np.append(moved, weight * slope)

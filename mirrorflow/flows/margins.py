@@ -21,6 +21,7 @@ from mirrorflow.checks import Array, InputError, number, real_array
 from mirrorflow.limits.max_margin import separable, signed_rows
 from mirrorflow.losses import Margin
 from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
 from mirrorflow.result import Result
 from mirrorflow.schedules import Constant, Schedule
@@ -120,10 +121,12 @@ def margin_flow(
     """
     check_pair(problem, start)
     schedule = Constant(0.0) if schedule is None else schedule
+    check_schedule(schedule)
     rtol = number("rtol", rtol, 1e-13, 1e-2)
-    rows, loss, n = signed_rows(problem), problem.loss, problem.n
+    loss, n = problem.loss, problem.n
     if not isinstance(loss, Margin):
         raise InputError(f"loss must be Logistic() or Exponential(), but it is {loss!r}.")
+    rows = signed_rows(problem)
     if not separable(rows, start):
         raise InputError(
             "y must be separable by an x of the signs that the start leaves, but no x has "

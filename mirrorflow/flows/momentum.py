@@ -91,6 +91,10 @@ def momentum_lag(step_size: float, momentum: float) -> float:
 
     Right to second order in γ for every μ; Papazov et al.'s γ/(1 − μ)² is its limit for μ → 1.
     """
+    step_size = number("step_size", step_size, 0.0, open_low=True)
+    momentum = number("momentum", momentum, 0.0, 1.0)
+    if momentum == 1.0:
+        raise InputError("momentum must be below 1, but it is 1.")
     return step_size * (1.0 + momentum) / (2.0 * (1.0 - momentum) ** 2)
 
 

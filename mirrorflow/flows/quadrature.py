@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from mirrorflow.checks import Array, InputError, ascending
 from mirrorflow.flows.gradient import gradient_flow
 from mirrorflow.flows.trajectory import Flow
-from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule
 
@@ -103,6 +104,8 @@ def time_average(
     >>> bool(np.abs(problem.Z @ mean[-1] - 2.0) < 0.05)
     True
     """
+    check_pair(problem, start)
+    check_schedule(schedule)
     ends = ascending("times", times)
     if ends[0] == 0.0 or start.kappa != 0.0:
         raise InputError(

@@ -13,14 +13,16 @@ decay α: LASSO) on the coordinates at the threshold.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.checks import Array, InputError, number, vector
+from mirrorflow.checks import Array, InputError, instance, number, real_array, shown, vector, whole
 from mirrorflow.limits.nonnegative import least_squares
+from mirrorflow.losses import Squared
 from mirrorflow.problems import Regression
 from mirrorflow.result import Result
 
@@ -76,8 +78,8 @@ class SaddlePath(Result):
 
     def at(self, tau: ArrayLike) -> tuple[Array, Array]:
         """x (T, d), after the jump where τ is an event, and ν̃ (T, n), at τ ≥ 0."""
-        tau = np.atleast_1d(np.asarray(tau, float))
-        if not (tau.size and (tau >= 0).all()):
+        tau = real_array("tau", np.atleast_1d(tau) if np.isscalar(tau) else tau, 1)
+        if not (tau >= 0).all():
             raise InputError(f"tau must be at least 0, but it is {tau}.")
         last = np.searchsorted(self.times, tau, side="right") - 1
         spans = np.diff(self.times)[:, None]
@@ -127,11 +129,15 @@ def saddle_path(
     >>> path.times.round(4), path.x[-1].round(4)
     (array([0.  , 0.25, 0.5 ]), array([1. , 0. , 0.5]))
     """
-    if type(problem.loss).__name__ != "Squared":
+    instance("problem", problem, Regression)
+    if not isinstance(problem.loss, Squared):
         raise InputError(f"problem must have the squared loss, but it has {problem.loss!r}.")
     alpha = number("alpha", alpha, 0.0)
+    most = whole("most", most, 1)
     ones = np.ones(problem.d)
     pair = (ones, ones) if thresholds is None else thresholds
+    if not isinstance(pair, Sequence | np.ndarray) or len(pair) != 2:
+        raise InputError(f"thresholds must be two arrays, t⁺ and t⁻, but it is {shown(pair)}.")
     upper, lower = (vector("thresholds", t, problem.d, "one for each coordinate") for t in pair)
     if min(upper.min(), lower.min()) <= 0:
         raise InputError(f"thresholds must be above 0, but one is {min(upper.min(), lower.min())}.")

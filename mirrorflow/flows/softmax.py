@@ -9,9 +9,10 @@ import scipy.special
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from mirrorflow.checks import Array, InputError, ascending, number, real_array, vector
+from mirrorflow.checks import Array, InputError, ascending, instance, number, real_array, vector
 from mirrorflow.flows.trajectory import RTOL_RANGE, Flow
 from mirrorflow.maps.base import MirrorMap
+from mirrorflow.own_schedules import check_schedule
 from mirrorflow.schedules import Schedule
 
 __all__ = ["softmax_flow"]
@@ -56,6 +57,8 @@ def softmax_flow(
     Z, rtol = real_array("Z", Z, 2), number("rtol", rtol, *RTOL_RANGE)
     (n, d), wanted = Z.shape, ascending("times", times)
     labels = vector("labels", labels, n, "one for each row of Z")
+    instance("start", start, MirrorMap)
+    check_schedule(schedule)
     K, rest = divmod(start.d, d)
     if rest or K < 2:
         raise InputError(

@@ -107,9 +107,11 @@ def _least_norm(
     ones = (np.where(can, 1.0, np.inf) for can in start.signs)
     costs = np.concatenate(start.weights if math.isinf(total) else tuple(ones))
     allowed, units = np.isfinite(costs), float(np.abs(rows).max()) or 1.0
+    if not allowed.any():
+        return allowed, units, None
     signed = np.hstack([rows, -rows])[:, allowed] / units
     program = linprog(costs[allowed], -signed, -np.ones(len(rows)), method="highs")
-    return allowed, units, None if program.status == 2 or not allowed.any() else program
+    return allowed, units, None if program.status == 2 else program
 
 
 def separable(rows: Array, start: MirrorMap) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mirrorflow.checks import Array, number, real_array, vector
+from mirrorflow.checks import Array, number, real_array, vector, whole
 from mirrorflow.compiled.options import Kernel
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.entropy import HyperbolicEntropy
@@ -48,7 +48,7 @@ class LogFactors(MirrorMap):
     @classmethod
     def of_scale(cls, d: int, log_1_over_a: float) -> LogFactors:
         """x₀ = 0 and a = e^{−ℓ} in each of d coordinates: log p₀ = log q₀ = −ℓ − log 2."""
-        logs = np.full(d, -number("log_1_over_a", log_1_over_a) - np.log(2.0))
+        logs = np.full(whole("d", d, 1), -number("log_1_over_a", log_1_over_a) - np.log(2.0))
         return cls(logs, logs)
 
     @property
