@@ -15,10 +15,11 @@ METHODS = {
     "pilot": VERMILION,
     "spred": BLUE,
     "lasso": GREEN,
-    "mask_l1": PURPLE,
-    "soft_threshold": SKY,
+    "mask-l1": PURPLE,
+    "str": SKY,
     "powerprop": ORANGE,
     "ham": "#117733",
+    "rigl": "#661100",
     "continuous": "#7F7F7F",
 }
 SCHEDULES = {

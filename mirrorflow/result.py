@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import io
 import json
 from os import PathLike
@@ -78,6 +79,33 @@ class Result(Displayed):
             status, message = getattr(self, "status", ""), getattr(self, "message", "")
             raise ResultError(f"{type(self).__name__} {status}: {message}")
         return self
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw x: a path against its times or steps, a point by its coordinates.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; without it a new figure as wide as a column.
+
+        Returns
+        -------
+        matplotlib Axes
+
+        Raises
+        ------
+        InputError
+            Without matplotlib, or if the result holds neither a path nor a point.
+
+        Examples
+        --------
+        >>> import mirrorflow as mf
+        >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0])
+        >>> mf.gradient_flow(problem, start, mf.Constant(0.0), [0.0, 1.0]).plot().get_xlabel()
+        'flow time $t$'
+        """
+        # by name: figures import what they draw
+        return importlib.import_module("mirrorflow.plots.results").draw(self, ax)
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the arrays side by side, a row for each time, step or coordinate.

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from gpu_bench.methods.base import Grid, Look, Method, Parameters, Ranges, Strength, Tensor, around
+from mirrorflow import colours
 
 __all__ = ["Continuous"]
 
@@ -24,7 +25,7 @@ class Continuous(Method, name="continuous"):
     has ordinary weight decay, s has none. At the end the mask is hard: x = θ [s > 0]/σ(s₀).
     """
 
-    look: ClassVar[Look] = Look("#7F7F7F", ":", "X")
+    look: ClassVar[Look] = Look(colours.METHODS["continuous"], ":", "X")
     exact: ClassVar[bool] = True
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), total=(2.5e-3, 5e-3, 1e-3))
     # λ = 1e-8 over the authors' 85 epochs, where Σ η/(1 − momentum) is 2.25e4

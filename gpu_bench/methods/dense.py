@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpu_bench.methods.base import Grid, Look, Method, Parameters, Tensor, around
+from mirrorflow import colours
 
 __all__ = ["Dense"]
 
@@ -14,7 +15,7 @@ __all__ = ["Dense"]
 class Dense(Method, name="dense"):
     """The plain network, x = x."""
 
-    look: ClassVar[Look] = Look("#000000")
+    look: ClassVar[Look] = Look(colours.METHODS["dense"])
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), weight_decay=(1e-4, 5e-4, 1e-3))
 
     def inverse(self, x: Tensor) -> Parameters:

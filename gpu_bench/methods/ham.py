@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from gpu_bench.methods.base import Grid, Look, Parameters, Tensor, around
 from gpu_bench.methods.dense import Dense
+from mirrorflow import colours
 
 __all__ = ["Ham"]
 
@@ -22,7 +23,7 @@ class Ham(Dense, name="ham"):
     the second step.
     """
 
-    look: ClassVar[Look] = Look("#117733", (0, (1, 1)), "p")
+    look: ClassVar[Look] = Look(colours.METHODS["ham"], (0, (1, 1)), "p")
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), total=(3.0, 6.0, 1.5))
 
     steepness: float = 50.0

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from gpu_bench.methods.base import Grid, Look, Parameters, Tensor, around
 from gpu_bench.methods.dense import Dense
+from mirrorflow import colours
 
 __all__ = ["Lasso"]
 
@@ -19,7 +20,7 @@ class Lasso(Dense, name="lasso"):
     weights rattle around 0 within ηλ/(1 − momentum).
     """
 
-    look: ClassVar[Look] = Look("#009E73", "-.", "^")
+    look: ClassVar[Look] = Look(colours.METHODS["lasso"], "-.", "^")
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), total=(1.0, 2.0, 0.5))
 
     total: float = 1.0

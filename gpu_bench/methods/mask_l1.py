@@ -8,6 +8,7 @@ from typing import ClassVar
 from gpu_bench.methods.base import Grid, Look, Parameters, Ranges, Tensor, around
 from gpu_bench.methods.lasso import Lasso
 from gpu_bench.methods.product import Product
+from mirrorflow import colours
 
 __all__ = ["MaskL1"]
 
@@ -19,7 +20,7 @@ class MaskL1(Product, Lasso, name="mask-l1"):
     Without the decay on w the scale would only move from m to w.
     """
 
-    look: ClassVar[Look] = Look("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v")
+    look: ClassVar[Look] = Look(colours.METHODS["mask-l1"], (0, (5, 1, 1, 1, 1, 1)), "v")
     grid: ClassVar[Grid] = around(lr=(0.2, 0.1, 0.4), total=(2.0, 4.0, 1.0))
     ranges: ClassVar[Ranges] = {"beta": (1e-30, 1e30)}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gpu_bench.methods.base import Look, Parameters, Ranges, Tensor
 from gpu_bench.methods.product import Decayed
+from mirrorflow import colours
 
 if TYPE_CHECKING:
     from mirrorflow.pilot import Controller
@@ -20,7 +21,7 @@ __all__ = ["Pilot"]
 class Pilot(Decayed, name="pilot"):
     """x = m ⊙ w, m₀² − w₀² = β, penalty α(‖m‖² + ‖w‖²) with α moved after every epoch."""
 
-    look: ClassVar[Look] = Look("#D55E00", "-", "s")
+    look: ClassVar[Look] = Look(colours.METHODS["pilot"], "-", "s")
     ranges: ClassVar[Ranges] = {
         "beta": (0.0, 1e30),
         "swing": (1.0, 1e30),

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from gpu_bench.methods.base import Grid, Look, Parameters, Ranges, Tensor, around
 from gpu_bench.methods.dense import Dense
+from mirrorflow import colours
 
 __all__ = ["Powerprop"]
 
@@ -15,7 +16,7 @@ __all__ = ["Powerprop"]
 class Powerprop(Dense, name="powerprop"):
     """x = θ|θ|^{κ−1}, ∂θ = κ|θ|^{κ−1} ∂x; start θ₀ = sign(x)|x|^{1/κ}."""
 
-    look: ClassVar[Look] = Look("#E69F00", (0, (6, 2)), "*")
+    look: ClassVar[Look] = Look(colours.METHODS["powerprop"], (0, (6, 2)), "*")
     # small weights move κ|x|^{(κ−1)/κ} ≪ 1 times slower than in the plain network
     learning_rate: ClassVar[float] = 0.5
     grid: ClassVar[Grid] = around(lr=(0.5, 0.25, 1.0), weight_decay=(1e-4, 3e-4, 1e-3))

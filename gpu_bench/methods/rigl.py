@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from gpu_bench.methods.base import Grid, Look, Method, Parameters, Ranges, Tensor, around
+from mirrorflow import colours
 
 __all__ = ["Rigl"]
 
@@ -25,7 +26,7 @@ class Rigl(Method, name="rigl"):
     go may come back at once. M is kept like a parameter, so checkpoints and cycles have it.
     """
 
-    look: ClassVar[Look] = Look("#661100", (0, (4, 2)), "<")
+    look: ClassVar[Look] = Look(colours.METHODS["rigl"], (0, (4, 2)), "<")
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), sparsity=(0.9, 0.95, 0.8))
     exact: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = {

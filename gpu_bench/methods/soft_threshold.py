@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from gpu_bench.methods.base import Grid, Look, Method, Parameters, Ranges, Tensor, around
+from mirrorflow import colours
 
 __all__ = ["SoftThreshold"]
 
@@ -21,7 +22,7 @@ class SoftThreshold(Method, name="str"):
     grow like 1/Σ η for shorter runs, or the network never becomes sparse.
     """
 
-    look: ClassVar[Look] = Look("#56B4E9", (0, (3, 1, 1, 1)), "P")
+    look: ClassVar[Look] = Look(colours.METHODS["str"], (0, (3, 1, 1, 1)), "P")
     exact: ClassVar[bool] = True
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), total=(3.0, 4.0, 2.0))
     original: ClassVar[dict[str, Any]] = {"start": -100.0, "shared": True, "weight_decay": 5e-4}

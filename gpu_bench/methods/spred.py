@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from gpu_bench.methods.base import Look, Parameters, Tensor
 from gpu_bench.methods.product import Decayed
+from mirrorflow import colours
 
 __all__ = ["Spred"]
 
@@ -20,7 +21,7 @@ class Spred(Decayed, name="spred"):
     continuous time (steps of finite size can cross it).
     """
 
-    look: ClassVar[Look] = Look("#0072B2", "--", "D")
+    look: ClassVar[Look] = Look(colours.METHODS["spred"], "--", "D")
     original: ClassVar[dict[str, Any]] = {"init": "independent"}
 
     init: Literal["balanced", "independent"] = "balanced"

@@ -16,6 +16,7 @@ from gpu_bench.sparsities import near
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["figures", "print_table"]
@@ -98,7 +99,7 @@ def figures(out: Path, frame: pandas.DataFrame, targets: Sequence[float]) -> lis
     title = "accuracy against sparsity, longest training of each"
     drawings = {
         "comparison-sparsity": drawing.accuracy(
-            lines(longest, longest["course"]), title, _setting(good), 9.0
+            lines(longest, longest["course"]), title, _setting(good)
         ),
         "comparison-cost": _cost(good, targets),
     }
@@ -115,9 +116,9 @@ def _cost(frame: pandas.DataFrame, targets: Sequence[float]) -> Figure:
         if any(len(gathered.at(line.rows, target)) for target in targets)
     ]
 
-    def draw(figure: Figure) -> None:
-        grid = figure.subplots(2, len(targets), sharey="col", squeeze=False)
-        for (above, below), target in zip(grid.T, targets, strict=True):
+    def draw(figure: Figure, grid: list[Axes]) -> None:
+        pairs = zip(grid, grid[len(targets) :], strict=False)
+        for (above, below), target in zip(pairs, targets, strict=True):
             for line in found:
                 there = line._replace(rows=gathered.at(line.rows, target))
                 for axes, cost in ((above, "epochs_spent"), (below, "training_flops")):
@@ -135,7 +136,7 @@ def _cost(frame: pandas.DataFrame, targets: Sequence[float]) -> Figure:
             f"panel's, at most half a step of iterative pruning away. Masked weights cost nothing.",
         )
 
-    return drawing.drawn(3.6 * len(targets) + 2.6, 6.4, draw)
+    return drawing.drawn(2 * len(targets), 2.3, draw, across=len(targets))
 
 
 def _setting(frame: pandas.DataFrame) -> str:

@@ -11,15 +11,16 @@ from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["drawings", "final"]
 
 LAYER_PANELS = 5
 OVERLAPS = {
-    "overlap_previous": ("overlap with the mask before", "intersection over union"),
-    "overlap_final": ("overlap with the last mask", "intersection over union"),
-    "final_found": ("last mask found", "share among the largest |x|"),
+    "overlap_previous": ("with the mask before", "intersection over union"),
+    "overlap_final": ("with the last mask", "intersection over union"),
+    "final_found": ("last mask found", "share among largest $|x|$"),
 }
 
 
@@ -51,8 +52,8 @@ def final(frame: pandas.DataFrame) -> pandas.DataFrame:
 def _cost(found: list[Line], words: str) -> Figure:
     from mirrorflow.plots.style import caption
 
-    def draw(figure: Figure) -> None:
-        left, right = figure.subplots(1, 2, sharey=True)
+    def draw(figure: Figure, grid: list[Axes]) -> None:
+        left, right = grid
         for line in found:
             drawing.spread(left, line, "cycle", "epochs_spent", "accuracy", 100.0)
             drawing.spread(right, line, "cycle", "training_flops", "accuracy", 100.0)
@@ -63,7 +64,7 @@ def _cost(found: list[Line], words: str) -> Figure:
         drawing.legend(figure, found)
         caption(figure, f"{words} {drawing.BANDS} Masked weights cost nothing.")
 
-    return drawing.drawn(9.6, 4.0, draw)
+    return drawing.drawn(2, 2.6, draw, sharey=True)
 
 
 def _mask_panels(frame: pandas.DataFrame) -> list[tuple[int, str]]:
@@ -83,17 +84,17 @@ def _mask_panels(frame: pandas.DataFrame) -> list[tuple[int, str]]:
 
 
 def _overlap(found: list[Line], words: str) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     from mirrorflow.plots.style import caption
 
-    def draw(figure: Figure) -> None:
-        for axes, (name, (title, label)) in zip(
-            figure.subplots(1, len(OVERLAPS)), OVERLAPS.items(), strict=True
-        ):
+    def draw(figure: Figure, grid: list[Axes]) -> None:
+        for axes, (name, (title, label)) in zip(grid, OVERLAPS.items(), strict=True):
             for line in found:
                 drawing.spread(axes, line, "cycle", "cycle", name)
             axes.set(xlabel="cycle", ylabel=label, ylim=(-0.02, 1.04))
             axes.set_title(title, loc="left")
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         drawing.legend(figure, found)
         caption(
             figure,
@@ -101,7 +102,7 @@ def _overlap(found: list[Line], words: str) -> Figure:
             f"part of the last mask that is already among the largest weights at a cycle's end.",
         )
 
-    return drawing.drawn(11.6, 3.6, draw)
+    return drawing.drawn(len(OVERLAPS), 2.3, draw)
 
 
 def _setting(frame: pandas.DataFrame) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpu_bench.report.lines import Line
-from gpu_bench.report.statistics import interval
 from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
@@ -20,47 +19,71 @@ if TYPE_CHECKING:
 __all__ = ["BANDS", "accuracy", "data", "drawn", "epochs", "layers", "legend", "multiply_adds"]
 __all__ += ["percents", "sparsities", "spread"]
 
-BANDS = "Bands and bars: 95 % confidence interval over seeds."
+BANDS = "Lines: mean over seeds; bands and bars: lowest to highest."
+DENSITIES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # percent, on axes
 MARKS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # shares kept, on axes
 
 
-def drawn(width: float, height: float, draw: Callable[[Figure], None]) -> Figure:
-    """Return a figure in the style of this project; `draw` fills it."""
-    import matplotlib
-    from matplotlib.figure import Figure
+def drawn(
+    count: int,
+    height: float,
+    draw: Callable[[Figure, list[Axes]], None],
+    width: str = "page",
+    across: int = 3,
+    sharey: bool = False,
+) -> Figure:
+    """Return a figure of panels in the style of this project; `draw` fills them.
 
-    from mirrorflow.plots.style import STYLE
+    Parameters
+    ----------
+    count : int
+        Panels.
+    height : float
+        Of one, in inches.
+    draw : callable
+    width : "column" or "page"
+    across : int
+        The most panels in a line of a page.
+    sharey : bool
+    """
+    import matplotlib
+
+    from mirrorflow.plots.style import STYLE, panels
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure)
+        figure, grid = panels(count, width, height, across, sharey=sharey)
+        draw(figure, grid)
     return figure
 
 
 def spread(axes: Axes, line: Line, by: str, x: str, y: str, scale: float = 1.0) -> None:
-    """Draw the mean of `y` times `scale` over seeds, for each value of `by`, at the mean of `x`."""
+    """Draw the mean of `y` times `scale` over seeds, for each value of `by`, at the mean of `x`.
+
+    And its range: an interval of few seeds would leave the range of accuracies.
+    """
     points = []
     for _, rows in line.rows.groupby(by):
-        centre, (mean, half) = rows[x].mean(), interval(scale * rows[y])
-        if math.isfinite(centre) and math.isfinite(mean):
-            points.append((centre, mean, 0.0 if math.isnan(half) else half))
+        values = scale * rows[y].dropna()
+        if math.isfinite(rows[x].mean()) and len(values):
+            points.append((rows[x].mean(), values.mean(), values.min(), values.max()))
     if not points:
         return
-    place, means, halves = np.array(sorted(points)).T
+    place, means, low, high = np.array(sorted(points)).T
     colour, dashes, marker = line.look
-    axes.plot(place, means, color=colour, ls=dashes, marker=marker, ms=4, label=line.label)
+    axes.plot(place, means, color=colour, ls=dashes, marker=marker, ms=3, label=line.label)
     if len(place) == 1:  # a band around one point has no width
-        axes.errorbar(place, means, halves, color=colour, capsize=3, lw=1.2)
+        around = [means - low, high - means]
+        axes.errorbar(place, means, around, color=colour, capsize=3, lw=1.2)
     else:
-        axes.fill_between(place, means - halves, means + halves, color=colour, alpha=0.15, lw=0)
+        axes.fill_between(place, low, high, color=colour, alpha=0.12, lw=0, zorder=1)
 
 
-def accuracy(found: list[Line], title: str, words: str, width: float = 7.6) -> Figure:
+def accuracy(found: list[Line], title: str, words: str, width: str = "page") -> Figure:
     """Return accuracy against sparsity; `words` say the setting."""
     from mirrorflow.plots.style import caption
 
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
+    def draw(figure: Figure, grid: list[Axes]) -> None:
+        (axes,) = grid
         for line in found:
             spread(axes, line, "sparsity", "sparsity", "accuracy", 100.0)
         sparsities(axes)
@@ -69,11 +92,11 @@ def accuracy(found: list[Line], title: str, words: str, width: float = 7.6) -> F
         legend(figure, found)
         caption(figure, f"{words} {BANDS}")
 
-    return drawn(width, 4.2, draw)
+    return drawn(1, 2.9, draw, width)
 
 
 def percents(axes: Axes) -> None:
-    """Name y the accuracy, and show no more than its range: an interval may leave it."""
+    """Name y the accuracy, and show no more than its range."""
     low, high = axes.get_ylim()
     axes.set(ylabel="accuracy (%)", ylim=(max(low, 0.0), min(high, 100.5)))
 
@@ -87,7 +110,7 @@ def sparsities(axes: Axes) -> None:
     marks = [k for k in MARKS if 0.7 * (1 - high) < k < 1.4 * (1 - low)]
     axes.set_xticks([1.0 - k for k in marks], [f"{100 * k:g}" for k in marks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("weights kept (%)")
+    axes.set_xlabel("weights kept (%), fewer to the right")
 
 
 def multiply_adds(axes: Axes) -> None:
@@ -107,18 +130,28 @@ def _zeros(halvings: Array) -> Array:
 
 
 def legend(figure: Figure, found: list[Line]) -> None:
-    """Name every line once, beside the panels."""
+    """Name every line once, above the panels."""
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=look.colour, ls=look.dashes, marker=look.marker, ms=4)
+        Line2D([], [], color=look.colour, ls=look.dashes, marker=look.marker, ms=3)
         for look in (line.look for line in found)
     ]
     names = [line.label for line in found]
-    figure.legend(handles, names, loc="outside right upper", handlelength=3.0)
+    longest = max(map(len, names), default=1)
+    columns = max(1, int(figure.get_figwidth() / (0.6 + 0.062 * longest)))
+    lines = -(-len(names) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.15 * lines)
+    figure.legend(handles, names, loc="outside upper left", ncols=columns, handlelength=3.0)
 
 
-def epochs(found: list[Line], paths: dict[str, Array], words: str, length: int = 0) -> Figure:
+def epochs(
+    found: list[Line],
+    paths: dict[str, Array],
+    words: str,
+    length: int = 0,
+    width: str = "page",
+) -> Figure:
     """Return α, A, ‖x‖₁ and accuracy epoch by epoch.
 
     Parameters
@@ -130,19 +163,19 @@ def epochs(found: list[Line], paths: dict[str, Array], words: str, length: int =
     length : int
         Epochs of a cycle, whose ends are marked; 0 for a single one.
     """
+    from matplotlib.ticker import MaxNLocator
+
     from mirrorflow.plots.style import caption
 
     panels = {
-        "alpha": ("penalty α", "α (per unit of flow time)"),
-        "total": ("total A = Σηα/(1 − momentum)", "A (no unit)"),
-        "norm": ("norm of the prunable weights", "‖x‖₁ (units of x)"),
+        "alpha": ("penalty", "$\\alpha$ (per unit of flow time)"),
+        "total": ("total $A = \\Sigma \\eta\\alpha/(1-\\mu)$", "$A$ (no unit)"),
+        "norm": ("norm of the prunable weights", "$\\|x\\|_1$ (units of $x$)"),
         "test_accuracy": ("accuracy, uncut" if not length else "accuracy", "accuracy (%)"),
     }
 
-    def draw(figure: Figure) -> None:
-        for axes, (name, (title, label)) in zip(
-            figure.subplots(1, len(panels)), panels.items(), strict=True
-        ):
+    def draw(figure: Figure, grid: list[Axes]) -> None:
+        for axes, (name, (title, label)) in zip(grid, panels.items(), strict=True):
             for line in found:
                 rows = line.rows.drop_duplicates("key")
                 if name in ("alpha", "total") and rows["alpha_first"].isna().all():
@@ -150,7 +183,7 @@ def epochs(found: list[Line], paths: dict[str, Array], words: str, length: int =
                 scale = 100.0 if name == "test_accuracy" else 1.0
                 _ranged(axes, line, [scale * paths[f"{key}/{name}"] for key in rows["key"]])
             axes.set(xlabel="epoch", ylabel=label)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_title(title, loc="left")
             if name == "norm":
                 axes.set_yscale("log")
@@ -159,9 +192,9 @@ def epochs(found: list[Line], paths: dict[str, Array], words: str, length: int =
                     axes.axvline(end + 0.5, color="#999999", lw=0.8, ls=(0, (1, 2)), zorder=0)
         legend(figure, found)
         ends = " Dotted: ends of cycles." if length else ""
-        caption(figure, f"{words} Lines: mean over seeds; bands: lowest to highest.{ends}")
+        caption(figure, f"{words} {BANDS} μ: momentum.{ends}")
 
-    return drawn(3.4 * len(panels) + 1.8, 3.6, draw)
+    return drawn(len(panels), 2.2, draw, width, across=2)
 
 
 def _ranged(axes: Axes, line: Line, curves: Sequence[Array]) -> None:
@@ -173,7 +206,11 @@ def _ranged(axes: Axes, line: Line, curves: Sequence[Array]) -> None:
 
 
 def layers(
-    found: list[Line], paths: dict[str, Array], panels: Sequence[tuple[int, str]], words: str
+    found: list[Line],
+    paths: dict[str, Array],
+    panels: Sequence[tuple[int, str]],
+    words: str,
+    width: str = "page",
 ) -> Figure:
     """Return the share of weights kept in each layer.
 
@@ -193,11 +230,10 @@ def layers(
     kept = [[100.0 * _density(line, paths, place) for line in found] for place, _ in panels]
     low = min(density[density > 0.0].min() for panel in kept for density in panel)
 
-    def draw(figure: Figure) -> None:
-        grid: Any = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    def draw(figure: Figure, grid: list[Axes]) -> None:
         for axes, (_, title), densities in zip(grid, panels, kept, strict=True):
-            axes.set(xlabel="layer, from input to classifier", yscale="log", ylim=(0.8 * low, 125))
-            axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.set(xlabel="layer, from the input", yscale="log", ylim=(0.8 * low, 125))
+            axes.yaxis.set_major_locator(ticker.FixedLocator(DENSITIES))
             axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
             axes.yaxis.set_minor_locator(ticker.NullLocator())
             axes.set_title(title, loc="left")
@@ -207,11 +243,11 @@ def layers(
                 axes.plot(
                     layer, density, color=colour, ls=dashes, marker=marker, ms=3, label=line.label
                 )
-        grid[0].set_ylabel("weights kept in the layer (%)")
+        grid[0].set_ylabel("weights kept there (%)")
         legend(figure, found)
         caption(figure, f"{words} Mean over seeds; a layer without weights is not drawn.")
 
-    return drawn(3.2 * len(panels) + 2.0, 3.6, draw)
+    return drawn(len(panels), 2.3, draw, width, sharey=True)
 
 
 def _density(line: Line, paths: dict[str, Array], place: int) -> Array:

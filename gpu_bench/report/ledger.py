@@ -14,6 +14,7 @@ from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["drawings", "print_table"]
@@ -47,8 +48,8 @@ def drawings(frame: pandas.DataFrame, paths: dict[str, Array], words: str) -> di
     runs = runs[runs["ledger_gradient"].notna()] if len(runs) else runs
     found = lines(runs) if len(runs) else []
 
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
+    def draw(figure: Figure, grid: list[Axes]) -> None:
+        (axes,) = grid
         for line in found:
             rows = line.rows.drop_duplicates("key")
             totals = np.stack([paths[f"{key}/layer_total"] for key in rows["key"]])
@@ -56,8 +57,8 @@ def drawings(frame: pandas.DataFrame, paths: dict[str, Array], words: str) -> di
             axes.plot(layer, totals.mean(0), color=colour, ls=dashes, marker=marker, ms=3)
             axes.fill_between(layer, totals.min(0), totals.max(0), color=colour, alpha=0.15, lw=0)
             axes.axhline(rows["ledger_decay"].mean(), color=colour, lw=0.8, ls=(0, (1, 2)))
-        axes.set(xlabel="layer, from input to classifier", ylabel="¼ log(a₀/a) (no unit)")
-        axes.set_title("what m² − w² has lost, in units of A", loc="left")
+        axes.set(xlabel="layer, from input to classifier", ylabel="$\\log(a_0/a)/4$ (no unit)")
+        axes.set_title("what $m^2 - w^2$ has lost, in units of $A$", loc="left")
         drawing.legend(figure, found)
         caption(
             figure,
@@ -65,7 +66,7 @@ def drawings(frame: pandas.DataFrame, paths: dict[str, Array], words: str) -> di
             "Dotted: decay alone; the rest is step size and gradient noise.",
         )
 
-    return {"ledger": drawing.drawn(7.6, 4.2, draw)} if found else {}
+    return {"ledger": drawing.drawn(1, 2.9, draw)} if found else {}
 
 
 def _followed(frame: pandas.DataFrame) -> pandas.DataFrame:

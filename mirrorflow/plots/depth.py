@@ -2,51 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from mirrorflow.plots.style import MARKERS, STYLE, caption
+from mirrorflow.colours import BLACK, PALETTE
+from mirrorflow.plots.style import MARKERS, STYLE, caption, panels
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["depth"]
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-SCALE = "scale of the start, $\\alpha = 3e^{-2A}$ (units of $x^{1/L}$)"
+SCALE = "start $\\alpha = 3e^{-2A}$ (units of $x^{1/L}$)"
 FLOOR = 1e-9  # what float64 leaves of an excess
 
 
-def depth(frame: pandas.DataFrame) -> Figure:
+def depth(frame: pandas.DataFrame, width: str = "page") -> Figure:
     """Median and range over problems; the law of the L1 excess dashed, minimum L1 to the left."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.8, 4.2), layout="constrained")
-        left, right = figure.subplots(1, 2, sharex=True)
+        figure, (left, right) = panels(2, width, 2.6)
         for (layers, rows), colour, marker in zip(
-            frame.groupby("depth"), COLOURS, MARKERS, strict=False
+            frame.groupby("depth"), PALETTE, MARKERS, strict=False
         ):
             for axes, column in ((left, "l1"), (right, "l2")):
                 found = rows[rows["status"].eq("converged") & rows[column].gt(FLOOR)]
                 groups = found.groupby("scale")[column]
                 middle, low, high = groups.median(), groups.min(), groups.max()
-                look = {"color": colour, "marker": marker, "ms": 3.5, "lw": 1.2}
-                axes.plot(middle.index, middle, label=f"L = {layers}", **look)
-                axes.fill_between(middle.index, low, high, color=colour, alpha=0.15, lw=0)
+                look: dict[str, Any] = {"color": colour, "marker": marker, "ms": 3, "lw": 1.1}
+                axes.plot(middle.index, middle, label=f"$L = {layers}$", **look)
+                axes.fill_between(middle.index, low, high, color=colour, alpha=0.15, lw=0, zorder=1)
             law = rows.groupby("scale")["predicted_l1"].median()
             law = law[law.between(FLOOR, 0.5)]
-            left.plot(law.index, law, color="#000000", ls="--", lw=0.9, zorder=3)
-        left.plot([], [], color="#000000", ls="--", lw=0.9, label="law, before any run")
-        for axes, words in ((left, "L1: rich as α → 0"), (right, "L2: kernel as α → ∞")):
+            left.plot(law.index, law, color=BLACK, ls="--", lw=0.9, zorder=3)
+        left.plot([], [], color=BLACK, ls="--", lw=0.9, label="law, before any run")
+        for axes, words in (
+            (left, "L1: rich as $\\alpha \\to 0$"),
+            (right, "L2: kernel as $\\alpha \\to \\infty$"),
+        ):
             axes.set(
                 xscale="log",
                 yscale="log",
                 xlabel=SCALE,
             )
             axes.set_title(words, loc="left")
-        left.set_ylabel("‖x‖₁ of the limit over the minimum, − 1")
-        right.set_ylabel("‖x‖₂ of the limit over the minimum, − 1")
+        left.set_ylabel("$\\|x\\|_1 / \\min \\|x\\|_1 - 1$")
+        right.set_ylabel("$\\|x\\|_2 / \\min \\|x\\|_2 - 1$")
         left.legend(loc="lower right")
         row = frame.iloc[0]
         words = (

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mirrorflow.checks import Array
-from mirrorflow.plots.style import STYLE, caption
+from mirrorflow.colours import SCHEDULES, SOFT
+from mirrorflow.plots.style import STYLE, below, caption, panels
 
 if TYPE_CHECKING:
     import pandas
@@ -19,35 +20,38 @@ __all__ = ["initialization", "regularization", "schedules"]
 
 Look = tuple[Any, Any]  # colour and dashes, as matplotlib names them
 SHAPES: dict[str, Look] = {
-    "constant": ("#0072B2", "-"),
-    "harmonic": ("#CC79A7", (0, (5, 1, 1, 1, 1, 1))),
-    "quadratic": ("#D55E00", "--"),
-    "geometric": ("#009E73", "-."),
+    "constant": (SCHEDULES["constant"], "-"),
+    "harmonic": (SCHEDULES["harmonic"], (0, (5, 1, 1, 1, 1, 1))),
+    "quadratic": (SCHEDULES["quadratic"], "--"),
+    "geometric": (SCHEDULES["geometric"], "-."),
 }
+START = {"pilot": "PILoT", "balanced": "balanced"}
+TINY = float(np.finfo(float).tiny)
 TITLES = {
-    "factors": "α(‖m‖² + ‖w‖²), x = m ⊙ w",
-    "mask_l1": "α‖m‖₁, x = m ⊙ w",
-    "l1_on_x": "α‖x‖₁, x itself",
+    "factors": "$\\alpha(\\|m\\|^2 + \\|w\\|^2)$, $x = m \\odot w$",
+    "mask_l1": "$\\alpha\\|m\\|_1$, $x = m \\odot w$",
+    "l1_on_x": "$\\alpha\\|x\\|_1$, $x$ itself",
 }
 
 
-def initialization(frame: pandas.DataFrame, paths: dict[str, Array]) -> Figure:
+def initialization(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "page") -> Figure:
     """Figure 1a: distance against step for both starts, and the last one against A."""
     shapes = [name for name in SHAPES if name in set(frame["shape"])]
     totals = sorted(frame["total"].unique())
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * (len(shapes) + 1), 4.3), layout="constrained")
-        panels = np.atleast_1d(figure.subplots(1, len(shapes) + 1))
+        figure, grid = panels(len(shapes) + 1, width, 2.9)
         colours = matplotlib.colormaps["cividis"](np.linspace(0.0, 0.85, len(totals)))
-        for axes, shape in zip(panels, shapes, strict=False):
+        for axes, shape in zip(grid, shapes, strict=False):
             for total, colour in zip(totals, colours, strict=True):
                 for start, dashes in (("pilot", "-"), ("balanced", "--")):
                     rows = frame[(frame["shape"] == shape) & (frame["total"] == total)]
-                    label = f"A = {total:g}" if start == "pilot" else None
+                    label = f"$A = {total:g}$" if start == "pilot" else None
                     _band(axes, rows[rows["start"] == start], paths, (colour, dashes), label)
-            _decorate(axes, f"{shape} schedule: PILoT —, balanced - -")
-            axes.legend(ncols=2, loc="lower left")
-        _ends(panels[-1], frame, shapes)
+            for start, dashes in (("PILoT", "-"), ("balanced", "--")):
+                axes.plot([], [], color=SOFT, ls=dashes, label=start)
+            _decorate(axes, f"{shape} schedule")
+            below(axes, 2)
+        _ends(grid[-1], frame, shapes)
         caption(figure, _setting(frame) + " Right: last step (filled) and limit of exact flow.")
     return figure
 
@@ -57,29 +61,36 @@ def _ends(axes: Axes, frame: pandas.DataFrame, shapes: list[str]) -> None:
         colour, dashes = SHAPES[shape]
         for start, marker in (("pilot", "o"), ("balanced", "s")):
             rows = frame[(frame["shape"] == shape) & (frame["start"] == start)]
-            for column, fill in (("distance_end", colour), ("limit_distance", "none")):
+            for column, fill in (("limit_distance", "none"), ("distance_end", colour)):
                 mean = rows.groupby("total")[column].mean()
-                label = f"{start}, {shape}" if fill == colour else None
+                label = f"{START[start]}, {shape}" if fill == colour else None
                 style = dashes if fill == colour else ":"
                 axes.plot(
-                    mean.index, mean, color=colour, ls=style, marker=marker, mfc=fill, label=label
+                    mean.index,
+                    mean,
+                    color=colour,
+                    ls=style,
+                    marker=marker,
+                    mfc=fill,
+                    label=label,
+                    ms=4 if fill == "none" else 3,
                 )
-    axes.set(xscale="log", yscale="log", xlabel="total A = Σηα (no unit)")
+    axes.plot([], [], color=SOFT, ls=":", marker="o", mfc="none", ms=4, label="limit of exact flow")
+    axes.set(xscale="log", yscale="log", xlabel="total $A = \\Sigma \\eta\\alpha$ (no unit)")
     totals = sorted(frame["total"].unique())
     axes.set_xticks(totals, [f"{total:g}" for total in totals])
     axes.minorticks_off()
-    axes.set_ylabel("$\\|x - x^*\\|_2$ (units of x)")
+    axes.set_ylabel("$\\|x - x^*\\|_2$ (units of $x$)")
     axes.set_title("where they end", loc="left")
-    axes.legend()
+    below(axes, 1)
 
 
-def regularization(frame: pandas.DataFrame, paths: dict[str, Array]) -> Figure:
+def regularization(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "page") -> Figure:
     """Figure 1b: the best constant and the best decaying schedule of each regulariser."""
     names = [name for name in TITLES if name in set(frame["regularizer"])]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * len(names), 4.0), layout="constrained")
-        panels = np.atleast_1d(figure.subplots(1, len(names), sharey=True))
-        for axes, name in zip(panels, names, strict=True):
+        figure, grid = panels(len(names), width, 2.6)
+        for axes, name in zip(grid, names, strict=True):
             rows = frame[frame["regularizer"] == name]
             for constant, word in ((True, "best constant"), (False, "best decaying")):
                 some = rows[rows["shape"].eq("constant") == constant]
@@ -89,37 +100,35 @@ def regularization(frame: pandas.DataFrame, paths: dict[str, Array]) -> Figure:
                 shape, total = means.index[int(means.argmin())]
                 chosen = some[(some["shape"] == shape) & (some["total"] == total)]
                 kind = word if constant else f"{word}: {shape}"
-                _band(axes, chosen, paths, SHAPES[shape], f"{kind}, A = {total:g}")
+                label = f"{kind}, $A = {total:g}$"
                 if chosen["limit_distance"].notna().all():
-                    axes.axhline(
-                        chosen["limit_distance"].mean(), color=SHAPES[shape][0], ls=":", lw=1
-                    )
+                    label += f" (flow: {chosen['limit_distance'].mean():.1g})"
+                _band(axes, chosen, paths, SHAPES[shape], label)
             _decorate(axes, TITLES[name])
-            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 0.1))
-        caption(figure, _setting(frame) + " Dotted: limit of exact flow.")
+            below(axes, 1)
+        caption(figure, _setting(frame) + " In brackets: the distance at the limit of exact flow.")
     return figure
 
 
-def schedules(frame: pandas.DataFrame, paths: dict[str, Array]) -> Figure:
+def schedules(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "page") -> Figure:
     """Figures 4 and 5: every constant, and each decaying shape at its best total."""
     names = [name for name in TITLES if name in set(frame["regularizer"])]
     totals = sorted(frame["total"].unique())
     blues = matplotlib.colormaps["Blues"](np.linspace(0.4, 1.0, len(totals)))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * len(names), 4.3), layout="constrained")
-        panels = np.atleast_1d(figure.subplots(1, len(names), sharey=True))
-        for axes, name in zip(panels, names, strict=True):
+        figure, grid = panels(len(names), width, 3.5)
+        for axes, name in zip(grid, names, strict=True):
             rows = frame[frame["regularizer"] == name]
             for total, colour in zip(totals, blues, strict=True):
                 chosen = rows[(rows["shape"] == "constant") & (rows["total"] == total)]
-                _band(axes, chosen, paths, (colour, "-"), f"constant, A = {total:g}")
+                _band(axes, chosen, paths, (colour, "-"), f"constant, $A = {total:g}$")
             for shape in [s for s in list(SHAPES)[1:] if s in set(rows["shape"])]:
                 some = rows[rows["shape"] == shape]
                 total = some.groupby("total")["distance_end"].mean().idxmin()
                 chosen = some[some["total"] == total]
-                _band(axes, chosen, paths, SHAPES[shape], f"{shape}, A = {total:g}")
+                _band(axes, chosen, paths, SHAPES[shape], f"{shape}, $A = {total:g}$")
             _decorate(axes, TITLES[name])
-            axes.legend(loc="lower left")
+            below(axes)
         caption(figure, _setting(frame) + " Decaying schedules: at their best A.")
     return figure
 
@@ -127,19 +136,20 @@ def schedules(frame: pandas.DataFrame, paths: dict[str, Array]) -> Figure:
 def _band(
     axes: Axes, rows: pandas.DataFrame, paths: dict[str, Array], look: Look, label: str | None
 ) -> None:
-    """Mean over runs as a line, their range as a band."""
+    """Every run as a faint line, and their geometric mean above them."""
     if rows.empty:
         return
     colour, dashes = look
     steps = paths[f"{rows['key'].iloc[0]}/steps"] / 1000
     curves = np.array([paths[f"{key}/distance"] for key in rows["key"]])
-    axes.plot(steps, curves.mean(0), color=colour, ls=dashes, label=label)
-    axes.fill_between(steps, curves.min(0), curves.max(0), color=colour, alpha=0.12, lw=0)
+    axes.plot(steps, curves.T, color=colour, ls=dashes, lw=0.5, alpha=0.25, zorder=2)
+    mean = np.exp(np.log(np.maximum(curves, TINY)).mean(0))
+    axes.plot(steps, mean, color=colour, ls=dashes, lw=1.3, label=label, zorder=3)
 
 
 def _decorate(axes: Axes, title: str) -> None:
-    axes.set(yscale="log", xlabel="step k (thousands)")
-    axes.set_ylabel("$\\|x_k - x^*\\|_2$ (units of x)")
+    axes.set(yscale="log", xlabel="step $k$ (thousands)")
+    axes.set_ylabel("$\\|x_k - x^*\\|_2$ (units of $x$)")
     axes.set_title(title, loc="left")
 
 
@@ -153,5 +163,5 @@ def _setting(frame: pandas.DataFrame) -> str:
         f"Sparse recovery, n = {row['n']}, d = {row['d']}, {row['k']} nonzeros; {batch} on {loss}, "
         f"η = {row['step_size']:g}, {frame['seed'].nunique()} initialisations "
         f"x₀ ~ N(0, I/√d), β = {row['beta']:g}, k in units of {row['per']} steps; "
-        "mean and range."
+        "every run, and the geometric mean."
     )

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mirrorflow.plots.style import STYLE, caption
+from mirrorflow.colours import BLACK, PALETTE, QUANTITIES, SOFT
+from mirrorflow.plots.style import STYLE, below, caption, panels
 
 if TYPE_CHECKING:
     import pandas
@@ -17,33 +18,34 @@ if TYPE_CHECKING:
 __all__ = ["discrete"]
 
 TARGETS = {
-    "flow_distance": ("#D55E00", "o", "the flow's limit"),
-    "predicted_distance": ("#0072B2", "s", "predicted before training"),
-    "discrete_distance": ("#009E73", "^", "exact limit of these steps"),
+    "flow_distance": (QUANTITIES["flow"], "o", "to the flow's limit"),
+    "predicted_distance": (PALETTE[0], "s", "to the one predicted"),
+    "discrete_distance": (QUANTITIES["steps"], "^", "to that of these steps"),
 }
 FLOOR = 1e-17  # where an end point is the limit to the last digit
 TOP = 10.0  # where runs that did not converge are marked
 
 
-def discrete(frame: pandas.DataFrame) -> Figure:
+def discrete(frame: pandas.DataFrame, width: str = "page") -> Figure:
     """A panel for each method: median and range over problems, slopes 1 and 2 beside them."""
     methods = frame["method"].unique()
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * len(methods), 4.4), layout="constrained")
-        panels = np.atleast_1d(figure.subplots(1, len(methods), sharey=True, sharex=True))
-        for axes, method in zip(panels, methods, strict=True):
+        figure, grid = panels(len(methods), width, 2.8, sharey=True)
+        for axes, method in zip(grid, methods, strict=True):
             rows = frame[frame["method"].eq(method)]
             _panel(axes, rows)
             axes.set_title(_name(rows.iloc[0]), loc="left")
-        panels[0].set_ylabel("distance of the end point, relative to max|x|")
-        panels[0].legend(title="to", loc="center left", bbox_to_anchor=(0.0, 0.36))
+        for axes in grid if width == "column" else grid[:1]:
+            axes.set_ylabel("distance of $x_K$ over $\\max |x|$")
+        below(grid[0])
         row = frame.iloc[0]
         words = (
             f"Sparse recovery, n = {row['n']}, d = {row['d']}, {row['k']} nonzeros, no penalty; "
             f"x = m ⊙ w from x₀ ~ N(0, I/√d), β = {row['beta']:g}; runs to a misfit of 1e-12; "
             f"median and range of {frame['seed'].nunique()} problems. λ_max is that of the Hessian "
             "at the flow's limit. Dotted: ∝ η and ∝ η². Dashed: the method's own edge of stability "
-            "there (median). Crosses: problems on which a run diverged or did not converge."
+            "there (median). Heavy ball steps η(1 − μ). Crosses: problems on which a run diverged "
+            "or did not converge."
         )
         if "sgd" in methods:
             streams = frame.loc[frame["method"].eq("sgd"), "streams"].iloc[0]
@@ -54,9 +56,9 @@ def discrete(frame: pandas.DataFrame) -> Figure:
 
 def _name(row: pandas.Series) -> str:
     if row["method"] == "heavy_ball":
-        return f"heavy ball, μ = {row['momentum']:g}, step η(1 − μ)"
+        return f"heavy ball, $\\mu = {row['momentum']:g}$"
     if row["method"] == "sgd":
-        return f"SGD, minibatches of {row['batch_size']:.0f}"
+        return f"SGD, batches of {row['batch_size']:.0f}"
     return "gradient descent"
 
 
@@ -65,7 +67,7 @@ def _panel(axes: Axes, rows: pandas.DataFrame) -> None:
     for column, (colour, marker, label) in TARGETS.items():
         groups = done.groupby("ratio")[column]
         middle = groups.median().clip(lower=FLOOR)
-        axes.plot(middle.index, middle, color=colour, marker=marker, ms=4, lw=1.2, label=label)
+        axes.plot(middle.index, middle, color=colour, marker=marker, ms=3, lw=1.1, label=label)
         low, high = groups.min().clip(lower=FLOOR), groups.max().clip(lower=FLOOR)
         axes.fill_between(middle.index, low, high, color=colour, alpha=0.15, lw=0)
         order = {"flow_distance": 1, "predicted_distance": 2}.get(column)
@@ -75,6 +77,6 @@ def _panel(axes: Axes, rows: pandas.DataFrame) -> None:
             axes.plot(ends, guide, color="#999999", ls=":", lw=1.0, zorder=1)
     lost = rows[rows["status"].ne("converged")].groupby("ratio").size()
     tops = np.full(len(lost), TOP)
-    axes.plot(lost.index, tops, "x", color="#000000", ms=5, label="(not converged)")
-    axes.axvline(float(rows["edge"].median()), color="#666666", ls="--", lw=1.0)
-    axes.set(xscale="log", yscale="log", xlabel="step size η, in units of $2/λ_{\\max}$")
+    axes.plot(lost.index, tops, "x", color=BLACK, ms=5, label="not converged")
+    axes.axvline(float(rows["edge"].median()), color=SOFT, ls="--", lw=1.0)
+    axes.set(xscale="log", yscale="log", xlabel="step size $\\eta$ in $2/\\lambda_{\\max}$")

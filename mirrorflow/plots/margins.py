@@ -8,33 +8,34 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mirrorflow.plots.style import MARKERS, STYLE, caption
+from mirrorflow.colours import BLACK, PALETTE, QUANTITIES
+from mirrorflow.plots.style import MARKERS, STYLE, below, caption, panels
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["margins"]
 
-NORMS = {"l1": ("#D55E00", "L1"), "l2": ("#0072B2", "L2")}
-COLOURS = ("#000000", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#0072B2", "#D55E00")
+NORMS = {"l1": (QUANTITIES["l1"], "L1"), "l2": (QUANTITIES["l2"], "L2")}
+COLOURS = (BLACK, *PALETTE)
 FLOOR = 1e-4
 LATE = 30.0
 
 
-def margins(frame: pandas.DataFrame) -> Figure:
+def margins(frame: pandas.DataFrame, width: str = "page") -> Figure:
     """Left: against γ/a, flows on the curve of the margin problem. Right: against log t."""
     frame = frame[frame["gamma"].gt(0)]
     first = frame["seed"].min()
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 4.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        figure, (left, right) = panels(2, width, 3.3)
         _collapse(left, frame[frame["seed"].eq(first)])
         _times(right, frame[frame["seed"].eq(first)])
         row, seeds = frame.iloc[0], frame["seed"].nunique()
         caption(
             figure,
             f"Separable labels, n = {row['n']}, d = {row['d']}, exponential loss, x = m ⊙ w from "
-            "x₀ = 0; γ is the least margin of x, a its scale a₀e^(−4A). Left: the transition of "
+            "x₀ = 0; γ is the least margin of x, a its scale a₀e^(−4A). Left: norms of x/γ, the "
+            "transition of "
             "Moroshko et al. (2020) from the L2 to the L1 margin. Lines: the margin problem of R "
             f"with a/γ; markers: flows at log t ≥ {LATE:g}, faint before. From tiny a₀ they first "
             "separate the labels with few coordinates, and leave that direction only when log t "
@@ -47,7 +48,7 @@ def margins(frame: pandas.DataFrame) -> Figure:
 
 def _label(key: Any) -> str:
     scale, total = key
-    return f"a₀ = {scale:g}" + (f", A = {total:g}" if total else "")
+    return f"$a_0 = {scale:g}$" + (f", $A = {total:g}$" if total else "")
 
 
 def _collapse(axes: Axes, frame: pandas.DataFrame) -> None:
@@ -68,9 +69,9 @@ def _collapse(axes: Axes, frame: pandas.DataFrame) -> None:
             axes.plot(rows["ratio"][~late], points[~late], ms=3, mfc="none", alpha=0.35, **style)
             label = _label(start) if key == "l1" else None
             axes.plot(rows["ratio"][late], points[late], ms=5, mfc="none", label=label, **style)
-    axes.set(xscale="log", yscale="log", xlabel="margin over scale, γ/a")
-    axes.set_ylabel("norm of x/γ over the least one, − 1")
-    axes.legend(ncols=2, loc="lower center")
+    axes.set(xscale="log", yscale="log", xlabel="margin over scale, $\\gamma/a$")
+    axes.set_ylabel("norm over the least, $-1$")
+    below(axes, 2)
 
 
 def _times(axes: Axes, frame: pandas.DataFrame) -> None:
@@ -81,6 +82,6 @@ def _times(axes: Axes, frame: pandas.DataFrame) -> None:
         axes.plot(rows["log_time"], points, label=_label(start), **style)
         known = rows[rows["direction_holds"].notna()]
         axes.plot(known["log_time"], known["direction_bound"], color=colour, ls=":", lw=1.0)
-    axes.set(xscale="log", yscale="log", xlabel="log t (t in flow time)")
-    axes.set_ylabel("L1 norm of x/γ over the least one, − 1")
-    axes.legend(ncols=2)
+    axes.set(xscale="log", yscale="log", xlabel="$\\log t$ ($t$ in flow time)")
+    axes.set_ylabel("L1 norm over the least, $-1$")
+    below(axes, 2)

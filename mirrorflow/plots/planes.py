@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mirrorflow.checks import Array, InputError
+from mirrorflow.colours import BLACK, QUANTITIES, SOFT
 from mirrorflow.flows import Flow
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
-from mirrorflow.plots.style import STYLE, caption
+from mirrorflow.plots.style import STYLE, below, caption, tidy
 from mirrorflow.problems import Regression
 
 __all__ = ["animate", "level_sets", "solution_line"]
@@ -22,7 +23,8 @@ __all__ = ["animate", "level_sets", "solution_line"]
 Window = tuple[float, float, float, float]
 RADII = np.arange(1, 8) / 3.0  # of level sets, in units of the one through the point
 GRID = 201
-DPI, FRAMES_PER_SECOND = 72, 8
+DPI, FRAMES_PER_SECOND = 120, 8
+PAUSE = 12  # frames for which the last one stands
 
 
 def level_sets(axes: Axes, potential: HyperbolicEntropy, through: Array, window: Window) -> None:
@@ -52,7 +54,12 @@ def level_sets(axes: Axes, potential: HyperbolicEntropy, through: Array, window:
     if level > 0:
         widths = np.where(RADII == 1.0, 1.8, 0.6)
         axes.contour(
-            across, up, heights - least, RADII**2 * level, colors="#56B4E9", linewidths=widths
+            across,
+            up,
+            heights - least,
+            RADII**2 * level,
+            colors=QUANTITIES["potential"],
+            linewidths=widths,
         )
     axes.set(xlim=window[:2], ylim=window[2:], aspect="equal")
 
@@ -72,9 +79,9 @@ def solution_line(axes: Axes, problem: Regression, window: Window, at: Array | N
     foot, along = z * y / (z @ z), np.array([-z[1], z[0]]) / np.linalg.norm(z)
     ends = tuple(foot), tuple(foot + along)
     if at is None:
-        axes.axline(*ends, color="#000000", lw=1.6)
+        axes.axline(*ends, color=BLACK, lw=1.6)
     else:
-        axes.axline(*ends, color="#666666", lw=0.9, ls="--")
+        axes.axline(*ends, color=SOFT, lw=0.9, ls="--")
     axes.set(xlim=window[:2], ylim=window[2:])
 
 
@@ -95,17 +102,21 @@ def animate(
     """
     writer = PillowWriter(fps=FRAMES_PER_SECOND)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 4.4), layout="constrained")
+        figure = Figure(figsize=(6.75, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         with writer.saving(figure, str(path), DPI):
             for i in range(flow.times.size):
                 potential = HyperbolicEntropy.of(factors, float(flow.total[i]))
                 _profile(left, potential)
                 _plane(right, problem, potential, flow.x[: i + 1], window)
-                title = f"t = {flow.times[i]:.2g},  A = ∫α = {flow.total[i]:.2f}"
-                figure.suptitle(title, fontsize=11)
-                caption(figure, "x (left) and both axes (right) in units of x; flow time t.")
-                writer.grab_frame()
+                title = f"$t = {flow.times[i]:.2g}$,  $A = {flow.total[i]:.2f}$"
+                figure.suptitle(title, fontsize=9)
+                if i == 0:
+                    caption(figure, "x (left) and both axes (right) in units of x; flow time t.")
+                for axes in (left, right):
+                    tidy(axes)
+                for _ in range(PAUSE if i == flow.times.size - 1 else 1):
+                    writer.grab_frame()
                 figure.set_layout_engine("none")  # the first frame's layout serves all
                 left.clear()
                 right.clear()
@@ -124,13 +135,13 @@ def _profile(axes: Axes, potential: HyperbolicEntropy) -> None:
     centre = potential.minimizer[0]
     values = _values(potential, 0, centre + grid)
     bottom = values[GRID // 2]
-    axes.plot(grid, grid**2, color="#D55E00", ls="--", lw=1.0, label="x²")
-    axes.plot(grid, np.abs(grid), color="#009E73", ls=":", lw=1.4, label="|x|")
+    axes.plot(grid, grid**2, color=QUANTITIES["l2"], ls="--", lw=1.1, label="$x^2$")
+    axes.plot(grid, np.abs(grid), color=QUANTITIES["l1"], ls=":", lw=1.4, label="$|x|$")
     scaled = (values - bottom) / (values[-1] - bottom)
-    axes.plot(grid, scaled, color="#0072B2", label="$R_{a_t}$, minimum at 0")
+    axes.plot(grid, scaled, color=QUANTITIES["potential"], lw=2, label="$R_{a_t}$")
     axes.set(ylim=(-0.05, 1.3), xlabel="distance to its minimum", ylabel="$R_{a_t}$ (scaled)")
     axes.set_title(f"$a_t$ = {np.exp(potential.log_a[0]):.2g}", loc="left")
-    axes.legend(loc="upper center", ncols=3)
+    below(axes, 3)
 
 
 def _plane(
@@ -139,11 +150,11 @@ def _plane(
     level_sets(axes, potential, path[-1], window)
     solution_line(axes, problem, window)
     solution_line(axes, problem, window, at=path[-1])
-    axes.plot(*path.T, color="#D55E00", label="trajectory $x_t$")
-    axes.plot(*path[-1], "o", color="#D55E00")
-    axes.plot(*potential.minimizer, "+", color="#0072B2", ms=9, label="argmin $R_{a_t}$")
-    axes.plot([], [], color="#56B4E9", label="level sets of $R_{a_t}$")
-    axes.plot([], [], color="#000000", label="Zx = y")
-    axes.plot([], [], color="#666666", ls="--", lw=0.9, label="$Zx = Zx_t$")
+    axes.plot(*path.T, color=QUANTITIES["flow"], label="trajectory $x_t$")
+    axes.plot(*path[-1], "o", ms=4, color=QUANTITIES["flow"])
+    axes.plot(*potential.minimizer, "+", color=BLACK, ms=7, label="argmin $R_{a_t}$")
+    axes.plot([], [], color=QUANTITIES["potential"], label="level sets of $R_{a_t}$")
+    axes.plot([], [], color=BLACK, label="$Zx = y$")
+    axes.plot([], [], color=SOFT, ls="--", lw=0.9, label="$Zx = Zx_t$")
     axes.set(xlabel="$x_1$", ylabel="$x_2$")
-    axes.legend(loc="lower left")
+    below(axes, 2)

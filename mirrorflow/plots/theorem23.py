@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mirrorflow.checks import Array
+from mirrorflow.colours import QUANTITIES, SCHEDULES
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
-from mirrorflow.plots.style import MARKERS, STYLE, caption
+from mirrorflow.plots.style import MARKERS, STYLE, below, caption, panels
 
 if TYPE_CHECKING:
     import pandas
@@ -21,28 +22,33 @@ if TYPE_CHECKING:
 __all__ = ["LOOK", "potentials", "theorem23", "trajectories", "transition"]
 
 LOOK = {
-    "none": ("#000000", (0, (1, 1)), "no penalty, A = 0"),
-    "constant": ("#0072B2", "-", "constant until τ"),
-    "quadratic": ("#D55E00", "--", "quadratic"),
-    "geometric": ("#009E73", "-.", "geometric"),
-    "harmonic": ("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "harmonic, ∫α = ∞"),
+    "none": (SCHEDULES["none"], (0, (1, 1)), "no penalty"),
+    "constant": (SCHEDULES["constant"], "-", "constant until $\\tau$"),
+    "quadratic": (SCHEDULES["quadratic"], "--", "quadratic"),
+    "geometric": (SCHEDULES["geometric"], "-.", "geometric"),
+    "harmonic": (
+        SCHEDULES["harmonic"],
+        (0, (5, 1, 1, 1, 1, 1)),
+        "harmonic, $\\int\\alpha = \\infty$",
+    ),
 }
 TARGETS = {
-    "limit": ("#000000", "argmin $R_{a_∞}$ (Theorem 2.3)"),
-    "min_l1": ("#0072B2", "minimum L1"),
-    "min_l2": ("#D55E00", "nearest in L2 to $e^{-4A} x_0$"),
+    "limit": (QUANTITIES["limit"], "argmin $R_a$ (Theorem 2.3)"),
+    "min_l1": (QUANTITIES["l1"], "minimum L1"),
+    "min_l2": (QUANTITIES["l2"], "nearest to $e^{-4A} x_0$"),
 }
 
 
-def theorem23(frame: pandas.DataFrame, paths: dict[str, Array], beta: float) -> Figure:
+def theorem23(
+    frame: pandas.DataFrame, paths: dict[str, Array], beta: float, width: str = "page"
+) -> Figure:
     """The three panels of study `theorem23` for the rows of one problem.
 
     (a) distance to x* (to the minimum-L1 point where there is no x*) against time, (b) where
     the flow ends against the scale a_∞, (c) R_a in one dimension as A grows.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.5, 4.4), layout="constrained")
-        left, middle, right = figure.subplots(1, 3)
+        figure, (left, middle, right) = panels(3, width, 2.9)
         trajectories(left, frame[frame["beta"].isin([beta]) | frame["beta"].isna()], paths)
         transition(middle, frame)
         totals = sorted(frame["total"].unique())
@@ -54,8 +60,9 @@ def theorem23(frame: pandas.DataFrame, paths: dict[str, Array], beta: float) -> 
             f"gradient flow of 1/(2n)‖Zx − y‖² + α(t)(‖m‖² + ‖w‖²), x = m ⊙ w, from {starts} "
             f"initialisation{'s' if starts > 1 else ''} x₀ ~ N(0, I/√d), β = {beta:g} unless "
             f"marked, τ = {row['timescale']:g}, rtol = {row['rtol']:g}. (a) median and range, "
-            "for the largest A = ∫α and without penalty. (b) end points, constant "
-            "schedule, median. (c) scaled to 0 at x = 0 and 1 at x = 1, x₀ = 0."
+            f"for the largest A = ∫α = {totals[-1]:g} and without penalty; lines end where flows "
+            f"were stopped. (b) end points, constant schedule, median{_betas(frame)}. (c) scaled "
+            "to 0 at x = 0 and 1 at x = 1, x₀ = 0."
         )
         caption(figure, words)
     return figure
@@ -75,45 +82,42 @@ def trajectories(axes: Axes, frame: pandas.DataFrame, paths: dict[str, Array]) -
             continue
         colour, dashes, label = LOOK[name]
         times, curves = _on_common_times(moved)
-        if name != "none":
-            label += f", A = {largest:g}"
         axes.plot(times, np.median(curves, axis=0), color=colour, ls=dashes, label=label)
-        axes.fill_between(times, curves.min(0), curves.max(0), color=colour, alpha=0.15, lw=0)
-    axes.set(xscale="log", yscale="log", xlabel="flow time t")
+        axes.fill_between(
+            times, curves.min(0), curves.max(0), color=colour, alpha=0.12, lw=0, zorder=1
+        )
+    axes.set(xscale="log", yscale="log", xlabel="flow time $t$")
     goal = "x^*" if known else "x_{\\mathrm{min\\ L1}}"
-    axes.set_ylabel(f"distance $\\|x_t - {goal}\\|_2$ (units of x)")
+    axes.set_ylabel(f"$\\|x_t - {goal}\\|_2$ (units of $x$)")
     axes.set_title("(a) the way there", loc="left")
     if axes.lines:
-        axes.legend(loc="lower left")
+        below(axes)
 
 
 def transition(axes: Axes, frame: pandas.DataFrame) -> None:
     """Relative distance of the flow's end point to three predictions, against the scale a_∞."""
-    axes.set_title("(b) from L2 to L1", loc="left")
+    axes.set_title("(b) from L1, left, to L2", loc="left")
     rows = frame[frame["schedule"] == "constant"]
     rows = rows[(rows["scale_a"] > 0) & (rows["norm2_limit"] > 0)]
     if rows.empty:
         axes.text(0.5, 0.5, "no unbalanced run\nwith a limit ≠ 0", ha="center", va="center")
         return
     rows = rows.assign(beta=rows["beta"].fillna(np.inf))  # m₀, w₀ from a file have no β
-    betas = sorted(rows["beta"].unique())
+    betas = _markers(frame)
     floor = 1e-16
-    for i, beta in enumerate(betas):
-        some, marker = rows[rows["beta"] == beta], MARKERS[i % len(MARKERS)]
-        groups = some.groupby("total", sort=True)
+    for i, (beta, marker) in enumerate(betas.items()):
+        some = rows[rows["beta"] == beta]
+        groups: Any = some.groupby("total", sort=True)
         scales = groups["scale_a"].median().to_numpy()
         for name, (colour, label) in TARGETS.items():
             relative = groups.apply(
                 lambda g, column=f"distance_to_{name}": (g[column] / g["norm2_limit"]).median()
             ).to_numpy()
-            (line,) = axes.plot(scales, np.maximum(relative, floor), ms=4.5, lw=1.0)
+            (line,) = axes.plot(scales, np.maximum(relative, floor), ms=3.5, lw=1.0)
             line.set(color=colour, marker=marker, label=label if i == 0 else None)
-        label = f"β = {beta:g}" if np.isfinite(beta) else "m₀, w₀ as given"
-        axes.plot([], [], color="#666666", marker=marker, ls="", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="scale $a_∞ = ½ β\\, e^{-4A}$ (units of x)")
-    axes.set_ylabel("distance of $x_T$, relative to $\\|x_∞\\|_2$")
-    axes.invert_xaxis()
-    axes.legend(loc="center", bbox_to_anchor=(0.62, 0.52))
+    axes.set(xscale="log", yscale="log", xlabel="scale $a = \\beta e^{-4A}/2$ (units of $x$)")
+    axes.set_ylabel("distance of $x_T$ over $\\|x_\\infty\\|_2$")
+    below(axes)
 
 
 def potentials(axes: Axes, totals: Sequence[float], beta: float) -> None:
@@ -125,12 +129,27 @@ def potentials(axes: Axes, totals: Sequence[float], beta: float) -> None:
         values = np.array([R.value(np.array([x])) for x in grid])
         bottom = values[grid.size // 2]
         scaled = (values - bottom) / (values[-1] - bottom)
-        axes.plot(grid, scaled, color=colour, label=f"A = {total:g}")
-    axes.plot(grid, np.abs(grid), color="#D55E00", ls=":", lw=1.2, label="|x|")
-    axes.plot(grid, grid**2, color="#D55E00", ls="--", lw=1.0, label="x²")
-    axes.set(xlabel="x", ylabel="$(R_a(x) - R_a(0)) / (R_a(1) - R_a(0))$")
-    axes.set_title(f"(c) the potential, β = {beta:g}", loc="left")
-    axes.legend(loc="upper center")
+        axes.plot(grid, scaled, color=colour, label=f"$A = {total:g}$")
+    axes.plot(grid, np.abs(grid), color=QUANTITIES["l1"], ls=":", lw=1.4, label="$|x|$")
+    axes.plot(grid, grid**2, color=QUANTITIES["l2"], ls="--", lw=1.1, label="$x^2$")
+    axes.set(xlabel="$x$", ylabel="$R_a(x)$, scaled")
+    axes.set_title(f"(c) the potential, $\\beta = {beta:g}$", loc="left")
+    below(axes, 2)
+
+
+def _markers(frame: pandas.DataFrame) -> dict[float, str]:
+    """The marker of each β in panel (b); inf where m₀ and w₀ are given."""
+    betas = sorted(frame.loc[frame["schedule"] == "constant", "beta"].fillna(np.inf).unique())
+    return {beta: MARKERS[i % len(MARKERS)] for i, beta in enumerate(betas)}
+
+
+def _betas(frame: pandas.DataFrame) -> str:
+    """Words on the markers."""
+    names = {"o": "circles", "s": "squares", "D": "diamonds", "^": "triangles"}
+    names |= {"v": "triangles down", "P": "plusses", "*": "stars", "X": "crosses"}
+    betas = {b: mark for b, mark in _markers(frame).items() if np.isfinite(b)}
+    words = ", ".join(f"{names[mark]} β = {beta:g}" for beta, mark in betas.items())
+    return f"; {words}" if len(betas) > 1 else ""
 
 
 def _on_common_times(curves: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
