@@ -13,6 +13,7 @@ from scipy.integrate import solve_ivp
 
 import mirrorflow as mf
 from mirrorflow.flows import momentum as momentum_module
+from mirrorflow.flows import multistep
 from mirrorflow.flows import quadrature as quadrature_module
 from mirrorflow.flows.controlled import controlled_flow
 from mirrorflow.flows.margins import margin_flow
@@ -488,7 +489,7 @@ def test_data_of_any_shape_give_the_plain_flow(shape, loss, sparse):
 
 
 @pytest.mark.parametrize("accumulate", [False, True])
-def test_without_compiled_code_radau_integrates_the_same(accumulate):
+def test_radau_integrates_users_functions_the_same(accumulate):
     """u³ − v³ as Powers and as a user's function: paths, ∫e^{−κA}∇f, and work that is counted."""
     problem = problem_of()
     theta = np.random.default_rng(3).uniform(0.5, 1.0, (2, 5))
@@ -510,6 +511,48 @@ def test_without_compiled_code_radau_integrates_the_same(accumulate):
     assert flows[1].factorizations > 3
     with pytest.raises(mf.InputError, match="start must have an equation of θ for direct_flow"):
         mf.direct_flow(problem, mf.LogFactors.of_scale(5, 3.0), JUMPS, TIMES)
+
+
+def test_coefficients_are_those_of_adams_moulton_and_bdf():
+    """l of Nordsieck's form, and the steps' error constants, against the tables of both methods."""
+    l, c = multistep._coefficients()
+    adams, bdf = l[multistep.ADAMS], l[multistep.BDF]
+    leading = 1.0, 1 / 2, 5 / 12, 3 / 8, 251 / 720, 95 / 288
+    gaps = 1 / 2, 1 / 12, 1 / 24, 19 / 720, 3 / 160, 863 / 60480  # Adams and Moulton's
+    for q, (first, gap) in enumerate(zip(leading, gaps, strict=True), start=1):
+        assert adams[q, 0] == pytest.approx(first, rel=1e-13)
+        assert adams[q, 1] == pytest.approx(1.0, rel=1e-13)
+        assert c[multistep.ADAMS, q, 1] == pytest.approx(1.0 / gap, rel=1e-12)
+        assert c[multistep.ADAMS, q, 2] == pytest.approx(c[multistep.ADAMS, q + 1, 1], rel=1e-13)
+        below = 1.0 / gap / math.factorial(q) / (q + 1)
+        assert c[multistep.ADAMS, q + 1, 0] == pytest.approx(below, rel=1e-12)
+        # l(−1) = 0, and l′ vanishes at −1, …, 1 − q
+        s = -np.arange(1.0, q)
+        assert np.polyval(adams[q, q::-1], -1.0) == pytest.approx(0.0, abs=1e-12)
+        slopes = np.polyval(np.polyder(adams[q, q::-1]), s)
+        assert slopes == pytest.approx(np.zeros(q - 1), abs=1e-10)
+    for q in range(1, 6):
+        harmonic = sum(1.0 / i for i in range(1, q + 1))
+        roots = np.polyval(bdf[q, q::-1], -np.arange(1.0, q + 1))
+        assert roots == pytest.approx(np.zeros(q), abs=1e-11)
+        assert bdf[q, :2] == pytest.approx([1.0 / harmonic, 1.0], rel=1e-13)
+        wanted = 1.0 / math.factorial(q - 1), (q + 1) * harmonic, (q + 2) * harmonic
+        assert c[multistep.BDF, q] == pytest.approx(wanted, rel=1e-12)
+    assert (l == multistep.L).all()
+    assert (c == multistep.CONSTANTS).all()
+
+
+def test_results_show_themselves_in_a_line():
+    problem, start = problem_of(), mf.Factors.pilot(np.zeros(5), 2.0)
+    flow = momentum_flow(problem, start, mf.Constant(0.0), 0.1, [0.5, 1.0])
+    assert flow._facts() == {"times": 2, "d": 5, "status": "completed", "steps": flow.steps}
+    labels = mf.Regression([[1.0, 0.2, 0.0]], [1.0], loss=mf.Logistic())
+    late = margin_flow(labels, mf.Factors.pilot(np.zeros(3)), [0.0, 1.0])
+    sizes = {"n": 1, "d": 3, "log_times": 2}
+    assert late._facts() == {**sizes, "status": "completed", "steps": late.steps}
+    path = saddle_path(problem)
+    facts = {"n": 3, "d": 5, "events": path.times.size, "status": "completed"}
+    assert path._facts() == {**facts, "last_time": path.times[-1]}
 
 
 def test_flows_know_success_and_their_facts():
