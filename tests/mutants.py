@@ -42,6 +42,11 @@ PACKAGES: dict[str, tuple[str, str]] = {
         "mirrorflow/flows/*.py",
         "flows flow_kinds saddles averages controls discrete_models margins",
     ),
+    "kernels": (
+        "mirrorflow/flows/direct.py mirrorflow/flows/dual.py mirrorflow/flows/multistep.py "
+        "mirrorflow/limits/newton.py",
+        "flow_kinds limit_parts",
+    ),
     "descent": ("mirrorflow/descent/*.py", "descent"),
     "pilot": ("mirrorflow/pilot/*.py", "pilot"),
     "methods": ("gpu_bench/methods/*.py", "gpu_methods"),

@@ -542,6 +542,21 @@ def test_coefficients_are_those_of_adams_moulton_and_bdf():
     assert (c == multistep.CONSTANTS).all()
 
 
+def test_no_pulse_is_stepped_over():
+    """Nothing moves but by a penalty for a 10,000th of the time: θ falls by e^{−2A}, A = 0.2."""
+    pulse, start = mf.Piecewise([0.0, 0.5, 0.5001], [0.0, 2000.0, 0.0]), mf.Factors(*THETA)
+    nothing = mf.Regression(np.zeros((2, 5)), [0.0, 0.0])
+    many = mf.Factors(np.tile(THETA[0], 2), np.tile(THETA[1], 2))
+    for flow in (
+        controlled_flow(nothing, start, pulse, [3.0]),
+        softmax_flow(np.zeros((2, 5)), [0, 1], many, pulse, [3.0]),
+        mf.direct_flow(nothing, start, pulse, [3.0]),
+        mf.direct_flow(nothing, mf.Custom(lambda t: t[0] * t[1], THETA), pulse, [3.0]),
+    ):
+        fallen = math.exp(-0.4) * flow.start.theta
+        assert flow.parameters[-1] == pytest.approx(fallen, rel=1e-6)
+
+
 def test_results_show_themselves_in_a_line():
     problem, start = problem_of(), mf.Factors.pilot(np.zeros(5), 2.0)
     flow = momentum_flow(problem, start, mf.Constant(0.0), 0.1, [0.5, 1.0])

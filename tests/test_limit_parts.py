@@ -185,12 +185,28 @@ def test_projections_onto_cones_meet_their_conditions(seed):
         assert full @ face.point == pytest.approx(fit, abs=1e-9)
         if face.unique:
             assert face.point == pytest.approx(u, abs=1e-8)
+        assert (fit is b) != outside  # reached to rounding: b to the bit
         if outside:
             residual = space.s * space.s * (b - fit)
             unit = np.linalg.norm(space.s * b)
             assert face.dual == pytest.approx(residual / unit, abs=1e-9)
             assert (full.T @ face.dual <= 1e-9).all()
             assert full.T[face.support] @ face.dual == pytest.approx(0.0, abs=1e-9)
+
+
+def test_without_data_every_sign_is_left():
+    """Z = 0 asks for nothing, and all of u ≥ 0 reaches it."""
+    problem = mf.Regression(np.zeros((2, 4)), [0.0, 0.0])
+    G, space = signed(problem, np.arange(4), []), problem.row_space
+    face, fit, outside = faces.cone_projection(G, space.b, space.s)
+    assert face.support.all()
+    assert not face.point.any()
+    assert not face.unique
+    assert not outside
+    assert fit is space.b
+    start = mf.Factors.balanced([1.0, -2.0, 0.5, 3.0])
+    limit = mf.interpolator(problem, start, 0.2)
+    assert limit.x == pytest.approx(start.x * np.exp(-0.8), rel=1e-12)
 
 
 def test_the_largest_support_by_linear_programs():
@@ -441,8 +457,8 @@ def test_programs_of_margins_at_their_ends():
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_orders_are_the_least_of_three(seed):
-    """The next column, twice the exponent, and the support's own terms: none is left out."""
+def test_orders_are_the_least_of_two(seed):
+    """The next column and the margin itself; what is of order 2 − 2·margin is never the largest."""
     problem = mf.gaussian_recovery(5, 9, 2, seed)
     law = mf.l1_distance(problem, mf.Factors.pilot(np.zeros(9)), 1.0)
     if not law.success:

@@ -210,7 +210,7 @@ def _shallow(potential: Any, V: Array, x: Array, nu: Array, reached: float) -> L
     constant[columns] = theta * signs * weights
     others = float(np.abs(np.delete(V, columns, axis=1).T @ np.array(vertex)).max(initial=0.0))
     margin = 1.0 - reached
-    return constant, (4.0 * margin, 4.0 * min(reached - others, margin, 2.0 - 2.0 * margin)), ""
+    return constant, (4.0 * margin, 4.0 * min(reached - others, margin)), ""
 
 
 def _deep(start: Powers, V: Array, x: Array, nu: Array) -> Law:

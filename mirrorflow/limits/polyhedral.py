@@ -200,11 +200,10 @@ def _on_face(reach: Reach, face: Face) -> Points:
     if not face.unique:
         # what the point reaches is within the cone of its columns; b may be off by rounding
         on = reach.restricted(face.support, reach.space.basis.matvec(x), reach.status)
-        potential, size, kappa = on.potential(0.0), float(face.point.sum()), None
-        if size > 0.0:
-            # Σu is constant on the face and Gᵀ·dual = 1 there, so that masses scale along the
-            # dual; in logs, as the masses may all be below the least float
-            kappa = 0.5 * face.dual * (math.log(size) - np.logaddexp.reduce(on.parts[:2].ravel()))
+        potential, size = on.potential(0.0), math.log(face.point.sum())  # 0 is unique
+        # Σu is constant on the face and Gᵀ·dual = 1 there, so that masses scale along the dual; in
+        # logs, as the masses may all be below the least float
+        kappa = 0.5 * face.dual * (size - np.logaddexp.reduce(on.parts[:2].ravel()))
         path = on.follow(Solver(reach.space.basis), np.zeros(1), kappa)
         counts, sure = path.counts, np.array([np.isfinite(path.kappa).all()])
         if sure:
