@@ -30,7 +30,7 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(READY) ## the documentation, build/site/index.html
+docs: explorer ## the documentation, build/site/index.html
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,site]"
 	$(BIN)/python -m sphinx -W --keep-going -j 2 -q docs build/site
 

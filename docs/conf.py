@@ -17,6 +17,14 @@ import mirrorflow
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "docs" / "notebooks"  # copies, git-ignored
+# pages that other commands write; those that are there become part of the site
+PAGES = {
+    "explorer": ("move the sliders and see the bias change", ROOT / "build/explorer/index.html"),
+    "jacobs2025": (
+        "`mirrorflow reproduce jacobs2025`, the paper's studies and ledger on one page",
+        ROOT / "results/reproduce/jacobs2025.html",
+    ),
+}
 
 project = "mirrorflow"
 author = "The mirrorflow developers"
@@ -105,6 +113,9 @@ def _gallery() -> None:
     text = "# Gallery\n\nNotebooks with their outputs, one idea each. They run in seconds from a "
     text += 'clone: `pip install -e ".[dev]" jupyterlab`, then `jupyter lab notebooks`.\n\n'
     text += "\n".join(["::::{grid} 1 2 2 3", ":gutter: 3", *cards, "::::", ""])
+    for name, (about, page) in PAGES.items():
+        if page.exists():
+            text += f"\n- <a href='../pages/{name}.html'>{name}</a>: {about}\n"
     text += "\n".join(["", "```{toctree}", ":hidden:", "", *names, "```", ""])
     (NOTEBOOKS / "index.md").write_text(text, "utf-8")
 
@@ -167,6 +178,14 @@ def _reference(app, env, node, contnode):
     return None
 
 
+def _pages(app, exception) -> None:
+    """Put the pages of other commands beside those of the site."""
+    (Path(app.outdir) / "pages").mkdir(exist_ok=True)
+    for name, (_, page) in PAGES.items():
+        if page.exists():
+            shutil.copy(page, Path(app.outdir) / "pages" / f"{name}.html")
+
+
 def _mathjax(app, exception) -> None:
     """Put MathJax with its fonts beside the other static files."""
     package = importlib.util.find_spec("sphinx-mathjax-offline")
@@ -183,6 +202,7 @@ def setup(app) -> dict[str, bool]:
     _gallery()
     shutil.rmtree(ROOT / "docs" / "api" / "generated", ignore_errors=True)  # names that are gone
     app.connect("build-finished", _mathjax)
+    app.connect("build-finished", _pages)
     app.connect("source-read", _site_links)
     app.connect("autodoc-process-docstring", _docstring, priority=100)
     app.connect("missing-reference", _reference)
