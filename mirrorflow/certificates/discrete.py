@@ -18,7 +18,6 @@ from mirrorflow.descent.mean_square import (
 )
 from mirrorflow.descent.prediction import flow_integrals
 from mirrorflow.descent.reference import DescentPath
-from mirrorflow.descent.signs import SignDescent
 from mirrorflow.flows.momentum import MomentumFlow
 from mirrorflow.limits import Interpolator, interpolator
 from mirrorflow.maps import Factors
@@ -26,7 +25,7 @@ from mirrorflow.problems import Regression
 from mirrorflow.schedules import Constant
 
 __all__ = ["discrete_argmin", "discrete_balance", "energy", "lag_law", "noise_is_decay"]
-__all__ += ["momentum_argmin", "scale_cap", "sgd_threshold", "sign_balance"]
+__all__ += ["momentum_argmin", "scale_cap", "sgd_threshold"]
 
 
 def _bound(path: DescentPath) -> float:
@@ -146,6 +145,11 @@ def discrete_balance(path: DescentPath, gain: Array | None = None) -> Certificat
     -------
     Certificate
 
+    Raises
+    ------
+    InputError
+        If `gain` does not have an entry for each coordinate.
+
     Examples
     --------
     >>> import mirrorflow as mf
@@ -165,49 +169,6 @@ def discrete_balance(path: DescentPath, gain: Array | None = None) -> Certificat
     return Certificate.of(
         "discrete_balance", float(np.abs(ends - claimed).max()) / size, _bound(path)
     )
-
-
-def sign_balance(
-    factors: Factors, run: SignDescent, step_size: float, steps: int, decay: float = 0.0
-) -> Certificate:
-    """|m| − |w| falls by the factor 1 − ηλ per step of sign descent, up to 2η for a change of sign.
-
-    Value: the largest distance of |m_K| − |w_K| to (1 − ηλ)^K(|m₀| − |w₀|), less 2η for each change
-    of sign in the coordinate, relative to the largest |m| + |w| of both ends. Bound: 10 eps
-    (K + 1000).
-
-    Parameters
-    ----------
-    factors : Factors
-    run : SignDescent
-        Of `sign_descent`, from `factors` with these settings.
-    step_size : float
-        η.
-    steps : int
-        K.
-    decay : float
-        λ.
-
-    Returns
-    -------
-    Certificate
-
-    Examples
-    --------
-    >>> import mirrorflow as mf
-    >>> from mirrorflow.descent import sign_descent
-    >>> problem, start = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors([1.0, 1.0], [0.1, 0.2])
-    >>> run = sign_descent(problem, start, 0.01, 100, 0.1)
-    >>> mf.certificates.sign_balance(start, run, 0.01, 100, 0.1).verdict
-    'confirmed'
-    """
-    if run.m.shape != factors.m.shape:
-        raise InputError(f"run must have d = {factors.d} like factors, but it has {run.m.size}.")
-    claimed = (1.0 - step_size * decay) ** steps * (np.abs(factors.m) - np.abs(factors.w))
-    excess = np.abs(np.abs(run.m) - np.abs(run.w) - claimed) - 2.0 * step_size * run.crossings
-    size = np.abs(factors.theta).sum(axis=0).max() + (np.abs(run.m) + np.abs(run.w)).max()
-    value = max(float(excess.max()), 0.0) / float(size)
-    return Certificate.of("sign_balance", value, 10.0 * EPS * (steps + 1000.0))
 
 
 def lag_law(errors: Sequence[float], order: float = 2.0) -> Certificate:
@@ -376,6 +337,11 @@ def sgd_threshold(K: Array, steps: Sequence[float] | None = None) -> Certificate
     Returns
     -------
     Certificate
+
+    Raises
+    ------
+    InputError
+        If K is not square and symmetric, or `steps` are not n numbers above 0.
 
     Examples
     --------

@@ -106,6 +106,11 @@ def average_identity(
     -------
     Certificate
 
+    Raises
+    ------
+    InputError
+        If an array has another shape than it must, or an entry is no finite number.
+
     Examples
     --------
     >>> import numpy as np
@@ -151,6 +156,11 @@ def averaged_lasso(
     Returns
     -------
     Certificate
+
+    Raises
+    ------
+    InputError
+        If an array has another shape than it must, or an entry is no finite number.
 
     Examples
     --------

@@ -243,6 +243,11 @@ def softmax_invariant(flow: Flow, classes: int, rtol: float, share: float = 1.0)
     -------
     Certificate
 
+    Raises
+    ------
+    InputError
+        If the coordinates are not those of this number of classes.
+
     Examples
     --------
     >>> import numpy as np

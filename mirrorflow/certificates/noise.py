@@ -35,6 +35,11 @@ def gain_law(predicted: Sequence[float], gains: Sequence[Array]) -> Certificate:
     -------
     Certificate
 
+    Raises
+    ------
+    InputError
+        If the arrays don't fit each other, or a number is out of its range.
+
     Examples
     --------
     >>> import numpy as np
@@ -84,6 +89,11 @@ def spread_law(first: Array, second: Array) -> Certificate:
     -------
     Certificate
 
+    Raises
+    ------
+    InputError
+        If the arrays don't fit each other, or a number is out of its range.
+
     Examples
     --------
     >>> import numpy as np
@@ -110,6 +120,11 @@ def mean_law(first: Array, second: Array) -> Certificate:
     Returns
     -------
     Certificate
+
+    Raises
+    ------
+    InputError
+        If the arrays don't fit each other, or a number is out of its range.
 
     Examples
     --------
@@ -271,6 +286,11 @@ def early_stopping(errors: Array, oracle: Array, bound: float = 1.5) -> Certific
     Returns
     -------
     Certificate
+
+    Raises
+    ------
+    InputError
+        If the arrays don't fit each other, or a number is out of its range.
 
     Examples
     --------

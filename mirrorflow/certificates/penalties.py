@@ -111,6 +111,11 @@ def commuting_quadratics(
     -------
     Certificate
 
+    Raises
+    ------
+    InputError
+        If an array has another shape than it must, or an entry is no finite number.
+
     Examples
     --------
     >>> import numpy as np
@@ -234,6 +239,11 @@ def linear_risk(Z: Array, x_true: Array, sigma: float, times: Array, power: floa
     (T,) array
         In units of x².
 
+    Raises
+    ------
+    InputError
+        If an array has another shape than it must, or an entry is no finite number.
+
     Examples
     --------
     >>> import numpy as np
@@ -275,6 +285,11 @@ def risk_of_draws(
     Returns
     -------
     Certificate
+
+    Raises
+    ------
+    InputError
+        If an array has another shape than it must, or an entry is no finite number.
 
     Examples
     --------
