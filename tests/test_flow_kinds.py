@@ -542,6 +542,31 @@ def test_coefficients_are_those_of_adams_moulton_and_bdf():
     assert (c == multistep.CONSTANTS).all()
 
 
+@pytest.mark.parametrize("loss", [mf.Squared(), mf.PseudoHuber(0.5)], ids=["squared", "huber"])
+@pytest.mark.parametrize("name", ["m ⊙ w", "u³ − v³", "3 layers"])
+def test_late_flows_are_implicit_and_end_at_their_limit(name, loss):
+    """Rates of 1e4 beside the slowest: few steps to t = 1e5, by Jacobians that are right."""
+    rng = np.random.default_rng(5)
+    layers = rng.uniform(0.5, 1.0, (3, 5))
+    start = {
+        "m ⊙ w": mf.Factors(layers[0], layers[1] - 0.7),
+        "u³ − v³": mf.Powers(layers[0], layers[1], 3),
+        "3 layers": mf.DeepFactors(layers),
+    }[name]
+    x = np.array([0.3, 0.0, -0.1, 0.0, 0.0]) if name != "3 layers" else 0.3 * start.x
+    problem = mf.Regression(Z * np.array([[1.0], [10.0], [100.0]]), [0.0] * 3, loss=loss)
+    problem = problem.with_targets(problem.Z @ x)
+    schedule = mf.Constant(0.2, 1.0)
+    limit = mf.interpolator(problem, start, 0.2)
+    assert limit.success
+    for integrate in (mf.gradient_flow, mf.direct_flow):
+        flow = integrate(problem, start, schedule, [1.0, 1e5], 1e-8)
+        assert flow.success
+        assert flow.x[-1] == pytest.approx(limit.x, abs=1e-5 * abs(limit.x).max())
+        assert flow.factorizations > 3
+        assert flow.steps < 5000
+
+
 def test_no_pulse_is_stepped_over():
     """Nothing moves but by a penalty for a 10,000th of the time: θ falls by e^{−2A}, A = 0.2."""
     pulse, start = mf.Piecewise([0.0, 0.5, 0.5001], [0.0, 2000.0, 0.0]), mf.Factors(*THETA)

@@ -362,6 +362,34 @@ def test_reach_knows_signs_and_weights():
     assert whole(reach.weighted) == pytest.approx(whole(reach.signed) / weights, rel=1e-12)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("shape", [(4, 9, 4), (5, 9, 3), (9, 5, 3), (2, 70, 2)])
+@pytest.mark.filterwarnings("ignore:Z has n = ")
+def test_limits_of_data_of_any_shape_meet_their_conditions(shape, sparse):
+    """Zx = y, and ∇R in the rows of Z, also where these depend on each other; with less than all
+    coordinates free, and for other maps."""
+    n, d, rank = shape
+    rng = np.random.default_rng(3)
+    Z = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, d))
+    locked = np.where(np.arange(d) % 4 == 1, 0.0, 1.0)
+    starts = [
+        mf.Factors.pilot(0.3 * rng.standard_normal(d)),
+        mf.Factors(locked, 0.3 * locked),
+        mf.Powers(*rng.uniform(0.5, 1.0, (2, d)), 3),
+    ]
+    y = 0.1 * Z @ (locked * rng.standard_normal(d))
+    problem = mf.Regression(scipy.sparse.csr_array(Z) if sparse else Z, y)
+    for start in starts:
+        for total in (0.0, 0.4):
+            limit = mf.interpolator(problem, start, total)
+            assert limit.success
+            assert Z @ limit.x == pytest.approx(y, abs=1e-9 * abs(Z).sum(axis=1).max())
+            on = (np.asarray(start.theta) != 0).any(axis=0)
+            slope = start.potential(total).gradient(limit.x)[on]
+            fitted = Z[:, on].T @ np.linalg.lstsq(Z[:, on].T, slope, rcond=1e-10)[0]
+            assert slope == pytest.approx(fitted, abs=1e-7 * (1.0 + abs(slope).max()))
+
+
 # ---- targets and margins
 
 
