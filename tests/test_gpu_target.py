@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from gpu_bench import methods, run
 from gpu_bench.methods.base import Method, around
 from gpu_bench.protocols import one_shot
-from gpu_bench.report.target import best
 from gpu_bench.run import PROGRAM
-from gpu_bench.settings.target import close, following
+from gpu_bench.search import best, close, following
 from gpu_bench.sparsities import free
 from mirrorflow import results
 from mirrorflow.pilot import largest_total

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpu_bench.methods import Method, find, option_groups
+from gpu_bench.search import FACTOR, best, following, sparsity
 from gpu_bench.settings.base import Setting
 from gpu_bench.settings.one_shot import OneShot
-from gpu_bench.sparsities import ahead
 from mirrorflow.checks import Array, InputError, whole
 from mirrorflow.runs.store import Row, Run
 
@@ -22,11 +21,10 @@ if TYPE_CHECKING:
 
     from mirrorflow.runs.study import Verdict
 
-__all__ = ["Target", "close", "following", "sparsity"]
+__all__ = ["Target"]
 
 # shares kept at which a run is read, times the wanted one
 LEVELS = (8.0, 4.0, 2.0, 1.5, 1.2, 1.1, 1.0, 1 / 1.1, 1 / 1.2, 1 / 1.5, 1 / 2.0, 1 / 4.0)
-FACTOR, FAR, FINE = 4.0, 2.0, 1.02
 
 
 @dataclass(frozen=True)
@@ -134,8 +132,6 @@ class Target(
         InputError
             If a method has not reached the target: all is on disk, and printed, by then.
         """
-        from gpu_bench.report.target import best
-
         for name, row in best(frame).iterrows():
             if not row["found"]:
                 kind, option, value = find(str(name)), row["option"], row["value"]
@@ -150,8 +146,6 @@ class Target(
 
     def _commands(self, frame: pandas.DataFrame) -> list[str]:
         """Return the commands that train with the settings found; one where flags allow it."""
-        from gpu_bench.report.target import best
-
         own: dict[str, Method] = {}
         together: list[str] = []
         commands = []
@@ -176,42 +170,3 @@ class Target(
         given = {name: getattr(self, name) for name in names} | dict(flags)
         given |= {"methods": tuple(methods), "options": option_groups()(**own)}
         return OneShot(**given, sparsities=(self.target,)).typed("python -m gpu_bench.run one-shot")
-
-
-def sparsity(kind: type[Method], row: Row) -> float:
-    """Return the sparsity of a run: what its method gives for nothing; NaN where it diverged."""
-    if row["status"] != "completed":
-        return math.nan
-    return float(row["natural_sparsity" if kind.exact else "free_sparsity"])
-
-
-def close(found: float, target: float) -> bool:
-    """Say whether a sparsity is within a tenth of the wanted zeros and of the wanted rest."""
-    return abs(found - target) <= 0.1 * min(target, 1.0 - target) + 1e-9  # levels are rounded
-
-
-def following(tried: Mapping[float, float], target: float, first: float) -> float | None:
-    """Return the strength to try next; None where one is close to the target.
-
-    `tried` are strengths and their sparsities, NaN where a run diverged: that is too strong. Until
-    the target lies between two of them, `FACTOR` times the largest or smallest; then between these
-    two by false position in the logarithms of strength and of the share kept, no nearer to either
-    than a tenth, until they differ by less than `FINE`. Strengths have three digits, as printed.
-    """
-    if not tried:
-        return first
-    if any(close(found, target) for found in tried.values()):
-        return None
-    away = {v: FAR if found != found else ahead(found, target) for v, found in tried.items()}
-    above = min((v for v in away if away[v] > 0.0), default=math.inf)
-    below = max((v for v in away if v < above and away[v] < 0.0), default=0.0)
-    if above <= FINE * below:
-        return None
-    if below == 0.0:
-        value = above / FACTOR
-    elif above == math.inf:
-        value = FACTOR * below
-    else:
-        low, high = max(away[below], -FAR), min(away[above], FAR)
-        value = below * (above / below) ** min(max(low / (low - high), 0.1), 0.9)
-    return float(f"{value:.3g}")
