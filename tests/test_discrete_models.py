@@ -174,3 +174,15 @@ def test_after_resets_the_last_one_counts():
     gain, shift = (sum(getattr(path, name)[-1] for path in paths) for name in ("gain", "shift"))
     ignored = dataclasses.replace(last, start=start, gain=gain[None], shift=shift[None])
     assert certify.discrete_argmin(problem, ignored).verdict == "refuted"
+
+
+@pytest.mark.parametrize("start", [([1.0, 1.0], [0.0, 0.2]), ([0.0, -0.5], [0.5, 0.0])])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_a_step_away_from_zero_costs_the_balance_of_sign_descent_no_more_than_a_crossing(
+    start, decay
+):
+    problem, factors = mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors(*start)
+    run = sign_descent(problem, factors, 0.01, 40, decay)
+    assert certify.sign_balance(factors, run, 0.01, 40, decay).holds
+    unseen = run._replace(crossings=0 * run.crossings)
+    assert certify.sign_balance(factors, unseen, 0.01, 40, decay).verdict == "refuted"

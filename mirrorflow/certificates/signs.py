@@ -83,8 +83,8 @@ def sign_balance(
     """|m| − |w| falls by the factor 1 − ηλ per step of sign descent, up to 2η for a change of sign.
 
     Value: the largest distance of |m_K| − |w_K| to (1 − ηλ)^K(|m₀| − |w₀|), less 2η for each change
-    of sign in the coordinate, relative to the largest |m| + |w| of both ends. Bound: 10 eps
-    (K + 1000).
+    of sign in the coordinate, a step away from 0 among them, relative to the largest |m| + |w| of
+    both ends. Bound: 10 eps (K + 1000).
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class SignDescent(NamedTuple):
     ----------
     m, w : (d,) arrays
     crossings : (d,) int array
-        How often each coordinate of either changed its sign.
+        How often each coordinate of either changed its sign, or left 0.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def sign_descent(
     for _ in range(whole("steps", steps, 0)):
         slope = problem.gradient(theta[0] * theta[1])
         moved = kept * theta - eta * np.sign(theta[::-1] * slope)
-        crossings += np.sum(moved * theta < 0, axis=0)
+        crossings += np.sum((moved * theta < 0) | ((theta == 0) & (moved != 0)), axis=0)
         theta = moved
     return SignDescent(theta[0], theta[1], crossings)
 
