@@ -170,7 +170,7 @@ places = st.one_of(st.sampled_from([*FILES, *WORDS, "--page", "x.html", ""]), st
     st.tuples(st.booleans(), st.lists(places, max_size=3)),
     quick=30,
     long=300,
-    kinds=("refused", "usage"),
+    kinds=("refused",),
 )
 def test_reports_of_nothing_are_refused(case: tuple[bool, list[str]], folder: Path) -> str:
     vision, words = case
