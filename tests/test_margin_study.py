@@ -43,8 +43,8 @@ def test_rows(frame):
 def test_the_figure_reads_rows_alone(frame):
     figure = plots.margins(frame)
     left, right = figure.axes[:2]
-    assert "γ/a" in left.get_xlabel()
-    assert "log t" in right.get_xlabel()
+    assert r"\gamma/a" in left.get_xlabel()
+    assert r"\log t" in right.get_xlabel()
     assert min(t.get_fontsize() for axes in (left, right) for t in axes.get_xticklabels()) >= 7
 
 
