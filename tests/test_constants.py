@@ -209,6 +209,13 @@ def _(c):
     return certify.stochastic_gain(P, path, c)
 
 
+@formula("discrete 7: 2γ in the gain")
+def _(c):
+    path = stochastic.stochastic_flow(P, START, DECAY, 0.05, 5.0, 5000)
+    decay = 4.0 * path.total
+    return certify.stochastic_gain(P, path._replace(gain=decay + c * (path.gain - decay)))
+
+
 NOISE = stochastic.label_noise(P, 1.0)
 formula("discrete 8: s²τ")(lambda c: certify.manifold_flow(P, START, NOISE, 3.0, claimed=c * NOISE))
 
