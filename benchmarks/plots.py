@@ -2,109 +2,147 @@
 
 from __future__ import annotations
 
+import re
+import string
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.growth import contestants
-from mirrorflow.plots.style import MARKERS, STYLE, caption, save
+from benchmarks.measure import SPREAD
+from mirrorflow.colours import BLACK, PALETTE, SOFT
+from mirrorflow.plots.style import STYLE, caption, panels, save
 
-__all__ = ["draw"]
+__all__ = ["draw", "growth", "rivals"]
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 CASES = {"flows": "flow, not stiff", "stiff": "flow, stiff", "limits": "limit", "l1": "minimum L1"}
-AXES = {"d": "features d", "n": "samples n", "runs": "runs in a call", "A": "total A"}
+AXES = {"d": "features $d$", "n": "samples $n$", "runs": "runs in a call", "A": "total $A$"}
+LIBRARIES = {
+    "mirrorflow": (BLACK, "o"),
+    "scipy": (PALETTE[1], "s"),
+    "diffrax": (PALETTE[0], "D"),
+    "torchdiffeq": (PALETTE[2], "^"),
+    "torch": (PALETTE[4], "v"),
+    "cvxpy": (PALETTE[3], "P"),
+    "celer": (PALETTE[5], "X"),
+    "scikit-learn": (SOFT, "*"),
+}
+PLACES = [(5, 3), (-5, 3), (5, -9), (-5, -9), (0, 6), (0, -12), (11, 3), (-11, 3), (11, -9)]
 
 
 def draw(rows: pandas.DataFrame, folder: Path) -> list[Path]:
     """Write benchmark_rivals and benchmark_growth as PNG and PDF into `folder`."""
+    return [
+        *save(rivals(rows), folder / "benchmark_rivals"),
+        *save(growth(rows), folder / "benchmark_growth"),
+    ]
+
+
+def rivals(rows: pandas.DataFrame) -> Figure:
+    """A panel for each case, a letter for each entry; who it is, the caption says."""
+    part = rows[rows["case"].isin(CASES) & rows["status"].eq("measured")]
+    letters = dict(zip(part["entry"].unique(), string.ascii_letters, strict=False))
     with mpl.rc_context(STYLE):
-        return [
-            *save(_rivals(rows), folder / "benchmark_rivals"),
-            *save(_growth(rows), folder / "benchmark_growth"),
-        ]
-
-
-def _rivals(rows: pandas.DataFrame) -> Figure:
-    figure = Figure(figsize=(12.0, 7.4), layout="constrained")
-    for axes, (case, title) in zip(figure.subplots(2, 2).flat, CASES.items(), strict=True):
-        part = rows[(rows["case"] == case) & (rows["status"] == "measured")]
-        for i, (_, row) in enumerate(part.iterrows()):
-            _point(axes, row, max(float(row["error"]), 1e-17), i)
-        axes.set(xscale="log", yscale="log", title=title)
-        axes.set(xlabel="milliseconds each", ylabel="max |x − reference|")
-        _decades(axes.xaxis)
-        _decades(axes.yaxis)
-        if len(part):
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5)
-    one = rows.iloc[0]
-    caption(
-        figure,
-        f"Time of a run (bars: least to most of {one['repetitions']} interleaved repetitions) and "
-        f"distance to the reference; lower left is better. {_where(rows)}",
-    )
+        figure, grid = panels(len(CASES), "page", 2.3, across=2)
+        for axes, (case, title) in zip(grid, CASES.items(), strict=True):
+            for _, row in part[part["case"].eq(case)].iterrows():
+                least, middle, most = (1e3 * row[f"{p}_seconds"] for p in SPREAD)
+                bar, error = [[middle - least], [most - middle]], max(float(row["error"]), 1e-17)
+                axes.errorbar([middle], [error], xerr=bar, ms=5, **_look(row["entry"]))
+            axes.set(xscale="log", yscale="log", xlabel="milliseconds each")
+            axes.set_ylabel("max $|x - \\mathrm{reference}|$")
+            axes.set_title(title, loc="left")
+            axes.margins(0.12)
+        used = [name for name in LIBRARIES if name in set(part["entry"].map(_library))]
+        keys = [Line2D([], [], label=name, **_look(name) | {"ls": "none"}) for name in used]
+        if keys:
+            figure.legend(handles=keys, loc="outside upper center", ncols=8, columnspacing=1.0)
+        # a line of the caption breaks neither behind a letter nor within a product
+        named = [f"{letter}\u00a0{entry}" for entry, letter in letters.items()]
+        key = "; ".join(named).replace(" × ", "\u00a0×\u00a0")
+        caption(
+            figure,
+            f"Time of a run (bars: least to most of {rows.iloc[0]['repetitions']} interleaved "
+            "repetitions) and distance to the reference (units of x); lower left is better. Open "
+            f"markers: in the coordinates (m, w). {_where(rows)} {key}.",
+        )
+        for axes, case in zip(grid, CASES, strict=True):
+            _letter(axes, part[part["case"].eq(case)], letters)
     return figure
 
 
-def _point(axes: Axes, row: pandas.Series, error: float, place: int) -> None:
-    least, middle, most = (1e3 * row[f"{part}_seconds"] for part in ("least", "median", "most"))
-    bar = [[middle - least], [most - middle]]
-    look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-    look |= {"ls": "none", "ms": 8 if place == 0 else 5, "label": row["entry"]}
-    axes.errorbar([middle], [error], xerr=bar, **look)
-
-
-def _decades(axis: Axis) -> None:
-    """Labels at 1, 2 and 5 of each decade where there are few decades, else at 1 only."""
-    low, high = axis.get_view_interval()
-    narrow = high < 200 * low
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
-    if narrow and low > 1e-3:
-        axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _growth(rows: pandas.DataFrame) -> Figure:
-    figure = Figure(figsize=(14.0, 6.2), layout="constrained")
+def growth(rows: pandas.DataFrame) -> Figure:
+    """Time against d, n, runs in a call and A: flows above, limits below."""
     measured = contestants(rows)
-    panels = figure.subplots(2, 4)
-    for kind, line in zip(("flow", "limit"), panels, strict=True):
-        part = measured[measured["case"].str.startswith(kind)]
-        looks = {
-            entry: {"color": COLOURS[i], "marker": MARKERS[i], "ms": 4, "label": entry}
-            for i, entry in enumerate(dict.fromkeys(part["entry"]))
-        }
-        for (axis, label), axes in zip(AXES.items(), line, strict=True):
-            for entry in looks:
-                own = part[(part["axis"] == axis) & (part["entry"] == entry)].sort_values("value")
-                if own.empty:
-                    continue
-                parts = ("least", "median", "most")
-                least, middle, most = (1e3 * own[f"{part}_seconds"] for part in parts)
-                bars = [middle - least, most - middle]
-                axes.errorbar(own["value"], middle, bars, **looks[entry])
-            axes.set(yscale="log", xlabel=label, ylabel=f"milliseconds a {kind}")
-            if axis != "A" and len(part):
-                axes.set_xscale("log")
-                axes.set_xticks(sorted(part.loc[part["axis"] == axis, "value"].unique()))
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.xaxis.set_minor_formatter(NullFormatter())
-            _decades(axes.yaxis)
-        keys = [Line2D([], [], **look) for look in looks.values()]
-        if keys:  # one legend a line: not every entry is in every panel
-            line[-1].legend(handles=keys, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    caption(
-        figure,
-        "Median of interleaved repetitions, bars from least to most. Flows: without penalty to "
-        f"t = 40,000/d; against A to t = 1e4. Limits: A = 1 where it does not vary. {_where(rows)}",
-    )
+    with mpl.rc_context(STYLE):
+        figure, grid = panels(8, "page", 1.9, across=4, sharey="row")
+        for kind, line in zip(("flow", "limit"), (grid[:4], grid[4:]), strict=True):
+            part = measured[measured["case"].str.startswith(kind)]
+            if part.empty:  # only other groups were measured
+                continue
+            for (axis, label), axes in zip(AXES.items(), line, strict=True):
+                some = part[part["axis"].eq(axis)]
+                for entry, own in some.sort_values("value").groupby("entry"):
+                    least, middle, most = (1e3 * own[f"{p}_seconds"] for p in SPREAD)
+                    bars = [middle - least, most - middle]
+                    axes.errorbar(own["value"], middle, bars, ms=3, lw=1.1, **_look(str(entry)))
+                axes.set(yscale="log", xlabel=label)
+                if axis != "A":
+                    axes.set_xscale("log")
+                    axes.set_xticks(sorted(some["value"].unique()))
+                    axes.xaxis.set_major_formatter("{x:g}")
+                    axes.xaxis.set_minor_formatter(NullFormatter())
+            line[0].set_ylabel(f"milliseconds a {kind}")
+        keys = [
+            Line2D([], [], ms=3, lw=1.1, label=name, **_look(name))
+            for name in measured["entry"].unique()
+        ]
+        if keys:
+            figure.legend(handles=keys, loc="outside upper center", ncols=3)
+        caption(
+            figure,
+            "Median of interleaved repetitions, bars from least to most. Flows: without penalty to "
+            "t = 40,000/d; against A to t = 1e4. Limits: A = 1 where it does not vary. "
+            + _where(rows),
+        )
     return figure
+
+
+def _library(entry: str) -> str:
+    first = re.split(r"[ ,/]", entry)[0]
+    return "scipy" if first == "linprog" else first
+
+
+def _look(entry: str) -> dict[str, Any]:
+    """Colour and marker of a library, open and dashed in the coordinates (m, w)."""
+    colour, marker = LIBRARIES[_library(entry)]
+    look: dict[str, Any] = {"color": colour, "marker": marker}
+    return look | ({"mfc": "none", "ls": "--"} if "(m, w)" in entry else {})
+
+
+def _letter(axes: Axes, part: pandas.DataFrame, letters: dict[str, str]) -> None:
+    """Each letter where it is farthest from points and from letters set before."""
+    figure: Any = axes.figure
+    figure.draw_without_rendering()
+    errors = part["error"].astype(float).clip(lower=1e-17)
+    points = np.column_stack([1e3 * part["median_seconds"], errors])
+    at = axes.transData.transform(points) * 72 / figure.dpi if len(part) else points
+    taken = list(at)
+    for own, point, entry in zip(at, points, part["entry"], strict=True):
+        gaps = [
+            min(np.hypot(*(own + place + (0, 3) - other)) for other in taken) for place in PLACES
+        ]
+        place = PLACES[int(np.argmax(np.minimum(gaps, 6.0)))]
+        taken.append(own + place + (0, 3))
+        look: Any = {"textcoords": "offset points", "ha": "center", "fontsize": 7}
+        axes.annotate(letters[entry], point, place, color=LIBRARIES[_library(entry)][0], **look)
 
 
 def _where(rows: pandas.DataFrame) -> str:

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 import mirrorflow as mf
+from benchmarks import plots as benchmark
 from gpu_bench.methods import METHODS as KNOWN
 from gpu_bench.report import drawing, one_shot
 from gpu_bench.report.lines import lines
@@ -62,6 +63,10 @@ DRAWINGS = {
     "regularization": lambda of, width: plots.regularization(*of("schedules"), width),
     "schedules": lambda of, width: plots.schedules(*of("schedules"), width),
     "one_shot": lambda of, width: _one_shot(width),
+}
+PAGES = {
+    "benchmark_rivals": lambda: benchmark.rivals(rows("benchmark")),
+    "benchmark_growth": lambda: benchmark.growth(rows("benchmark")),
 }
 
 
@@ -120,6 +125,33 @@ def test_figures_can_be_printed(name, width, folders):
     figure = DRAWINGS[name](folders, width)
     check_print(figure, plots.WIDTHS[width])
     assert len(figure.get_supxlabel().split()) > 15  # the setting
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_figures_of_a_page_can_be_printed(name):
+    figure = PAGES[name]()
+    check_print(figure, plots.WIDTHS["page"])
+    assert len(figure.get_supxlabel().split()) > 15
+
+
+def test_each_point_of_the_benchmark_has_a_letter_of_its_own():
+    figure, frame = PAGES["benchmark_rivals"](), rows("benchmark")
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    frame = frame[frame["status"].eq("measured")]
+    named = dict(part.split("\u00a0", 1) for part in re.split("; |float64. ", line(figure))[2:])
+    for axes, case in zip(figure.axes, benchmark.CASES, strict=True):
+        entries = frame.loc[frame["case"].eq(case), "entry"]
+        assert [named[text.get_text()] for text in axes.texts] == list(entries)
+        boxes = [text.get_window_extent(renderer) for text in axes.texts]
+        for a, b in itertools.combinations(boxes, 2):
+            assert not a.overlaps(b), case
+
+
+def line(figure) -> str:
+    """The caption in one line."""
+    text = figure.get_supxlabel().replace("\n", " ")
+    return text.replace("\u00a0×\u00a0", " × ").removesuffix(".")
 
 
 def test_unknown_widths_are_refused_by_a_sentence():
