@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.nn import functional
 from torch.nn.utils import prune
 
 from gpu_bench import cycles, masks, methods, models
-from gpu_bench.checkpoints import Checkpoints
+from gpu_bench.checkpoints import PERIOD, Checkpoints
 from gpu_bench.cycles import Course
 from gpu_bench.experiment import Experiment, Place
 from gpu_bench.flat import Layout
@@ -482,6 +483,82 @@ def test_a_broken_off_run_ends_with_the_same_bits(kind, changes, tmp_path):
     assert done[0] == ["000001.npz"]
     assert done[1] == ["000001.npz", "000002.npz"]
     assert done[-1] == [f"{n:06d}.npz" for n in numbers[-3:-1]]
+
+
+def test_checkpoints_are_ten_seconds_apart(tmp_path, monkeypatch):
+    """By a clock that does not go back."""
+    now = [100.0]
+    monkeypatch.setattr("gpu_bench.checkpoints.PERIOD", PERIOD)
+    monkeypatch.setattr("gpu_bench.checkpoints.time.monotonic", lambda: now[0])
+    checkpoints = Checkpoints(tmp_path, "run")
+    due = [checkpoints.due]
+    checkpoints.save(1, {})
+    for now[0] in (109.9, 110.0):
+        due.append(checkpoints.due)
+    checkpoints.finish()
+    assert due == [True, False, True]
+
+
+def test_only_what_is_due_is_written(tmp_path, monkeypatch):
+    """Of nine epochs the fourth and the eighth."""
+    asked, saved = [], []
+    monkeypatch.setattr(
+        Checkpoints, "due", property(lambda _: asked.append(0) or not len(asked) % 4)
+    )
+    monkeypatch.setattr(Checkpoints, "save", lambda _, number, state: saved.append(number))
+    trained(Cyclic, tmp_path, Checkpoints(tmp_path, "run"))
+    assert saved == [4, 8]
+
+
+def test_a_checkpoint_is_written_beside_the_training(tmp_path, monkeypatch):
+    """`save` comes back before the disk has it, `finish` after, and an error is not lost."""
+    go_on, written = threading.Event(), []
+
+    def slowly(path, content):
+        assert go_on.wait(60)
+        written.append(path.name)
+        raise OSError("disk full")
+
+    monkeypatch.setattr("gpu_bench.checkpoints.atomic_write", slowly)
+    checkpoints = Checkpoints(tmp_path, "run")
+    checkpoints.save(1, {"x": np.ones(3)})
+    assert written == []
+    go_on.set()
+    with pytest.raises(OSError, match="disk full"):
+        checkpoints.finish()
+    assert written == ["000001.npz"]
+
+
+def test_runs_in_a_row_share_images_and_device_tensors(tmp_path):
+    """Data are read, hashed and moved once in a process, whatever the seed."""
+    spec = spec_of(Cyclic)
+    one, other = (Experiment(spec | {"seed": s}, Place(tmp_path), Ranks()) for s in (0, 1))
+    assert one.batches.dataset is other.batches.dataset
+    assert one.batches._train is other.batches._train
+    assert one.batches._test is other.batches._test
+    assert one.batches.seed != other.batches.seed
+
+
+def test_float32_is_float32_and_the_row_says_so(tmp_path, monkeypatch):
+    """Torch's default has ten bits of mantissa in CUDA's convolutions."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    experiment = experiment_of(Cyclic, tmp_path)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert experiment.machine()["tf32"] is False
+    experiment.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H200")
+    assert experiment.machine()["tf32"] is False
+    with torch.backends.cudnn.flags(allow_tf32=True):
+        assert experiment.machine()["tf32"] is True
+
+
+def test_batch_norm_counts_no_batches(tmp_path):
+    """A kernel a layer and step, for a number nobody reads."""
+    norms = [
+        m for m in experiment_of(Cyclic, tmp_path).model.modules() if hasattr(m, "running_var")
+    ]
+    assert [norm.num_batches_tracked for norm in norms] == [None]
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 800])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpu_bench import methods, run
+from gpu_bench.methods.base import Method
 from gpu_bench.methods.pilot import Pilot
 from gpu_bench.report import one_shot
 from gpu_bench.run import PROGRAM
@@ -66,6 +67,15 @@ def test_it_is_in_the_table_and_in_the_figures_with_its_own_label_and_colour(cub
     drawn = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
     assert drawn["dense"] == "#000000"
     assert drawn["cubes"] == look.colour
+
+
+def test_the_page_names_all_that_a_method_may_say():
+    """What some method of the package has of its own beside its options."""
+    own = {name for kind in methods.METHODS.values() for one in kind.mro() for name in vars(one)}
+    said = {name for name in own & vars(Method).keys() if not name.startswith("_")}
+    said -= {"name", "label", "begin", "check", "column", "flag", "options", "plan", "seed"}
+    page = PAGE.read_text().partition("## A vision method")[2].partition("\n## ")[0]
+    assert {name for name in said if not re.search(rf"\b{name}\b", page)} == set()
 
 
 def test_the_keys_of_the_others_stay(cube):
