@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import prune
 
 from gpu_bench import masks
+from gpu_bench.masks.weights import check_masks
 from mirrorflow.checks import InputError
 from mirrorflow.runs.store import Row, Run, atomic_write
 
@@ -75,7 +76,7 @@ def to_prune(model: nn.Module, kept: Mapping[str, Tensor]) -> nn.Module:
     >>> bool(model[0].weight[0, 1] == 0)
     True
     """
-    masks.check_masks(kept, masks.prunable(model))
+    check_masks(kept, masks.prunable(model))
     for name, mask in kept.items():
         layer, _, weight = name.rpartition(".")
         prune.custom_from_mask(model.get_submodule(layer), weight, mask)

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gpu_bench.masks import (
+from gpu_bench.masks.weights import (
     check_masks,
     check_sparsity,
     fitting,

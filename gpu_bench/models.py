@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpu_bench import masks
+from gpu_bench.masks.weights import fitting, modes, prunable
 from mirrorflow.checks import InputError, meant, whole
 from mirrorflow.problems import random_stream
 
@@ -169,8 +169,8 @@ def _checked(name: str, model: Any, shape: tuple[int, int, int], classes: int) -
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
         raise InputError(f"model must be a torch.nn.Module, but {name!r} gives a {kind}.")
-    masks.prunable(model)  # refuses one without
-    with masks.modes(model), torch.no_grad(), masks.fitting(f"images of {name!r}", str(shape)):
+    prunable(model)  # refuses one without
+    with modes(model), torch.no_grad(), fitting(f"images of {name!r}", str(shape)):
         logits = model(torch.zeros(2, *shape))
     if not isinstance(logits, Tensor) or logits.shape != (2, classes):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -20,7 +20,33 @@ FLOOR = 1e-9  # what float64 leaves of an excess
 
 
 def depth(frame: pandas.DataFrame, width: str = "page") -> Figure:
-    """Median and range over problems; the law of the L1 excess dashed, minimum L1 to the left."""
+    """Draw ‖x‖₁/min‖x‖₁ − 1 and ‖x‖₂/min‖x‖₂ − 1 against the start's scale α, by depth L.
+
+    Median and range over problems; the law of the L1 excess dashed, minimum L1 to the left.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Rows of study `depth` (`mirrorflow.results.load`).
+    width : "column" or "page"
+        3.25 or 6.75 inches.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If the width is neither.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> rows = pandas.read_parquet("figures/depth_rows.parquet")
+    >>> [axes.get_title(loc="left")[:2] for axes in depth(rows).axes]
+    ['L1', 'L2']
+    """
     with matplotlib.rc_context(STYLE):
         figure, (left, right) = panels(2, width, 2.6)
         for (layers, rows), colour, marker in zip(

@@ -35,7 +35,37 @@ TITLES = {
 
 
 def initialization(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "page") -> Figure:
-    """Figure 1a: distance against step for both starts, and the last one against A."""
+    """Draw Figure 1a: ‖x_k − x*‖₂ against the step k for both starts, and its last against A.
+
+    Every run as a faint line, and the geometric mean over initialisations.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Rows of study `initialization` (`mirrorflow.results.load`).
+    paths : dict of arrays
+        KEY/NAME of each run, steps and distance (`mirrorflow.results.load_paths`).
+    width : "column" or "page"
+        3.25 or 6.75 inches.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If the width is neither.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> rows = pandas.read_parquet("figures/initialization_rows.parquet")
+    >>> names, some = ("steps", "distance"), np.geomspace(1.0, 9.0, 5)
+    >>> paths = {f"{key}/{name}": some for key in rows["key"] for name in names}
+    >>> initialization(rows, paths).axes[-1].get_title(loc="left")
+    'where they end'
+    """
     shapes = [name for name in SHAPES if name in set(frame["shape"])]
     totals = sorted(frame["total"].unique())
     with matplotlib.rc_context(STYLE):
@@ -86,7 +116,37 @@ def _ends(axes: Axes, frame: pandas.DataFrame, shapes: list[str]) -> None:
 
 
 def regularization(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "page") -> Figure:
-    """Figure 1b: the best constant and the best decaying schedule of each regulariser."""
+    """Draw Figure 1b: the best constant and the best decaying schedule of each regulariser.
+
+    ‖x_k − x*‖₂ against the step k; best is the least mean at the last step.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Rows of study `regularization` or `schedules` (`mirrorflow.results.load`).
+    paths : dict of arrays
+        KEY/NAME of each run, steps and distance (`mirrorflow.results.load_paths`).
+    width : "column" or "page"
+        3.25 or 6.75 inches.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If the width is neither.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> rows = pandas.read_parquet("figures/schedules_rows.parquet")
+    >>> names, some = ("steps", "distance"), np.geomspace(1.0, 9.0, 5)
+    >>> paths = {f"{key}/{name}": some for key in rows["key"] for name in names}
+    >>> len(regularization(rows, paths).axes)
+    3
+    """
     names = [name for name in TITLES if name in set(frame["regularizer"])]
     with matplotlib.rc_context(STYLE):
         figure, grid = panels(len(names), width, 2.6)
@@ -111,7 +171,37 @@ def regularization(frame: pandas.DataFrame, paths: dict[str, Array], width: str 
 
 
 def schedules(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "page") -> Figure:
-    """Figures 4 and 5: every constant, and each decaying shape at its best total."""
+    """Draw Figures 4 and 5: every constant schedule, and each decaying shape at its best total A.
+
+    ‖x_k − x*‖₂ against the step k, a panel for each regulariser.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Rows of study `schedules` or `sgd` (`mirrorflow.results.load`).
+    paths : dict of arrays
+        KEY/NAME of each run, steps and distance (`mirrorflow.results.load_paths`).
+    width : "column" or "page"
+        3.25 or 6.75 inches.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If the width is neither.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> rows = pandas.read_parquet("figures/sgd_rows.parquet")
+    >>> names, some = ("steps", "distance"), np.geomspace(1.0, 9.0, 5)
+    >>> paths = {f"{key}/{name}": some for key in rows["key"] for name in names}
+    >>> len(schedules(rows, paths).axes)
+    3
+    """
     names = [name for name in TITLES if name in set(frame["regularizer"])]
     totals = sorted(frame["total"].unique())
     blues = matplotlib.colormaps["Blues"](np.linspace(0.4, 1.0, len(totals)))

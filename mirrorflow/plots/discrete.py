@@ -27,7 +27,34 @@ TOP = 10.0  # where runs that did not converge are marked
 
 
 def discrete(frame: pandas.DataFrame, width: str = "page") -> Figure:
-    """A panel for each method: median and range over problems, slopes 1 and 2 beside them."""
+    """Draw the distance of the end point from three limits, over max|x|, against the step size η.
+
+    A panel for each method: median and range over problems, slopes 1 and 2 beside them; η in units
+    of 2/λ_max.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Rows of study `discrete` (`mirrorflow.results.load`).
+    width : "column" or "page"
+        3.25 or 6.75 inches.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If the width is neither.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> rows = pandas.read_parquet("figures/discrete_rows.parquet")
+    >>> len(discrete(rows).axes)
+    3
+    """
     methods = frame["method"].unique()
     with matplotlib.rc_context(STYLE):
         figure, grid = panels(len(methods), width, 2.8, sharey=True)

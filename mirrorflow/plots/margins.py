@@ -23,7 +23,34 @@ LATE = 30.0
 
 
 def margins(frame: pandas.DataFrame, width: str = "page") -> Figure:
-    """Left: against γ/a, flows on the curve of the margin problem. Right: against log t."""
+    """Draw the L1 and L2 norm of x/γ over the least ones, −1, on separable labels.
+
+    Left: against γ/a, margin over scale, flows on the curve of the margin problem. Right: against
+    log t.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Rows of study `margins` (`mirrorflow.results.load`).
+    width : "column" or "page"
+        3.25 or 6.75 inches.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If the width is neither.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> rows = pandas.read_parquet("figures/margins_rows.parquet")
+    >>> len(margins(rows).axes)
+    2
+    """
     frame = frame[frame["gamma"].gt(0)]
     first = frame["seed"].min()
     with matplotlib.rc_context(STYLE):

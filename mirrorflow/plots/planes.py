@@ -35,6 +35,8 @@ def level_sets(axes: Axes, potential: HyperbolicEntropy, through: Array, window:
 
     Parameters
     ----------
+    axes : Axes
+        Where to draw.
     potential : HyperbolicEntropy
         Of two coordinates with |m₀| ≠ |w₀|.
     through : (2,) array
@@ -44,6 +46,14 @@ def level_sets(axes: Axes, potential: HyperbolicEntropy, through: Array, window:
     ------
     InputError
         If the potential has another number of coordinates.
+
+    Examples
+    --------
+    >>> potential = HyperbolicEntropy.of(Factors.pilot([0.0, 0.0]), total=1.0)
+    >>> axes = Figure().subplots()
+    >>> level_sets(axes, potential, np.array([0.5, 0.5]), (-1.0, 1.0, -1.0, 1.0))
+    >>> len(axes.collections)
+    1
     """
     if potential.c.size != 2:
         raise InputError(f"potential must have 2 coordinates, but it has {potential.c.size}.")
@@ -67,10 +77,26 @@ def level_sets(axes: Axes, potential: HyperbolicEntropy, through: Array, window:
 def solution_line(axes: Axes, problem: Regression, window: Window, at: Array | None = None) -> None:
     """The line {x : Zx = y} of one sample in the plane, or the parallel one through `at`.
 
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    problem : Regression
+        Of n = 1 sample and d = 2 features.
+    window : (left, right, bottom, top), in units of x
+    at : (2,) array, optional
+        Draw {x : Zx = Z at} instead, dashed.
+
     Raises
     ------
     InputError
-        If the problem is not one of n = 1 sample with d = 2 features.
+        If the problem has another shape.
+
+    Examples
+    --------
+    >>> solution_line(axes := Figure().subplots(), Regression([[1.0, 2.0]], [2.0]), (0, 2, 0, 1))
+    >>> len(axes.lines)
+    1
     """
     if (problem.n, problem.d) != (1, 2):
         raise InputError(f"problem must have n = 1 and d = 2, not {problem.n} and {problem.d}.")
@@ -95,10 +121,36 @@ def animate(
     solutions of Zx = y, and the line Zx = Zx_t, which touches the level set through x_t because
     x_t = argmin {R_{a_t}(x) : Zx = Zx_t} (Theorem 2.1).
 
+    Parameters
+    ----------
+    problem : Regression
+        Of n = 1 sample and d = 2 features.
+    factors : Factors
+        The flow's start, with |m₀| ≠ |w₀|.
+    flow : Flow
+    window : (left, right, bottom, top), in units of x
+        Of the plane.
+    path : str or Path
+        Of the file.
+
     Returns
     -------
     Path
         `path`. A frame takes about 0.1 s and 10 kB.
+
+    Raises
+    ------
+    InputError
+        If problem or start has another shape.
+
+    Examples
+    --------
+    >>> from mirrorflow import Constant, gradient_flow
+    >>> from tempfile import mkdtemp
+    >>> problem, start = Regression([[1.0, 2.0]], [2.0]), Factors.pilot([0.0, 0.0])
+    >>> flow = gradient_flow(problem, start, Constant(0.1), [0.0, 1.0])
+    >>> animate(problem, start, flow, (0.0, 2.0, 0.0, 1.0), Path(mkdtemp(), "flow.gif")).name
+    'flow.gif'
     """
     writer = PillowWriter(fps=FRAMES_PER_SECOND)
     with matplotlib.rc_context(STYLE):

@@ -20,7 +20,38 @@ LINES = (":", "-.", "--", "-")
 
 
 def saddles(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "page") -> Figure:
-    """Flows by scale over the path from saddle to saddle; averages over lars_path; one problem."""
+    """Draw flows from small starts a over their limit, and their averages over the LASSO path.
+
+    Left: the 8 largest coordinates of x against τ = t/log(1/a), over the path from saddle to
+    saddle. Right: (1/t)∫x against the penalty λ = log(1/a)/(2t). The first problem of the rows.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Rows of study `saddles` (`mirrorflow.results.load`).
+    paths : dict of arrays
+        KEY/NAME of each run, tau, x, saddles, at, mean, lasso (`mirrorflow.results.load_paths`).
+    width : "column" or "page"
+        3.25 or 6.75 inches.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If the width is neither.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas
+    >>> rows = pandas.read_parquet("figures/saddles_rows.parquet")
+    >>> names, some = ("tau", "x", "saddles", "at", "mean", "lasso"), np.ones((2, 1))
+    >>> paths = {f"{key}/{name}": some for key in rows["key"] for name in names}
+    >>> len(saddles(rows, paths).axes)
+    2
+    """
     rows = frame[frame["seed"].eq(frame["seed"].iloc[0])].sort_values("scale")
     with matplotlib.rc_context(STYLE):
         figure, (left, right) = panels(2, width, 3.1)

@@ -134,7 +134,25 @@ def caption(figure: Figure, words: str) -> None:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.png (200 dpi) and stem.pdf, which carry the caption; returns both paths."""
+    """Write stem.png (200 dpi) and stem.pdf, which carry the caption.
+
+    Parameters
+    ----------
+    figure : Figure
+    stem : Path
+        Folder and name without suffix; the folder must exist.
+
+    Returns
+    -------
+    list of Path
+        The two files.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> [file.name for file in save(Figure(), Path(mkdtemp(), "empty"))]
+    ['empty.png', 'empty.pdf']
+    """
     words = " ".join(figure.get_supxlabel().split())
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is found once, not for each file

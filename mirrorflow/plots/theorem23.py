@@ -42,10 +42,40 @@ TARGETS = {
 def theorem23(
     frame: pandas.DataFrame, paths: dict[str, Array], beta: float, width: str = "page"
 ) -> Figure:
-    """The three panels of study `theorem23` for the rows of one problem.
+    """Draw the three panels of study `theorem23` for the rows of one problem.
 
     (a) distance to x* (to the minimum-L1 point where there is no x*) against time, (b) where
     the flow ends against the scale a_∞, (c) R_a in one dimension as A grows.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Its rows of one problem (`mirrorflow.results.load`).
+    paths : dict of arrays
+        KEY/NAME of each run, times and distance (`mirrorflow.results.load_paths`).
+    beta : float
+        β = m₀² − w₀² of the runs in (a) and of the potential in (c), in units of x.
+    width : "column" or "page"
+        3.25 or 6.75 inches.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If the width is neither.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> rows = pandas.read_parquet("figures/theorem23_rows.parquet")
+    >>> rows = rows[rows["problem"].eq("gaussian")]
+    >>> names, some = ("times", "distance"), np.geomspace(1.0, 9.0, 5)
+    >>> paths = {f"{key}/{name}": some for key in rows["key"] for name in names}
+    >>> len(theorem23(rows, paths, beta=1.0).axes)
+    3
     """
     with matplotlib.rc_context(STYLE):
         figure, (left, middle, right) = panels(3, width, 2.9)
@@ -69,7 +99,30 @@ def theorem23(
 
 
 def trajectories(axes: Axes, frame: pandas.DataFrame, paths: dict[str, Array]) -> None:
-    """Distance against flow time, a band over initialisations, one line a schedule."""
+    """Draw ‖x_t − x*‖₂ against flow time: median and range over initialisations, by schedule.
+
+    For the largest A, and without penalty; from the minimum-L1 point where there is no x*.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    frame : pandas.DataFrame
+        Rows of study `theorem23` for one problem and one β (`mirrorflow.results.load`).
+    paths : dict of arrays
+        KEY/NAME of each run, times and distance (`mirrorflow.results.load_paths`).
+
+    Examples
+    --------
+    >>> import pandas
+    >>> rows = pandas.read_parquet("figures/theorem23_rows.parquet")
+    >>> rows = rows[rows["problem"].eq("gaussian")]
+    >>> names, some = ("times", "distance"), np.geomspace(1.0, 9.0, 5)
+    >>> paths = {f"{key}/{name}": some for key in rows["key"] for name in names}
+    >>> trajectories(axes := Figure().subplots(), rows[rows["beta"].eq(1.0)], paths)
+    >>> axes.get_xlabel()
+    'flow time $t$'
+    """
     known = frame["distance_to_truth"].notna().all()
     chosen = {"none": frame[frame["total"] == 0]}
     largest = frame["total"].max()
@@ -95,7 +148,27 @@ def trajectories(axes: Axes, frame: pandas.DataFrame, paths: dict[str, Array]) -
 
 
 def transition(axes: Axes, frame: pandas.DataFrame) -> None:
-    """Relative distance of the flow's end point to three predictions, against the scale a_∞."""
+    """Draw the end point's distance to three predictions, over ‖x_∞‖₂, against a_∞ = ½βe^{−4A}.
+
+    To argmin R_a, the minimum-L1 point and the point nearest to e^{−4A}x₀; constant schedules,
+    medians over initialisations, a marker for each β.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    frame : pandas.DataFrame
+        Rows of study `theorem23` for one problem (`mirrorflow.results.load`).
+
+    Examples
+    --------
+    >>> import pandas
+    >>> rows = pandas.read_parquet("figures/theorem23_rows.parquet")
+    >>> rows = rows[rows["problem"].eq("gaussian")]
+    >>> transition(axes := Figure().subplots(), rows)
+    >>> axes.get_xscale(), axes.get_yscale()
+    ('log', 'log')
+    """
     axes.set_title("(b) from L1, left, to L2", loc="left")
     rows = frame[frame["schedule"] == "constant"]
     rows = rows[(rows["scale_a"] > 0) & (rows["norm2_limit"] > 0)]
@@ -121,7 +194,30 @@ def transition(axes: Axes, frame: pandas.DataFrame) -> None:
 
 
 def potentials(axes: Axes, totals: Sequence[float], beta: float) -> None:
-    """R_a(x) in one dimension for growing A (Figure 1c), between x² and |x|."""
+    """Draw R_a(x) in one dimension for growing A (Figure 1c), between x² and |x|.
+
+    Scaled to 0 at x = 0 and 1 at x = 1.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    totals : floats ≥ 0
+        A, a curve each.
+    beta : float > 0
+        β = m₀² − w₀² at x₀ = 0, in units of x; a = ½βe^{−4A}.
+
+    Raises
+    ------
+    InputError
+        If β or a total breaks its rule.
+
+    Examples
+    --------
+    >>> potentials(axes := Figure().subplots(), [0.0, 1.0, 4.0], beta=1.0)
+    >>> len(axes.lines)
+    5
+    """
     grid = np.linspace(-1.0, 1.0, 401)
     colours = matplotlib.colormaps["cividis"](np.linspace(0.0, 0.85, len(totals)))
     for total, colour in zip(totals, colours, strict=True):

@@ -1,20 +1,10 @@
-"""Binary masks: which weights may be cut, the smallest of them, what is left, and its cost.
-
->>> weights = {"a": torch.tensor([3.0, -1.0]), "b": torch.tensor([[0.0, 2.0]])}
->>> masks = magnitude(weights, 0.5)
->>> masks["a"], masks["b"], density(masks)
-(tensor([ True, False]), tensor([[False,  True]]), 0.5)
-"""
+"""Weights under masks: which may be cut, the smallest of them, what is left, and its cost."""
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from os import PathLike
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -26,11 +16,9 @@ from gpu_bench.memory import is_full
 from mirrorflow.checks import InputError
 from mirrorflow.checks import number as check_number
 from mirrorflow.pilot import default_selection
-from mirrorflow.runs.store import atomic_write
-from mirrorflow.runs.untrusted import MAX_BYTES, file_size
 
-__all__ = ["SPARSITIES", "apply", "density", "flops", "layer_densities", "load", "magnitude"]
-__all__ += ["prunable", "save"]
+__all__ = ["SPARSITIES", "apply", "check_masks", "check_sparsity", "density", "fitting", "flops"]
+__all__ += ["kept_count", "layer_densities", "magnitude", "modes", "prunable"]
 
 SPARSITIES = tuple(1.0 - 0.8**k for k in range(1, 26))  # the paper's, 0.2 … 0.9962
 
@@ -43,11 +31,25 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     The same rule as `mirrorflow.pilot.reparametrize`: no biases, no normalisation layers.
     Weights tied to each other appear once, in the order of `named_parameters`.
 
+    Parameters
+    ----------
+    model : nn.Module
+
+    Returns
+    -------
+    dict of nn.Parameter
+        The parameters themselves, of any shapes.
+
     Raises
     ------
     InputError
         If a module is parametrized (its weight is computed, so it can't be cut in place) or
         there is no such weight.
+
+    Examples
+    --------
+    >>> list(prunable(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))))
+    ['0.weight']
     """
     weights, seen = {}, set()
     for prefix, module in model.named_modules():
@@ -91,6 +93,11 @@ def magnitude(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tenso
     ------
     InputError
         If sparsity is outside [0, 1), there are no weights, or one is not a number.
+
+    Examples
+    --------
+    >>> magnitude({"a": torch.tensor([3.0, -1.0]), "b": torch.tensor([0.0, 2.0])}, 0.5)
+    {'a': tensor([ True, False]), 'b': tensor([False,  True])}
     """
     sparsity = check_sparsity(sparsity)
     if sum(weight.numel() for weight in weights.values()) == 0:
@@ -119,12 +126,28 @@ def magnitude(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tenso
 
 
 def apply(model: nn.Module, masks: Masks) -> nn.Module:
-    """Set the cut weights to zero, in place, and return `model`; other weights stay.
+    """Set the cut weights to zero, in place; other weights stay.
+
+    Parameters
+    ----------
+    model : nn.Module
+    masks : dict of bool Tensor
+        By names of weights, in their shapes; False where a weight becomes 0.
+
+    Returns
+    -------
+    nn.Module
+        `model`.
 
     Raises
     ------
     InputError
         If a mask belongs to no prunable weight or has another shape; nothing is changed then.
+
+    Examples
+    --------
+    >>> apply(nn.Linear(2, 1), {"weight": torch.tensor([[False, False]])}).weight.tolist()
+    [[0.0, 0.0]]
     """
     weights = prunable(model)
     check_masks(masks, weights)
@@ -137,10 +160,23 @@ def apply(model: nn.Module, masks: Masks) -> nn.Module:
 def density(masks: Masks) -> float:
     """Fraction of weights that stay, over all masks; measured sparsity is 1 minus it.
 
+    Parameters
+    ----------
+    masks : dict of bool Tensor
+
+    Returns
+    -------
+    float in [0, 1]
+
     Raises
     ------
     InputError
-        If there is no mask.
+        If there is no mask, or one is empty or not boolean.
+
+    Examples
+    --------
+    >>> density({"a": torch.tensor([True, False]), "b": torch.tensor([False, False])})
+    0.25
     """
     check_masks(masks)
     kept = sum(int(mask.count_nonzero()) for mask in masks.values())
@@ -148,7 +184,26 @@ def density(masks: Masks) -> float:
 
 
 def layer_densities(masks: Masks) -> dict[str, float]:
-    """Fraction of weights that stay, for each mask."""
+    """Fraction of weights that stay, for each mask.
+
+    Parameters
+    ----------
+    masks : dict of bool Tensor
+
+    Returns
+    -------
+    dict of float in [0, 1]
+
+    Raises
+    ------
+    InputError
+        As for `density`.
+
+    Examples
+    --------
+    >>> layer_densities({"a": torch.tensor([True, False]), "b": torch.tensor([False, False])})
+    {'a': 0.5, 'b': 0.0}
+    """
     check_masks(masks)
     return {name: int(mask.count_nonzero()) / mask.numel() for name, mask in masks.items()}
 
@@ -186,6 +241,12 @@ def flops(
     InputError
         If a mask belongs to no prunable weight or has another shape, or the model can't take
         such an image.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    >>> flops(model, (1, 2, 2), {"1.weight": torch.ones(3, 4) > 0})["masked"]
+    12
     """
     weights = prunable(model)
     if masks is not None:
@@ -250,99 +311,6 @@ def modes(model: nn.Module, training: tuple[type[nn.Module], ...] = ()) -> Itera
     finally:
         for module, mode in before:
             module.training = mode
-
-
-def save(path: str | PathLike[str], masks: Masks) -> None:
-    """Write masks as a plain dict of boolean tensors on the CPU, at once or not at all.
-
-    Raises
-    ------
-    InputError
-        If a mask is not boolean.
-    """
-    check_masks(masks)
-    stream = io.BytesIO()
-    torch.save({name: mask.detach().cpu().contiguous() for name, mask in masks.items()}, stream)
-    atomic_write(Path(path), stream.getvalue())
-
-
-def load(path: str | PathLike[str], model: nn.Module | None = None) -> dict[str, Tensor]:
-    """Read masks that `save` wrote; no code in the file is run (`weights_only=True`).
-
-    Parameters
-    ----------
-    path : path
-    model : nn.Module, optional
-        The masks must be exactly those of its prunable weights, in names and shapes.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged, holds something else, keeps no weight at all, or does not
-        fit `model`. A layer without weights is no fault: a shortcut may lead past it.
-    """
-    path = Path(path)
-    try:
-        if (size := file_size(path)) > MAX_BYTES:
-            raise InputError(f"{path} has {size} bytes, more than {MAX_BYTES}.")
-        _check_archive(path)
-        # mapped: no tensor reaches beyond the file, whatever it claims
-        masks = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist.") from None
-    except InputError:
-        raise
-    except Exception as error:  # what a damaged archive raises has no end
-        # torch's own words advise to load it unsafely; the kind of error must do
-        kind = type(error).__name__
-        raise InputError(f"{path} is not a readable file of masks ({kind}).") from None
-    if not isinstance(masks, dict):
-        raise InputError(f"{path} must hold a dict of masks, but it is a {type(masks).__name__}.")
-    for name, mask in masks.items():
-        if isinstance(name, str) and isinstance(mask, Tensor) and not _dense(mask):
-            said = f"{name!r:.80} in {path}"
-            raise InputError(f"{said} must be a dense tensor of zeros and ones, but it is none.")
-    weights = None if model is None else prunable(model)
-    try:
-        check_masks(masks, weights)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    claimed = sum(mask.numel() for mask in masks.values())
-    if claimed > MAX_BYTES:  # they may share their bytes
-        raise InputError(f"{path} claims masks of {claimed} entries, more than {MAX_BYTES}.")
-    if weights is not None and weights.keys() - masks.keys():
-        lost = sorted(weights.keys() - masks.keys())
-        raise InputError(f"{path} must hold a mask for every weight, but {lost[0]} has none.")
-    if not any(bool(mask.any()) for mask in masks.values()):
-        raise InputError(f"{path} must keep at least one weight, but its masks keep none.")
-    return {name: mask.clone() for name, mask in masks.items()}
-
-
-def _check_archive(path: Path) -> None:
-    """Raise unless the file is a ZIP as `torch.save` writes it; torch reads past wrong checksums.
-
-    Raises
-    ------
-    zipfile.BadZipFile
-        If a member is packed, or its checksum is wrong.
-    """
-    with zipfile.ZipFile(path) as archive:
-        packed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
-        if packed or archive.testzip() is not None:
-            raise zipfile.BadZipFile("packed or damaged")
-
-
-def _dense(mask: Tensor) -> bool:
-    """Whether a boolean tensor has a byte of its own, 0 or 1, for each entry.
-
-    Strides may claim more entries than there are bytes. Other dtypes are not looked into.
-    """
-    if mask.layout != torch.strided or mask.is_nested or mask.device.type != "cpu":
-        return False
-    if mask.dtype != torch.bool or mask.numel() == 0:
-        return True
-    held = mask.numel() <= mask.untyped_storage().nbytes()
-    return held and int(mask.view(torch.uint8).max()) <= 1
 
 
 def kept_count(total: int, sparsity: float) -> int:
