@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from mirrorflow.checks import Array
-from mirrorflow.plots.style import STYLE, caption, save
+from mirrorflow.colours import PALETTE, SOFT
+from mirrorflow.plots.style import MARKERS, STYLE, caption, panels, save
 from mirrorflow.runs.store import Row, atomic_write
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-__all__ = ["collapse", "distance", "report"]
+__all__ = ["collapse", "curves", "distance", "lag", "report"]
 
 QUANTITIES = {
     "cut": "accuracy at 95 % sparsity",
@@ -30,11 +32,10 @@ QUANTITIES = {
 }
 LOGARITHMIC = ("kept", "effective_density")
 AXES = {
-    "total_free": "A of free decay (no unit)",
-    "total": "nominal A (no unit)",
-    "alpha": "α (per unit of flow time)",
+    "total_free": "$A$ of free decay (no unit)",
+    "total": "nominal $A$ (no unit)",
+    "alpha": "$\\alpha$ (per unit of flow time)",
 }
-COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito, by rate
 DASHES = (":", "--", "-", "-.")  # by epochs
 
 
@@ -142,83 +143,85 @@ def report(frame: pandas.DataFrame, out: Path) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
     atomic_write(out / "collapse.md", text.encode())
-    with matplotlib.rc_context(STYLE):
-        save(_curves(frame), out / "total_decay")
-        save(_lag(frame), out / "total_decay_lag")
+    save(curves(frame), out / "total_decay")
+    save(lag(frame), out / "total_decay_lag")
     return text
 
 
-PANELS = {
-    "cut": ("accuracy at 95 % sparsity", "accuracy (%)"),
-    "kept": ("weights needed", "weights (%)"),
-}
+PANELS = {"cut": "accuracy at 95 % sparsity (%)", "kept": "weights needed (%)"}
 
 
-def _curves(frame: pandas.DataFrame) -> Figure:
+def curves(frame: pandas.DataFrame) -> Figure:
+    """A line of panels for each method: accuracy and weights needed, against both totals."""
     names = list(dict.fromkeys(frame["method"]))
-    figure = Figure(figsize=(13.5, 3.3 * len(names) + 0.6), layout="constrained")
-    grid = figure.subplots(len(names), 4, squeeze=False)
-    for method, row in zip(names, grid, strict=True):
-        some = frame[frame["method"] == method]
-        places = itertools.product(PANELS, ("total_free", "total"))
-        for axes, (quantity, axis) in zip(row, places, strict=True):
-            title, label = PANELS[quantity]
-            _lines(axes, some, axis, quantity, f"{method}: {title}")
-            axes.set_ylabel(label)
+    with matplotlib.rc_context(STYLE):
+        figure, grid = panels(4 * len(names), "page", 2.0, across=4)
+        places = itertools.product(names, PANELS, ("total_free", "total"))
+        for axes, (method, quantity, axis) in zip(grid, places, strict=True):
+            _lines(axes, frame[frame["method"] == method], axis, quantity, method)
+            if axis == "total_free":
+                axes.set_ylabel(PANELS[quantity])
             if quantity == "kept":
                 axes.set_yscale("log")
             else:
                 axes.set_ylim(0, 101)
-    _legend(
-        figure,
-        frame,
-        "Batch norm's statistics are those of the final weights. Weights needed: the least share "
-        "that keeps the uncut accuracy up to one point.",
-    )
+        words = "Batch norm's statistics are those of the final weights. Weights needed: the least "
+        _legend(figure, frame, words + "share that keeps the uncut accuracy up to one point.")
     return figure
 
 
-def _lag(frame: pandas.DataFrame) -> Figure:
+def lag(frame: pandas.DataFrame) -> Figure:
+    """A panel for each method: accuracy of the uncut networks against the free total."""
     names = list(dict.fromkeys(frame["method"]))
-    figure = Figure(figsize=(3.6 * len(names) + 1.4, 3.6), layout="constrained")
-    for axes, method in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        title = f"{method}: uncut, running statistics"
-        _lines(axes, frame[frame["method"] == method], "total_free", "uncut_running", title)
-        axes.set(ylabel="accuracy (%)", ylim=(0, 101))
-    _legend(
-        figure,
-        frame,
-        "Accuracies of the uncut networks with batch norm's running statistics (momentum 0.1), as "
-        "training leaves them.",
-    )
+    with matplotlib.rc_context(STYLE):
+        figure, grid = panels(len(names), "page", 2.3)
+        for axes, method in zip(grid, names, strict=True):
+            some = frame[frame["method"] == method]
+            _lines(axes, some, "total_free", "uncut_running", method)
+            axes.set(ylabel="accuracy (%)", ylim=(0, 101))
+        words = "Accuracies of the uncut networks with batch norm's running statistics (momentum "
+        _legend(figure, frame, words + "0.1), as training leaves them.")
     return figure
 
 
 def _lines(axes: Axes, frame: pandas.DataFrame, axis: str, quantity: str, title: str) -> None:
     """One line per setting, the mean over seeds, with a bar from the lowest to the highest."""
-    lengths, rates = sorted(frame["epochs"].unique()), sorted(frame["lr"].unique())
     for (epochs, lr), setting in frame.groupby(["epochs", "lr"]):
         points = setting.groupby("total")[[axis, quantity]].agg(["mean", "min", "max"])
         at, values = points[axis]["mean"], 100.0 * points[quantity]
-        i, j = lengths.index(epochs), rates.index(lr)
         low, high = values["mean"] - values["min"], values["max"] - values["mean"]
-        look = {"color": COLOURS[j % len(COLOURS)], "ls": DASHES[i % len(DASHES)]}
-        look |= {"marker": "osD^v"[i % 5], "label": f"{epochs}, {lr:g}"}
-        axes.errorbar(at, values["mean"], (low, high), ms=3, lw=1.2, elinewidth=0.7, **look)
+        look = _looks(frame, "lr")[lr] | _looks(frame, "epochs")[epochs]
+        axes.errorbar(at, values["mean"], (low, high), ms=2.5, lw=1.0, elinewidth=0.6, **look)
     axes.set(xscale="log", xlabel=AXES[axis])
-    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_title(title, loc="left")
     if axis != "alpha":
         totals = sorted(frame["total"].unique())
         axes.set_xticks(totals, [f"{total:g}" for total in totals])
     axes.minorticks_off()
 
 
+def _looks(frame: pandas.DataFrame, column: str) -> dict[float, dict[str, str]]:
+    """A colour for each rate, dashes and a marker for each number of epochs."""
+    values = sorted(frame[column].unique())
+    if column == "lr":
+        return {rate: {"color": PALETTE[i % 6]} for i, rate in enumerate(values)}
+    dashes = {epochs: DASHES[i % len(DASHES)] for i, epochs in enumerate(values)}
+    return {e: {"ls": dash, "marker": MARKERS[i]} for i, (e, dash) in enumerate(dashes.items())}
+
+
 def _legend(figure: Figure, frame: pandas.DataFrame, words: str) -> None:
-    """One legend for all panels, beside them, and the caption."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, title="epochs T,\npeak rate η", loc="outside right upper")
+    """A key of rates, one of epochs, and the caption."""
+    keys = [
+        Line2D([], [], ms=3, label=f"$\\eta = {rate:g}$", **look)
+        for rate, look in _looks(frame, "lr").items()
+    ]
+    keys += [
+        Line2D([], [], ms=3, color=SOFT, label=f"$T = {epochs}$", **look)
+        for epochs, look in _looks(frame, "epochs").items()
+    ]
+    figure.legend(handles=keys, loc="outside upper left", ncols=6, columnspacing=1.0)
     caption(
         figure,
-        "ResNet-20 on digits (360 test images), batch 128, cosine rates, α constant, "
-        f"{frame['seed'].nunique()} seeds: mean, bars from lowest to highest. {words}",
+        "ResNet-20 on digits (360 test images), batch 128, T epochs, cosine rates from η, α "
+        f"constant, {frame['seed'].nunique()} seeds: mean, bars from lowest to highest. {words}",
     )

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 import mirrorflow as mf
+from benchmarks import collapse
 from benchmarks import plots as benchmark
 from gpu_bench.methods import METHODS as KNOWN
 from gpu_bench.report import drawing, one_shot
@@ -67,6 +68,11 @@ DRAWINGS = {
 PAGES = {
     "benchmark_rivals": lambda: benchmark.rivals(rows("benchmark")),
     "benchmark_growth": lambda: benchmark.growth(rows("benchmark")),
+    "total_decay": lambda: collapse.curves(rows("total_decay")),
+    "total_decay_lag": lambda: collapse.lag(rows("total_decay")),
+    "slide": lambda: plots.slide(
+        mf.Regression([[1.0, 2.0]], [2.0]), mf.Factors.pilot([0.0, 0.0], 4.0), [0.0, 0.5, 1.0, 2.0]
+    ),
 }
 
 

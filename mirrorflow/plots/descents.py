@@ -219,7 +219,8 @@ def schedules(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "pa
                 _band(axes, chosen, paths, SHAPES[shape], f"{shape}, $A = {total:g}$")
             _decorate(axes, TITLES[name])
             below(axes)
-        caption(figure, _setting(frame) + " Decaying schedules: at their best A.")
+        runs = ", ".join(f"{total:g}" for total in totals)
+        caption(figure, f"{_setting(frame)} A = {runs}; decaying schedules at the best of these.")
     return figure
 
 

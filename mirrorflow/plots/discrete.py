@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mirrorflow.colours import BLACK, PALETTE, QUANTITIES, SOFT
-from mirrorflow.plots.style import STYLE, below, caption, panels
+from mirrorflow.plots.style import STYLE, caption, panels
 
 if TYPE_CHECKING:
     import pandas
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["discrete"]
 
 TARGETS = {
-    "flow_distance": (QUANTITIES["flow"], "o", "to the flow's limit"),
-    "predicted_distance": (PALETTE[0], "s", "to the one predicted"),
-    "discrete_distance": (QUANTITIES["steps"], "^", "to that of these steps"),
+    "flow_distance": (QUANTITIES["flow"], "o", "distance to the limit of gradient flow"),
+    "predicted_distance": (PALETTE[0], "s", "to the limit predicted before training"),
+    "discrete_distance": (QUANTITIES["steps"], "^", "to the exact limit of these steps"),
 }
 FLOOR = 1e-17  # where an end point is the limit to the last digit
 TOP = 10.0  # where runs that did not converge are marked
@@ -64,15 +64,17 @@ def discrete(frame: pandas.DataFrame, width: str = "page") -> Figure:
             axes.set_title(_name(rows.iloc[0]), loc="left")
         for axes in grid if width == "column" else grid[:1]:
             axes.set_ylabel("distance of $x_K$ over $\\max |x|$")
-        below(grid[0])
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside upper left", ncols=1 if width == "column" else 2
+        )
         row = frame.iloc[0]
         words = (
             f"Sparse recovery, n = {row['n']}, d = {row['d']}, {row['k']} nonzeros, no penalty; "
             f"x = m ⊙ w from x₀ ~ N(0, I/√d), β = {row['beta']:g}; runs to a misfit of 1e-12; "
             f"median and range of {frame['seed'].nunique()} problems. λ_max is that of the Hessian "
             "at the flow's limit. Dotted: ∝ η and ∝ η². Dashed: the method's own edge of stability "
-            "there (median). Heavy ball steps η(1 − μ). Crosses: problems on which a run diverged "
-            "or did not converge."
+            "there (median). Heavy ball steps η(1 − μ)."
         )
         if "sgd" in methods:
             streams = frame.loc[frame["method"].eq("sgd"), "streams"].iloc[0]
@@ -104,6 +106,8 @@ def _panel(axes: Axes, rows: pandas.DataFrame) -> None:
             axes.plot(ends, guide, color="#999999", ls=":", lw=1.0, zorder=1)
     lost = rows[rows["status"].ne("converged")].groupby("ratio").size()
     tops = np.full(len(lost), TOP)
-    axes.plot(lost.index, tops, "x", color=BLACK, ms=5, label="not converged")
+    axes.plot(
+        lost.index, tops, "x", color=BLACK, ms=5, label="a run that diverged or did not converge"
+    )
     axes.axvline(float(rows["edge"].median()), color=SOFT, ls="--", lw=1.0)
     axes.set(xscale="log", yscale="log", xlabel="step size $\\eta$ in $2/\\lambda_{\\max}$")

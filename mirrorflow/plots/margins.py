@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mirrorflow.colours import BLACK, PALETTE, QUANTITIES
+from mirrorflow.colours import BLACK, PALETTE, QUANTITIES, SOFT
 from mirrorflow.plots.style import MARKERS, STYLE, below, caption, panels
 
 if TYPE_CHECKING:
@@ -75,17 +75,18 @@ def margins(frame: pandas.DataFrame, width: str = "page") -> Figure:
 
 def _label(key: Any) -> str:
     scale, total = key
-    return f"$a_0 = {scale:g}$" + (f", $A = {total:g}$" if total else "")
+    number, _, power = f"{scale:g}".partition("e")
+    named = f"{number} \\cdot 10^{{{int(power)}}}" if power else number
+    return f"$a_0 = {named}$" + (f", $A = {total:g}$" if total else "")
 
 
 def _collapse(axes: Axes, frame: pandas.DataFrame) -> None:
-    ordered = frame.sort_values("ratio")
+    ordered, groups = frame.sort_values("ratio"), frame.groupby(["scale", "total"], sort=False)
     for key, (colour, name) in NORMS.items():
         line = ordered[f"{key}_expected"]
         shown: dict[str, Any] = {"color": colour, "label": f"{name}, margin problem"}
         axes.plot(ordered["ratio"], line.where(line > FLOOR), **shown)
-        groups = frame.groupby(["scale", "total"], sort=False)
-        for i, (start, rows) in enumerate(groups):
+        for i, (_, rows) in enumerate(groups):
             late = rows["log_time"].ge(LATE)
             style: dict[str, Any] = {
                 "color": colour,
@@ -94,10 +95,12 @@ def _collapse(axes: Axes, frame: pandas.DataFrame) -> None:
             }
             points = rows[f"{key}_excess"].clip(lower=FLOOR)
             axes.plot(rows["ratio"][~late], points[~late], ms=3, mfc="none", alpha=0.35, **style)
-            label = _label(start) if key == "l1" else None
-            axes.plot(rows["ratio"][late], points[late], ms=5, mfc="none", label=label, **style)
+            axes.plot(rows["ratio"][late], points[late], ms=5, mfc="none", **style)
+    for i, (start, _) in enumerate(groups):  # below the lines, in the colour of neither norm
+        marker: Any = {"marker": MARKERS[i % len(MARKERS)], "mfc": "none", "ls": "none"}
+        axes.plot([], [], color=SOFT, ms=5, label=_label(start), **marker)
     axes.set(xscale="log", yscale="log", xlabel="margin over scale, $\\gamma/a$")
-    axes.set_ylabel("norm over the least, $-1$")
+    axes.set_ylabel("norm over the least one, less 1")
     below(axes, 2)
 
 
@@ -110,5 +113,5 @@ def _times(axes: Axes, frame: pandas.DataFrame) -> None:
         known = rows[rows["direction_holds"].notna()]
         axes.plot(known["log_time"], known["direction_bound"], color=colour, ls=":", lw=1.0)
     axes.set(xscale="log", yscale="log", xlabel="$\\log t$ ($t$ in flow time)")
-    axes.set_ylabel("L1 norm over the least, $-1$")
+    axes.set_ylabel("L1 norm over the least one, less 1")
     below(axes, 2)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 from mirrorflow.checks import Array
-from mirrorflow.colours import BLACK, PALETTE
+from mirrorflow.colours import BLACK
 from mirrorflow.plots.style import STYLE, below, caption, panels
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["saddles"]
 
-LINES = (":", "-.", "--", "-")
+WIDEST = 4.0  # points; each smaller start a has a narrower line, so that all are seen
 
 
 def saddles(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "page") -> Figure:
@@ -55,9 +56,10 @@ def saddles(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "page
     rows = frame[frame["seed"].eq(frame["seed"].iloc[0])].sort_values("scale")
     with matplotlib.rc_context(STYLE):
         figure, (left, right) = panels(2, width, 3.1)
+        shades = matplotlib.colormaps["Oranges"](np.linspace(0.25, 0.75, len(rows)))
         for i, (_, row) in enumerate(rows.iterrows()):
             key = row["key"]
-            look: dict[str, Any] = {"color": PALETTE[i % 6], "ls": LINES[i % 4], "lw": 1.1}
+            look: dict[str, Any] = {"color": shades[i], "lw": WIDEST * 0.65**i}
             named = f"flow, $\\log 1/a = {row['scale']:g}$"
             x, tau = paths[f"{key}/x"], paths[f"{key}/tau"]
             left.plot(tau, x, label=[named, *[None] * (x.shape[1] - 1)], **look)
@@ -66,10 +68,18 @@ def saddles(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "page
             right.plot(penalty, mean, label=[named, *[None] * (mean.shape[1] - 1)], **look)
         exact, lasso = paths[f"{key}/saddles"], paths[f"{key}/lasso"]
         labels = [None] * (exact.shape[1] - 1)
-        left.plot(tau, exact, color=BLACK, lw=0.8, label=["saddle to saddle", *labels])
-        right.plot(penalty, lasso, "o", ms=2.4, color=BLACK, label=["lars_path", *labels])
+        left.plot(tau, exact, color=BLACK, lw=0.8, ls=":", label=["saddle to saddle", *labels])
+        dots: dict[str, Any] = {
+            "color": BLACK,
+            "ms": 3.2,
+            "mfc": "none",
+            "mew": 0.7,
+            "markevery": 3,
+        }
+        right.plot(penalty, lasso, "o", label=["lars_path", *labels], **dots)
         left.set(
-            xlabel="$\\tau = t/\\log(1/a)$ (flow time)", ylabel="largest 8 of $x$ (units of $x^*$)"
+            xlabel="$\\tau = t/\\log(1/a)$ (flow time)",
+            ylabel="8 largest $x_i$ (units of $x^*$)",
         )
         left.set_title("Jumps from saddle to saddle", loc="left")
         right.set(

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mirrorflow.checks import number
+from mirrorflow.colours import BLACK, QUANTITIES
 from mirrorflow.flows import gradient_flow
 from mirrorflow.limits import interpolator
 from mirrorflow.maps.entropy import HyperbolicEntropy
@@ -64,7 +65,7 @@ def slide(problem: Regression, start: Factors, totals: Sequence[float]) -> Figur
     window = (low - pad, high + pad, low - pad, high + pad)
     times = np.append(0.0, np.geomspace(1e-3, 1e6, 200))
     with plt.rc_context(STYLE):
-        size = (6.75, 6.75 / len(totals) + 0.75)
+        size = (6.75, 6.75 / len(totals) + 0.45)
         figure, axes = plt.subplots(
             1, len(totals), figsize=size, layout="constrained", sharey=True, squeeze=False
         )
@@ -74,14 +75,18 @@ def slide(problem: Regression, start: Factors, totals: Sequence[float]) -> Figur
             limit = interpolator(problem, start, total)
             level_sets(ax, HyperbolicEntropy.of(start, total), limit.x, window)
             solution_line(ax, problem, window)
-            ax.plot(*flow.x.T, color="#D55E00", lw=1.8)
-            ax.plot(*limit.x, "o", color="#D55E00", mec="#000000", ms=6, zorder=4)
+            ax.plot(*flow.x.T, color=QUANTITIES["flow"], lw=1.8)
+            ax.plot(*limit.x, "o", color=QUANTITIES["flow"], mec=BLACK, ms=6, zorder=4)
             ax.set_title(f"$A = {total:g}$", loc="left")
             ax.set_xlabel("$x_1$ (units of x)")
         axes[0, 0].set_ylabel("$x_2$ (units of x)")
+        z, scale = np.asarray(problem.Z)[0], np.abs(start.m**2 - start.w**2)
         caption(
             figure,
-            "Black: all x with Zx = y. Blue: level sets of the potential after decay A = ∫α, the "
-            "one through the predicted limit (dot) bold. Orange: the integrated gradient flow.",
+            f"Black: all x with Zx = y, Z = ({z[0]:g}, {z[1]:g}), y = {problem.y[0]:g}. "
+            "Blue: level sets of the potential after decay A = ∫α, the "
+            "one through the predicted limit (dot) bold. Red: the integrated gradient flow of "
+            f"x = m ⊙ w from x₀ = ({start.x[0]:g}, {start.x[1]:g}), |m₀² − w₀²| = "
+            f"({scale[0]:g}, {scale[1]:g}), with a fading α ∝ (1 + t/{TIMESCALE:g})⁻².",
         )
     return figure

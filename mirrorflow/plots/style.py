@@ -114,7 +114,7 @@ def tidy(axes: Axes) -> None:
 def below(axes: Axes, columns: int = 1) -> None:
     """A legend below the axis, where no line is."""
     grid: Any = axes.get_gridspec()
-    place = (0.5, -0.46 / grid.figure.get_figheight() * grid.nrows - 0.06)
+    place = (0.5, -0.46 / grid.figure.get_figheight() * grid.nrows - 0.09)
     axes.legend(loc="upper center", bbox_to_anchor=place, ncols=columns, columnspacing=1.0)
 
 

@@ -86,7 +86,7 @@ def theorem23(
         row = frame.iloc[0]
         starts = frame["seed"].nunique()
         words = (
-            f"{row['problem']} problem, n = {row['samples']:.0f}, d = {row['features']:.0f}; "
+            f"Problem {row['problem']}: n = {row['samples']:.0f}, d = {row['features']:.0f}; "
             f"gradient flow of 1/(2n)‖Zx − y‖² + α(t)(‖m‖² + ‖w‖²), x = m ⊙ w, from {starts} "
             f"initialisation{'s' if starts > 1 else ''} x₀ ~ N(0, I/√d), β = {beta:g} unless "
             f"marked, τ = {row['timescale']:g}, rtol = {row['rtol']:g}. (a) median and range, "
