@@ -26,9 +26,10 @@ COMMANDS = {
 @command
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code, 2 where there is none of that name."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    before, words = sys.argv, list(sys.argv[1:] if arguments is None else arguments)
+    typed = "python -m mirrorflow" if before[0].endswith("__main__.py") else "mirrorflow"
     if not words or words[0] in ("-h", "--help"):
-        print(first_screen())
+        print(first_screen(typed))
         return 0
     if words[0] == "--version":
         print(f"mirrorflow {__version__}")
@@ -39,11 +40,15 @@ def main(arguments: list[str] | None = None) -> int:
     if name not in COMMANDS:
         raise _unknown(name)
     module, first, _ = COMMANDS[name]
-    sys.argv[1:] = [*first, *rest]  # results name the command that made them
-    return int(importlib.import_module(module).main([*first, *rest]))
+    # results name the command that made them, usage lines the one that was typed
+    sys.argv = [typed if first else f"{typed} {name}", *first, *rest]
+    try:
+        return int(importlib.import_module(module).main(sys.argv[1:]))
+    finally:
+        sys.argv = before
 
 
-def first_screen() -> str:
+def first_screen(typed: str) -> str:
     """Return the first screen: every command, with the studies and protocols it knows."""
     tables = {
         "Commands": {name: about for name, (_, _, about) in COMMANDS.items()},
@@ -51,7 +56,7 @@ def first_screen() -> str:
         "Protocols: mirrorflow vision PROTOCOL": vision.PROGRAM.studies,
     }
     last = "mirrorflow COMMAND --help says more; mirrorflow --version which this is."
-    return screen("usage: mirrorflow COMMAND [...]", tables, last)
+    return screen(f"usage: {typed} COMMAND [...]", tables, last)
 
 
 def _print_completion(words: list[str]) -> None:

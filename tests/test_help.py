@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import pytest
 
 from benchmarks import run as benchmarks
 from gpu_bench import run as vision
+from mirrorflow import __main__ as front
 from mirrorflow.runs.flags import described, mirrored, read_flags
 from mirrorflow.sweep import __main__ as sweep
 
@@ -136,6 +139,32 @@ def test_the_first_screen_of_a_program_lists_what_it_can_do(kind, capsys):
         screen = capsys.readouterr().out
         assert all(f"\n  {name} " in screen for name in program.listed)
         assert max(map(len, screen.splitlines())) < 80
+
+
+TYPED = [[name] for name in front.COMMANDS]
+TYPED += [[kind, name] for kind, name in COMMANDS if kind in front.COMMANDS]
+
+
+@pytest.mark.parametrize("words", [[], *TYPED], ids=" ".join)
+@pytest.mark.parametrize("program", ["mirrorflow", "python -m mirrorflow"])
+def test_usage_names_the_command_that_was_typed(program, words, capsys, monkeypatch):
+    file = front.__file__ if program.startswith("python") else "/somewhere/bin/mirrorflow"
+    before = [file, *words, "--help"]
+    monkeypatch.setattr(sys, "argv", before)
+    monkeypatch.setenv("COLUMNS", "200")
+    with contextlib.suppress(SystemExit):
+        assert front.main() == 0
+    usage = " ".join([program, *words])
+    assert re.match(rf"usage: {usage} (\[|COMMAND)", capsys.readouterr().out)
+    assert sys.argv is before
+
+
+@pytest.mark.parametrize(("kind", "name"), COMMANDS)
+def test_usage_names_the_module_that_was_run(kind, name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/__main__.py", name, "--help"])
+    monkeypatch.setenv("COLUMNS", "200")
+    text = help_of(PROGRAMS[kind].main, capsys)
+    assert text.startswith(f"usage: python -m {PROGRAMS[kind].module} {name} [")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="bash")

@@ -234,10 +234,20 @@ def test_commands_are_those_of_the_modules(monkeypatch):
     assert PROJECT["scripts"] == {"mirrorflow": "mirrorflow.__main__:main"}
 
 
-def test_citation_names_this_version():
+def test_citations_agree_and_name_this_version():
+    """CITATION.cff, and the BibTeX entries of docs/faq.md."""
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {mf.__version__}\n" in text
-    assert "Mask in the Mirror" in text
+    bibtex = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8").split("```bibtex")[1]
+    said = dict(re.findall(r"^ *(\w+) += \{+(.*?)\}+,$", bibtex.split("@inproceedings")[0], re.M))
+    software = text.split("references:")[0]
+    assert f'\ntitle: "{said["title"]}"\n' in software
+    assert f"  - name: {said['author']}\n" in software
+    assert all(f"\n{key}: {said[key]}\n" in software for key in ("version", "license"))
+    paper = dict(re.findall(r"^ *(\w+) += \{+(.*?)\}+,$", bibtex.split("@inproceedings")[1], re.M))
+    assert f'title: "{paper["title"]}"' in text
+    assert f'value: "arXiv:{paper["eprint"]}"' in text
+    assert f"year: {paper['year']}\n" in text
 
 
 @pytest.mark.parametrize(

@@ -58,5 +58,5 @@ def main(arguments: list[str] | None = None) -> int:
     from mirrorflow.runs.flags import read_flags
 
     words = list(sys.argv[1:] if arguments is None else arguments)
-    read_flags(Explore, words, "mirrorflow explore", Explore.__doc__ or "").run()
+    read_flags(Explore, words, sys.argv[0], Explore.__doc__ or "").run()
     return 0

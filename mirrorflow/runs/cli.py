@@ -82,7 +82,7 @@ class Program:
     Attributes
     ----------
     module : str
-        What one types: python -m MODULE.
+        What one types, python -m MODULE, where not `mirrorflow COMMAND`.
     kind : str
         What a study is called: STUDY.
     package : str
@@ -105,8 +105,9 @@ class Program:
 
     @property
     def prog(self) -> str:
-        """The command as one types it."""
-        return f"python -m {self.module}"
+        """The command as it was typed: `mirrorflow` leaves its words in sys.argv[0]."""
+        typed = sys.argv[0].startswith(("mirrorflow", "python -m "))
+        return sys.argv[0] if typed else f"python -m {self.module}"
 
     @functools.cached_property
     def listed(self) -> dict[str, str]:
