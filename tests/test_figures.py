@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from PIL import Image
 
 import mirrorflow as mf
 from benchmarks import collapse
@@ -138,6 +140,21 @@ def test_figures_of_a_page_can_be_printed(name):
     figure = PAGES[name]()
     check_print(figure, plots.WIDTHS["page"])
     assert len(figure.get_supxlabel().split()) > 15
+
+
+STILL = {name: draw for name, draw in PAGES.items() if "benchmark" not in name}  # not published
+ROWS_ALONE = ("depth", "discrete", "margins", "one_shot")
+STILL |= {name: partial(DRAWINGS[name], None, "page") for name in ROWS_ALONE}
+
+
+@pytest.mark.parametrize("name", STILL)
+def test_committed_figures_are_those_of_today(name):
+    """Size and caption; pixels depend on fonts and versions."""
+    figure = STILL[name]()
+    with Image.open(FIGURES / f"{name}.png") as picture:
+        assert picture.text["Description"] == " ".join(figure.get_supxlabel().split())
+        inches = np.array([figure.get_figwidth(), figure.get_figheight()])
+        assert np.abs(picture.size - 200 * inches).max() <= 1.0
 
 
 def test_each_point_of_the_benchmark_has_a_letter_of_its_own():
