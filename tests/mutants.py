@@ -60,6 +60,12 @@ PACKAGES: dict[str, tuple[str, str]] = {
         "limits limit_parts interpolators map_limits depth_limits margins l1_distance saddles",
     ),
     "cycles": ("gpu_bench/cycles.py gpu_bench/checkpoints.py", "gpu_cycles"),
+    "runs": (
+        "mirrorflow/runs/*.py",
+        "commands execution files help programs report_page reproduce results results_load "
+        "fuzz_results studies",
+    ),
+    "claims": ("mirrorflow/claims/*.py mirrorflow/sweep/*.py", "claim_trials claims studies sweep"),
 }
 SETTINGS = """
 [tool.mutmut]

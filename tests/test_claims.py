@@ -87,9 +87,9 @@ def test_a_name_is_given_once(monkeypatch, group):
 
 def test_columns_of_studies_are_claims_of_the_ledger():
     said = {registry.statement(key) for key in CLAIMS}
-    others = [key for key, words in theorem23.CLAIMS.items() if words not in said]
+    others = [key for key, words in theorem23.Theorem23.claims.items() if words not in said]
     assert others == ["mirror_flow", "arrival_nearest"]
-    assert set(discrete.CLAIMS.values()) < said
+    assert set(discrete.Discrete.claims.values()) < said
     assert registry.statement("arrival") == "Zx → y (2.3)"
 
 

@@ -26,7 +26,7 @@ from mirrorflow.runs.study import Study, Summary, Verdict
 from mirrorflow.runs.verdicts import print_summary, print_verdicts
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import descents, theorem23
-from mirrorflow.sweep.theorem23 import CLAIMS as CLAIMS_23
+from mirrorflow.sweep.theorem23 import Theorem23
 
 TINY = ["--problem", "gaussian", "--n", "4", "--d", "8", "--k", "1", "--seeds", "2", "--totals"]
 TINY += ["0", "0.5", "--schedules", "constant", "geometric", "--transition-betas", "--jobs", "1"]
@@ -67,12 +67,12 @@ def test_what_a_stream_cannot_show_is_replaced(tmp_path, encoding, module, words
 @pytest.mark.parametrize("said", ["can't be judged in 46", "not refuted in 200", "confirmed"])
 def test_verdicts_fit_80_columns(said):
     console = Console(width=80, file=io.StringIO())
-    print_verdicts(console, "t", [Verdict(c, 46, 1e-7, 2e-6, said) for c in CLAIMS_23], [])
+    print_verdicts(console, "t", [Verdict(c, 46, 1e-7, 2e-6, said) for c in Theorem23.claims], [])
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert all(line[-1] in "┓┃┩│┘" for line in lines[1:])
     cells = [line.split("│")[-2].strip() for line in lines if line.count("│") == 6]
-    assert " ".join(cells).split() == said.split() * len(CLAIMS_23)
+    assert " ".join(cells).split() == said.split() * len(Theorem23.claims)
 
 
 def test_digits_stay_where_names_are_wrapped():
@@ -153,7 +153,7 @@ def test_a_refuted_claim_is_exit_code_3_with_its_run(tmp_path, monkeypatch, caps
     spoil(monkeypatch, lambda spec: one.items() <= spec.items(), off)
     assert cli.main([*TINY, "--out", str(tmp_path)]) == 3
     errors = capsys.readouterr().err
-    assert f"refuted in 1: {CLAIMS_23['invariant']}" in errors
+    assert f"refuted in 1: {Theorem23.claims['invariant']}" in errors
     again = repeated(errors)
     assert again.out == tmp_path / "repeat"
     keys = [run.key for run in again.runs()]

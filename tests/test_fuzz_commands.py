@@ -150,13 +150,13 @@ def outcome(main: Callable[[list[str]], int], words: list[str], folder: Path) ->
 FILES = "good.npz", "bad.npz", ".", "none.npz", "/dev/null", "/dev/zero"
 
 
-@fuzzed(lines(STUDIES, FILES), quick=100, long=600, kinds=("refused", "usage", "configured"))
+@fuzzed(lines(STUDIES, FILES), quick=100, long=1500, kinds=("refused", "usage", "configured"))
 def test_studies_are_configured_or_refused(words: list[str], folder: Path) -> str:
     with mock.patch("mirrorflow.runs.runner.execute", stop):
         return outcome(cli.main, words, folder)
 
 
-@fuzzed(lines(PROTOCOLS, FILES), quick=60, long=600, kinds=("refused", "usage", "configured"))
+@fuzzed(lines(PROTOCOLS, FILES), quick=60, long=1500, kinds=("refused", "usage", "configured"))
 def test_protocols_are_configured_or_refused(words: list[str], folder: Path) -> str:
     ranks = types.SimpleNamespace(join=stop)
     with mock.patch("gpu_bench.job.Ranks", ranks):
@@ -169,7 +169,7 @@ places = st.one_of(st.sampled_from([*FILES, *WORDS, "--page", "x.html", ""]), st
 @fuzzed(
     st.tuples(st.booleans(), st.lists(places, max_size=3)),
     quick=30,
-    long=300,
+    long=500,
     kinds=("refused",),
 )
 def test_reports_of_nothing_are_refused(case: tuple[bool, list[str]], folder: Path) -> str:

@@ -141,7 +141,7 @@ def read_by_numpy(path: Path, *names: str) -> dict[str, np.ndarray]:
     return found
 
 
-@fuzzed(damaged, quick=100, long=2500)
+@fuzzed(damaged, quick=100, long=3000)
 def test_archives_load_as_numpy_reads_them(content: bytes, folder: Path) -> str:
     """Z, y and x_true are finite and what numpy finds in the file, without its pickles."""
     path = folder / "a.npz"
@@ -167,7 +167,7 @@ def test_archives_load_as_numpy_reads_them(content: bytes, folder: Path) -> str:
     return "right"
 
 
-@fuzzed(damaged, quick=80, long=600, kinds=("refused", "right", "none"))
+@fuzzed(damaged, quick=80, long=1000, kinds=("refused", "right", "none"))
 def test_factors_load_as_numpy_reads_them(content: bytes, folder: Path) -> str:
     """m0 and w0, both or none."""
     path = folder / "a.npz"
@@ -269,7 +269,7 @@ def tables(draw: Any) -> bytes:
     return draw(some_damage())(content)
 
 
-@fuzzed(tables(), quick=150, long=2000)
+@fuzzed(tables(), quick=150, long=2500)
 def test_tables_load_as_pandas_reads_them(content: bytes, folder: Path) -> str:
     """Every entry is the number that the text says, in its column and row."""
     path = folder / "t.csv"

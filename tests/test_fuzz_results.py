@@ -86,7 +86,7 @@ def laid_out(folder: Path, **changed: bytes) -> Path:
 SHARD = f"shards/{RUN.key}.run"
 
 
-@fuzzed(damage(), quick=150, long=1500)
+@fuzzed(damage(), quick=150, long=2000)
 def test_a_damaged_shard_is_not_finished_or_the_run(
     change: Callable[[bytes], bytes], folder: Path
 ) -> str:
@@ -149,7 +149,7 @@ def forged(draw: Any) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-@fuzzed(forged(), quick=60, long=600)
+@fuzzed(forged(), quick=60, long=1000)
 def test_forged_shards_are_consolidated_or_left_out(content: bytes, folder: Path) -> str:
     """Whatever a row holds becomes numbers and text that can be loaded again."""
     opened = Folder(folder)
@@ -176,7 +176,7 @@ def entries(value: Any) -> Any:
 files = st.sampled_from(["rows.parquet", "manifest.json"])
 
 
-@fuzzed(st.tuples(files, damage()), quick=100, long=1000)
+@fuzzed(st.tuples(files, damage()), quick=100, long=1500)
 def test_damaged_rows_are_refused_or_the_rows(
     case: tuple[str, Callable[[bytes], bytes]], folder: Path
 ) -> str:
@@ -191,7 +191,7 @@ def test_damaged_rows_are_refused_or_the_rows(
     return "right"
 
 
-@fuzzed(damage(), quick=60, long=700)
+@fuzzed(damage(), quick=60, long=1000)
 def test_forged_rows_are_refused_or_a_table(change: Callable[[bytes], bytes], folder: Path) -> str:
     """Rows of a stranger whose manifest has their digest: a table of numbers and text at most."""
     rows = change(finished()["rows.parquet"])
@@ -209,7 +209,7 @@ def test_forged_rows_are_refused_or_a_table(change: Callable[[bytes], bytes], fo
     return "right"
 
 
-@fuzzed(damage(), quick=60, long=500)
+@fuzzed(damage(), quick=60, long=800)
 def test_damaged_paths_are_refused_or_the_paths(
     change: Callable[[bytes], bytes], folder: Path
 ) -> str:

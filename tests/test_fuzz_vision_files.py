@@ -127,7 +127,7 @@ mask_files = st.one_of(
 )
 
 
-@fuzzed(mask_files, quick=120, long=1500)
+@fuzzed(mask_files, quick=120, long=2000)
 def test_masks_are_equal_or_refused(case: tuple[str, bytes], folder: Path) -> str:
     """A damaged file gives the masks that were saved; any file dense ones of zeros and ones."""
     kind, content = case
@@ -279,7 +279,7 @@ texts = st.one_of(
 )
 
 
-@fuzzed(texts, quick=100, long=700)
+@fuzzed(texts, quick=100, long=1500)
 def test_tuned_settings_are_numbers_or_refused(content: bytes, folder: Path) -> str:
     path = folder / "tuned.json"
     path.write_bytes(content)

@@ -14,7 +14,7 @@ from mirrorflow.flows import saddle_path
 from mirrorflow.problems import gaussian_recovery, random_stream
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import descent_trials, descents
-from mirrorflow.sweep.discrete import CLAIMS, ORDERS, Discrete
+from mirrorflow.sweep.discrete import ORDERS, Discrete
 from mirrorflow.sweep.saddles import averages
 
 SMALL = ["--n", "10", "--d", "24", "--k", "2", "--seeds", "2", "--jobs", "1"]
@@ -278,7 +278,7 @@ def test_a_row_of_steps_is_a_plain_loop(discrete):
 def test_verdicts_on_steps_follow_the_rows(discrete):
     frame, study = results.load(discrete), Discrete()
     claims = {one.claim: one for one in study.verdicts(frame)}
-    assert set(claims) == {*CLAIMS.values(), *ORDERS}
+    assert set(claims) == {*Discrete.claims.values(), *ORDERS}
     assert all(one.verdict == "confirmed" for one in claims.values()), claims
     gd = frame["method"].eq("gd") & frame["seed"].eq(1)
     first = frame[gd & frame["ratio"].eq(0.04)]
@@ -292,7 +292,7 @@ def test_verdicts_on_steps_follow_the_rows(discrete):
         (verdict,) = (one for one in study.verdicts(wrong) if one.claim == claim)
         return verdict.verdict, study.against(wrong, verdict)
 
-    for key, claim in CLAIMS.items():
+    for key, claim in Discrete.claims.items():
         changed = told(claim, **{key: {0.04: 1e3}, f"{key}_holds": {0.04: False}})
         assert changed == ("refuted in 1", first["key"].tolist())
     flow, ahead = ORDERS
@@ -306,7 +306,7 @@ def test_verdicts_on_steps_follow_the_rows(discrete):
     square = {0.04: 1e-3, 0.08: 4e-3, 0.16: 16e-3}
     assert told(flow, flow_distance=square) == ("refuted in 1", first["key"].tolist())
     assert study.narrowed(study.runs()[0], ahead).ratios == study.ratios
-    assert study.narrowed(study.runs()[0], CLAIMS["cap"]).ratios == (0.01,)
+    assert study.narrowed(study.runs()[0], Discrete.claims["cap"]).ratios == (0.01,)
 
 
 def test_depth_goes_from_l2_to_l1(tmp_path):

@@ -58,7 +58,7 @@ def test_every_verdict_is_confirmed(finished):
     frame = results.load(finished)
     table = STUDY.verdicts(frame)
     nearest = ("arrival_nearest", "convergence_nearest")  # of data without a solution
-    claims = [claim for name, claim in theorem23.CLAIMS.items() if name not in nearest]
+    claims = [claim for name, claim in theorem23.Theorem23.claims.items() if name not in nearest]
     assert [row[0] for row in table] == claims
     assert [row for row in table if row[4] != "confirmed"] == []
     assert all(row.trials > 0 and row.value <= row.bound for row in table)
@@ -91,7 +91,7 @@ def test_a_wrong_verdict_is_shown(finished):
     frame = results.load(finished)
     frame.loc[0, ["finite_time", "finite_time_holds"]] = [1.0, False]
     rows = {row[0]: row for row in STUDY.verdicts(frame)}
-    claim = rows[theorem23.CLAIMS["finite_time"]]
+    claim = rows[theorem23.Theorem23.claims["finite_time"]]
     assert claim[2] == 1.0
     assert claim[4] == "refuted in 1"
     frame.loc[1, ["finite_time_bound", "finite_time_holds"]] = [np.nan, False]
@@ -475,9 +475,9 @@ def test_targets_out_of_reach_are_not_said_to_be_reached(tmp_path):
     frame = pandas.DataFrame([row for row, _ in trials.compute(spec_of(study))])
     found = {verdict.claim: verdict for verdict in study.verdicts(frame)}
     for name in ("arrival", "convergence", "following"):
-        assert theorem23.CLAIMS[name] not in found
+        assert theorem23.Theorem23.claims[name] not in found
         assert name not in frame
-    nearest = found[theorem23.CLAIMS["arrival_nearest"]]
+    nearest = found[theorem23.Theorem23.claims["arrival_nearest"]]
     assert nearest.verdict == "confirmed"
     assert nearest.trials > 0
     assert any("Zx = y has no solution" in remark for remark in study.remarks(frame))

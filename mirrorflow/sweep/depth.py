@@ -26,9 +26,8 @@ from mirrorflow.maps.powers import Powers
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import gaussian_recovery
 from mirrorflow.runs.store import Row, Run
-from mirrorflow.runs.study import Study, Verdict
 from mirrorflow.schedules import Constant
-from mirrorflow.sweep.table import judge
+from mirrorflow.sweep.table import Recovery
 
 if TYPE_CHECKING:
     import pandas
@@ -38,16 +37,10 @@ __all__ = ["Depth"]
 FIRST = 3.0  # α₀: far in the kernel's regime
 RTOL = 1e-10
 STOP = 2.0  # when decay ends
-CLAIMS = {
-    "l1_excess": statement("l1_excess"),
-    "deep_l1_excess": statement("deep_l1_excess"),
-    "optimality": statement("optimality"),
-    "convergence": statement("depth_convergence"),
-}
 
 
 @dataclass(frozen=True)
-class Depth(Study, name="depth", about="from L2 to L1 as the start shrinks or decays, by depth"):
+class Depth(Recovery, name="depth", about="from L2 to L1 as the start shrinks or decays, by depth"):
     """From L2 to L1 as the start shrinks or decays, for u^L − v^L at every depth L.
 
     Excess of the limit's L1 and L2 norm over the least ones, beside the law of `l1_distance` and
@@ -60,20 +53,17 @@ class Depth(Study, name="depth", about="from L2 to L1 as the start shrinks or de
     """Effective scales α of the start: decay A = ½ log(3/α) from α₀ = 3."""
     flows: float = 0.5
     """Least scale at which the flow of u and v is integrated beside its limit."""
-    n: int = 40
-    """Samples (rows of Z)."""
-    d: int = 100
-    """Features (columns of Z)."""
-    k: int = 5
-    """Nonzeros (±1) of x*."""
     seeds: int = 3
-    """Number of problems."""
     out: Path = Path("results/depth")
 
-    groups: ClassVar[Mapping[str, str]] = {"depths": "flow", "n": "problem"}
+    groups: ClassVar[Mapping[str, str]] = {"depths": "flow"}
     title: ClassVar[str] = "Depth"
     note: ClassVar[str] = "Decay A = ½ log(3/α) from u = v = 3 ends where a start α without does."
     units: ClassVar[Mapping[str, str]] = {"scale": "x^(1/L)", "flows": "x^(1/L)"}
+    claims: ClassVar[Mapping[str, str]] = {
+        **{key: statement(key) for key in ("l1_excess", "deep_l1_excess", "optimality")},
+        "convergence": statement("depth_convergence"),
+    }
 
     def runs(self) -> list[Run]:
         self.check_common()
@@ -84,10 +74,7 @@ class Depth(Study, name="depth", about="from L2 to L1 as the start shrinks or de
         for scale in self.scales:
             number("--scales", scale, 1e-4, FIRST)
         number("--flows", self.flows, 0.1, 100.0)
-        whole("--n", self.n, 1, 2000)
-        whole("--d", self.d, self.n + 1, 10_000)
-        whole("--k", self.k, 1, self.d)
-        whole("--seeds", self.seeds, 1, 10_000)
+        self.check_sizes(spare=1)
         digest, sizes = self.digest(), {name: getattr(self, name) for name in ("flows", *"ndk")}
         each = itertools.product(self.depths, range(self.seeds), map(float, self.scales))
         return [
@@ -103,13 +90,6 @@ class Depth(Study, name="depth", about="from L2 to L1 as the start shrinks or de
     def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
         """Each depth and scale on one problem."""
         return [_run(spec) for spec in specs]
-
-    def column(self, claim: str) -> str:
-        return next(key for key, words in CLAIMS.items() if words == claim)
-
-    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
-        table = [judge(claim, key, frame) for key, claim in CLAIMS.items()]
-        return [verdict for verdict in table if verdict.trials]
 
     def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
         from mirrorflow import plots

@@ -19,9 +19,10 @@ from mirrorflow.certificates import UNJUDGED
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.descent import REGULARIZERS
 from mirrorflow.runs.store import Row, Run
-from mirrorflow.runs.study import Study, Summary, Verdict, described
+from mirrorflow.runs.study import Summary, Verdict, described
 from mirrorflow.stepwise import SHAPES
 from mirrorflow.sweep import descent_trials as trials
+from mirrorflow.sweep.table import Recovery
 
 if TYPE_CHECKING:
     import pandas
@@ -35,15 +36,9 @@ NAMES = {"factors": "α(‖m‖²+‖w‖²)", "mask_l1": "α‖m‖₁", "l1_on
 
 
 @dataclass(frozen=True)
-class Descents(Study):
+class Descents(Recovery):
     """Gradient descent on sparse recovery: 40 samples, 100 features, 5 nonzeros."""
 
-    n: int = 40
-    """Samples (rows of Z)."""
-    d: int = 100
-    """Features (columns of Z)."""
-    k: int = 5
-    """Nonzeros (±1) of x*."""
     noise: float = 0.0
     """Standard deviation of the noise in y, in units of y."""
     data_seed: int = 0
@@ -70,7 +65,7 @@ class Descents(Study):
     record: int = 150
     """Recorded steps per run."""
 
-    groups: ClassVar[Mapping[str, str]] = {"n": "problem", "step_size": "descent"}
+    groups: ClassVar[Mapping[str, str]] = {"noise": "problem", "step_size": "descent"}
     regularizers: ClassVar[tuple[str, ...]] = REGULARIZERS
     starts: ClassVar[tuple[str, ...]] = ("pilot",)
     figure: ClassVar[str]  # a function of `mirrorflow.plots`

@@ -18,9 +18,9 @@ from mirrorflow.certificates import UNJUDGED, Certificate, lag_law
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.claims.registry import statement
 from mirrorflow.runs.store import Run
-from mirrorflow.runs.study import Study, Summary, Verdict, described
+from mirrorflow.runs.study import Summary, Verdict, described
 from mirrorflow.sweep import discrete_trials as trials
-from mirrorflow.sweep.table import judge
+from mirrorflow.sweep.table import Recovery
 
 if TYPE_CHECKING:
     import pandas
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Discrete", "orders"]
 
 OWN = {"momentum": "heavy_ball", "batch": "sgd", "streams": "sgd"}  # flags of one method
-CLAIMS = {
-    "argmin": statement("discrete_argmin"),
-    "balance": statement("discrete_balance"),
-    "cap": statement("scale_cap"),
-}
 ORDERS = {  # distance, and its order in η
     "the flow's limit is off by O(η)": ("flow_distance", 1.0),
     "the limit predicted before training is off by O(η²)": ("predicted_distance", 2.0),
@@ -43,7 +38,7 @@ FLOOR = 1e-9  # relative distances below it are what the prediction's quadrature
 
 @dataclass(frozen=True)
 class Discrete(
-    Study, name="discrete", about="where GD, momentum and SGD end, against the step size"
+    Recovery, name="discrete", about="where GD, momentum and SGD end, against the step size"
 ):
     """Where gradient descent, heavy ball and SGD end, against the step size.
 
@@ -60,15 +55,11 @@ class Discrete(
     """Step sizes η (with momentum μ the step is η(1 − μ)) in units of 2/λ_max, the edge of
     stability at the flow's limit. Orders need a ratio with its double and its fourfold."""
     n: int = 8
-    """Samples (rows of Z)."""
     d: int = 20
-    """Features (columns of Z)."""
     k: int = 3
-    """Nonzeros (±1) of x*."""
-    beta: float = 1.0
-    """β = m₀² − w₀²; x₀ ~ N(0, I/√d)."""
     seeds: int = 2
-    """Number of problems, each with an initialisation."""
+    beta: float = 1.0
+    """β = m₀² − w₀² of each problem's initialisation; x₀ ~ N(0, I/√d)."""
     momentum: Annotated[float | None, described("0.5")] = None
     """μ of heavy ball."""
     batch: Annotated[int | None, described("2")] = None
@@ -81,7 +72,7 @@ class Discrete(
 
     groups: ClassVar[Mapping[str, str]] = {
         "methods": "descent",
-        "n": "problem",
+        "beta": "problem",
         "momentum": "descent",
     }
     title: ClassVar[str] = "Discrete steps"
@@ -93,6 +84,11 @@ class Discrete(
         "beta": "units of x",
         "step_size": "flow time per step",
         **dict.fromkeys(("steps", "steps_made"), "steps"),
+    }
+    claims: ClassVar[Mapping[str, str]] = {
+        "argmin": statement("discrete_argmin"),
+        "balance": statement("discrete_balance"),
+        "cap": statement("scale_cap"),
     }
 
     def runs(self) -> list[Run]:
@@ -121,11 +117,8 @@ class Discrete(
                 self.refuse([flag], f"--methods {method}", f"it is {' '.join(self.methods)}")
         for ratio in self.ratios:
             number("--ratios", ratio, 1e-4, 100.0)
-        whole("--n", self.n, 1, 60)  # of the stable step of SGD
-        whole("--d", self.d, self.n, 10_000)
-        whole("--k", self.k, 1, self.d)
+        self.check_sizes(60, 0)  # samples: of the stable step of SGD
         number("--beta", self.beta, 0.0, 1e6, open_low=True)
-        whole("--seeds", self.seeds, 1, 10_000)
         number("--momentum", 0.5 if self.momentum is None else self.momentum, 0.0, 0.99)
         whole("--batch", 1 if self.batch is None else self.batch, 1, self.n)
         whole("--streams", 1 if self.streams is None else self.streams, 1, 10_000)
@@ -138,16 +131,13 @@ class Discrete(
         batch = run.spec["batch_size"]
         return dataclasses.replace(super().narrowed(run), ratios=ratios, batch=batch)
 
-    def column(self, claim: str) -> str:
-        return next(key for key, statement in CLAIMS.items() if statement == claim)
-
     def against(self, frame: pandas.DataFrame, verdict: Verdict) -> list[str]:
         if verdict.claim not in ORDERS:
             return super().against(frame, verdict)
         return [key for key, check in orders(frame, verdict.claim) if check.verdict == "refuted"]
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
-        table = [judge(claim, key, frame) for key, claim in CLAIMS.items()]
+        table = super().verdicts(frame)
         for claim in ORDERS:
             checks = [check for _, check in orders(frame, claim)]
             said = [check.verdict for check in checks]
@@ -158,7 +148,7 @@ class Discrete(
                 values = (check.value for check in checks if not math.isnan(check.value))
                 worst = max(values, default=math.nan)
                 table.append(Verdict(claim, len(checks), worst, 0.25, words))
-        return [verdict for verdict in table if verdict.trials]
+        return table
 
     def remarks(self, frame: pandas.DataFrame) -> list[str]:
         said = []

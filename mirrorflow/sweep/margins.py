@@ -26,22 +26,21 @@ from mirrorflow.maps.log_factors import LogFactors
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression, random_stream
 from mirrorflow.runs.store import Row, Run
-from mirrorflow.runs.study import Study, Summary, Verdict
+from mirrorflow.runs.study import Summary
 from mirrorflow.schedules import Constant
-from mirrorflow.sweep.table import judge
+from mirrorflow.sweep.table import Judged
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Margins"]
 
-CLAIMS = {"gap": statement("margin_gap"), "direction": statement("margin_direction")}
 RTOL = 1e-8
 WIDE = 1e6  # a scale at which R is L2
 
 
 @dataclass(frozen=True)
-class Margins(Study, name="margins", about="from the L2 to the L1 margin, in logarithmic time"):
+class Margins(Judged, name="margins", about="from the L2 to the L1 margin, in logarithmic time"):
     """Gradient flow of separable labels to log t = 10⁵, from L2 to L1 margins.
 
     L1 and L2 norm of x_t/γ_t, over the least ones of that margin, for several scales of the start
@@ -66,6 +65,9 @@ class Margins(Study, name="margins", about="from the L2 to the L1 margin, in log
     title: ClassVar[str] = "Margins of separable labels"
     note: ClassVar[str] = "Exponential loss; Gaussian Z, labels of a Gaussian x*."
     units: ClassVar[Mapping[str, str]] = {"scale": "units of x", "gamma": "margin"}
+    claims: ClassVar[Mapping[str, str]] = {
+        key: statement(f"margin_{key}") for key in ("gap", "direction")
+    }
 
     def runs(self) -> list[Run]:
         self.check_common()
@@ -97,13 +99,6 @@ class Margins(Study, name="margins", about="from the L2 to the L1 margin, in log
     @staticmethod
     def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
         return [_run(spec) for spec in specs]
-
-    def column(self, claim: str) -> str:
-        return next(key for key, statement in CLAIMS.items() if statement == claim)
-
-    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
-        table = [judge(claim, key, frame) for key, claim in CLAIMS.items()]
-        return [verdict for verdict in table if verdict.trials]
 
     def summary(self, frame: pandas.DataFrame) -> Summary:
         """Medians over the problems at the last log-time."""

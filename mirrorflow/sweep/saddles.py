@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from mirrorflow import certificates as certify
-from mirrorflow.checks import Array, InputError, number, whole
+from mirrorflow.checks import Array, InputError, number
 from mirrorflow.claims.registry import statement
 from mirrorflow.extras import require
 from mirrorflow.flows import SaddlePath, saddle_path
@@ -22,23 +22,21 @@ from mirrorflow.flows.quadrature import time_average
 from mirrorflow.maps.log_factors import LogFactors
 from mirrorflow.problems import Regression, gaussian_recovery
 from mirrorflow.runs.store import Row, Run
-from mirrorflow.runs.study import Study, Verdict
 from mirrorflow.schedules import Constant
-from mirrorflow.sweep.table import judge
+from mirrorflow.sweep.table import Recovery
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Saddles", "averages"]
 
-CLAIMS = {key: statement(key) for key in ("saddle_deviation", "lasso_of_average")}
 TIMES = 400  # of the paths that are kept
 AVERAGES = 40
 
 
 @dataclass(frozen=True)
 class Saddles(
-    Study, name="saddles", about="saddle to saddle from e^(-50) to e^(-5000), LASSO path"
+    Recovery, name="saddles", about="saddle to saddle from e^(-50) to e^(-5000), LASSO path"
 ):
     """Flows of m ⊙ w from a = e^{−ℓ} beside their limit path, and averages beside the LASSO path.
 
@@ -51,20 +49,15 @@ class Saddles(
     """ℓ = log(1/a) of the starts, x₀ = 0."""
     end: float = 1.3
     """Where flows end, in units of the τ of the path's last jump."""
-    n: int = 40
-    """Samples (rows of Z)."""
-    d: int = 100
-    """Features (columns of Z)."""
-    k: int = 5
-    """Nonzeros (±1) of x*."""
-    seeds: int = 1
-    """Number of problems."""
     out: Path = Path("results/saddles")
 
-    groups: ClassVar[Mapping[str, str]] = {"scales": "flow", "n": "problem"}
+    groups: ClassVar[Mapping[str, str]] = {"scales": "flow"}
     title: ClassVar[str] = "Small starts"
     note: ClassVar[str] = "Times τ = t/ℓ; penalties λ = 1/(2τ), f(x) + λ‖x‖₁."
     units: ClassVar[Mapping[str, str]] = {"end": "τ of the last jump", "last_jump": "τ"}
+    claims: ClassVar[Mapping[str, str]] = {
+        key: statement(key) for key in ("saddle_deviation", "lasso_of_average")
+    }
 
     def runs(self) -> list[Run]:
         require("the study saddles", "sklearn")
@@ -74,10 +67,7 @@ class Saddles(
         for scale in self.scales:
             number("--scales", scale, 1.0, 1e4)
         number("--end", self.end, 0.1, 10.0)
-        whole("--n", self.n, 1, 2000)
-        whole("--d", self.d, 1, 10_000)
-        whole("--k", self.k, 1, self.d)
-        whole("--seeds", self.seeds, 1, 10_000)
+        self.check_sizes()
         digest, sizes = self.digest(), {name: getattr(self, name) for name in ("end", *"ndk")}
         each = itertools.product(range(self.seeds), map(float, self.scales))
         return [Run({**sizes, "seed": seed, "scale": scale}, digest) for seed, scale in each]
@@ -86,12 +76,6 @@ class Saddles(
     def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
         """One start on one problem."""
         return [_run(spec) for spec in specs]
-
-    def column(self, claim: str) -> str:
-        return next(key for key, words in CLAIMS.items() if words == claim)
-
-    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
-        return [judge(claim, key, frame) for key, claim in CLAIMS.items()]
 
     def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
         from mirrorflow import plots

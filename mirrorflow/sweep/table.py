@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.certificates import UNJUDGED, unjudged
-from mirrorflow.checks import Array
-from mirrorflow.runs.study import Verdict
+from mirrorflow.checks import Array, whole
+from mirrorflow.runs.study import Study, Verdict
 
 if TYPE_CHECKING:
     import pandas
 
 Flags = NDArray[np.bool_]
 
-__all__ = ["judge", "unjudged_trials"]
+__all__ = ["Judged", "Recovery", "judge", "unjudged_trials"]
 
 
 def tried(key: str, frame: pandas.DataFrame) -> tuple[Array, Array, Flags, Flags]:
@@ -62,3 +63,41 @@ def unjudged_trials(claims: Mapping[str, str], frame: pandas.DataFrame) -> list[
         for claim, some in counts.items()
         if some.any()
     ]
+
+
+@dataclass(frozen=True)
+class Judged(Study):
+    """A study whose rows judge claims: columns KEY, KEY_bound and KEY_holds for each."""
+
+    claims: ClassVar[Mapping[str, str]] = {}
+    """What each claims, by KEY."""
+
+    def column(self, claim: str) -> str:
+        return next(key for key, words in self.claims.items() if words == claim)
+
+    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
+        table = [judge(claim, key, frame) for key, claim in self.claims.items()]
+        return [verdict for verdict in table if verdict.trials]
+
+
+@dataclass(frozen=True)
+class Recovery(Judged):
+    """A study on Gaussian Z (n, d) and an x* with k entries ±1."""
+
+    n: int = 40
+    """Samples (rows of Z)."""
+    d: int = 100
+    """Features (columns of Z)."""
+    k: int = 5
+    """Nonzeros (±1) of x*."""
+    seeds: int = 1
+    """Number of problems."""
+
+    groups: ClassVar[Mapping[str, str]] = {"n": "problem"}
+
+    def check_sizes(self, samples: int = 2000, spare: int | None = None) -> None:
+        """Refuse more than these samples, and fewer features than samples and `spare` ones."""
+        whole("--n", self.n, 1, samples)
+        whole("--d", self.d, 1 if spare is None else self.n + spare, 10_000)
+        whole("--k", self.k, 1, self.d)
+        whole("--seeds", self.seeds, 1, 10_000)

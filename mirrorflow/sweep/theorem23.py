@@ -21,32 +21,22 @@ from mirrorflow.maps import check_pair
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.runs.store import Row, Run
-from mirrorflow.runs.study import Study, Verdict, described
+from mirrorflow.runs.study import Verdict, described
 from mirrorflow.runs.untrusted import naming
 from mirrorflow.sweep import theorem23_trials as trials
-from mirrorflow.sweep.table import judge, unjudged_trials
+from mirrorflow.sweep.table import Judged, unjudged_trials
 from mirrorflow.sweep.theorem23_trials import LATEST, NOT_ARRIVED
 
 if TYPE_CHECKING:
     import pandas
     from rich.console import Console
 
-__all__ = ["CLAIMS", "Theorem23"]
+__all__ = ["Theorem23"]
 
 LARGEST_TOTAL = 20.0  # beyond it (m, w) in double precision lose what Theorem 2.1 speaks of
 BETAS = (1e-6, 1e6)  # likewise
 FEWEST, MOST = 8, 32  # runs that advance together: fewer share too little, more are lost at a stop
 
-CLAIMS = {
-    "invariant": statement("invariant"),
-    "mirror_flow": "∇R_a(x) stays in the row space of Z (2.1)",
-    **{key: statement(key) for key in ("path_difference", "finite_time", "arrival", "convergence")},
-    "following": statement("harmonic_following"),
-    "arrival_nearest": "no x with Zx = y: Zx → the nearest to y",
-    "convergence_nearest": statement("inconsistent"),
-    **{key: statement(key) for key in ("optimality", "agreement", "l1_excess")},
-    "l1_at_infinity": statement("harmonic_l1"),
-}
 ENDINGS = ("convergence", "following", "convergence_nearest")  # judge where a flow ends
 
 # the flags that a problem has, and what they are if not given; the slowest problem first
@@ -64,7 +54,7 @@ ScheduleName = Literal["constant", "quadratic", "geometric", "harmonic"]
 
 @dataclass(frozen=True)
 class Theorem23(
-    Study, name="theorem23", about="Theorem 2.3 on real and synthetic regressions (the default)"
+    Judged, name="theorem23", about="Theorem 2.3 on real and synthetic regressions (the default)"
 ):
     """Simulate gradient flow under m ⊙ w and compare it with Theorem 2.3's limit.
 
@@ -136,6 +126,17 @@ class Theorem23(
         "slowest_rate": "1/flow time",
         "noise": "units of y",
         "loss_end": "units of y²",
+    }
+    claims: ClassVar[Mapping[str, str]] = {
+        "invariant": statement("invariant"),
+        "mirror_flow": "∇R_a(x) stays in the row space of Z (2.1)",
+        **{key: statement(key) for key in ("path_difference", "finite_time")},
+        **{key: statement(key) for key in ("arrival", "convergence")},
+        "following": statement("harmonic_following"),
+        "arrival_nearest": "no x with Zx = y: Zx → the nearest to y",
+        "convergence_nearest": statement("inconsistent"),
+        **{key: statement(key) for key in ("optimality", "agreement", "l1_excess")},
+        "l1_at_infinity": statement("harmonic_l1"),
     }
 
     def runs(self) -> list[Run]:
@@ -245,15 +246,8 @@ class Theorem23(
 
     compute = staticmethod(trials.compute)
 
-    def column(self, claim: str) -> str:
-        return next(name for name, text in CLAIMS.items() if text == claim)
-
-    def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
-        verdicts = [judge(claim, name, frame) for name, claim in CLAIMS.items()]
-        return [verdict for verdict in verdicts if verdict.trials]
-
     def remarks(self, frame: pandas.DataFrame) -> list[str]:
-        said = unjudged_trials(CLAIMS, frame)
+        said = unjudged_trials(self.claims, frame)
         for _, some in frame[frame["limit_status"].ne("converged")].groupby("limit_status"):
             said.append(f"{len(some)} runs: limit {some['message'].iloc[0]}")
         stopped = frame["flow_status"].ne("completed")

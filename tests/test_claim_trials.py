@@ -1,0 +1,133 @@
+"""Trials of the ledger are those they were: what each certificate is asked, and what it says.
+
+`python tests/test_claim_trials.py` records them anew, where a trial is changed on purpose.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import sys
+from contextlib import ExitStack, contextmanager
+from numbers import Number
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+
+from mirrorflow import certificates, commuting
+from mirrorflow.claims import by_scipy, registry
+from mirrorflow.claims.registry import CLAIMS, GROUPS
+
+RECORD = Path(__file__).parent / "data" / "claim_trials.json"
+TRIALS = [
+    f"{group} {loss} {number}"
+    for group, (losses, _, _) in GROUPS.items()
+    for loss in losses
+    for number in range(2)
+]
+
+
+def numbers(value):
+    """Every number in an argument, in order: a path's times and points, a problem's Z and y, …"""
+    if hasattr(value, "times") and hasattr(value, "x"):
+        parts = [value.times, value.x, value.total] if hasattr(value, "total") else [value.x]
+    elif hasattr(value, "status") and hasattr(value, "x"):
+        parts = [value.x]
+    elif isinstance(value, torch.Tensor):
+        parts = [value.detach().numpy()]
+    elif dataclasses.is_dataclass(value):
+        parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    elif isinstance(value, dict):
+        parts = [value[key] for key in sorted(value)]
+    elif isinstance(value, list | tuple):
+        parts = list(value)
+    elif isinstance(value, Number | np.ndarray):
+        return np.ravel(np.asarray(value, float))
+    else:  # a name, a function, None
+        return np.empty(0)
+    return np.concatenate([np.empty(0), *map(numbers, parts)])
+
+
+def mark(*given):
+    """One positive number that a change of any of the numbers given, or of its sign, moves."""
+    found = numbers(given)
+    found = found[np.isfinite(found)]
+    weights = 1.0 + np.arange(found.size) % 97 / 97.0
+    return float(weights @ (np.abs(found) * np.where(found < 0, 1.5, 1.0)))
+
+
+@contextmanager
+def noted(calls):
+    """Add the mark of what each certificate is called with, in order."""
+
+    def noting(function):
+        @functools.wraps(function)
+        def called(*args, **named):
+            calls.append(mark(args, named))
+            return function(*args, **named)
+
+        return called
+
+    homes = [certificates, commuting, by_scipy]
+    homes += {sys.modules[trial.__module__] for _, _, trial in GROUPS.values()}
+    with ExitStack() as stack:
+        for home in homes:
+            for name, found in list(vars(home).items()):
+                if inspect.isfunction(found) and "Certificate" in str(
+                    found.__annotations__.get("return")
+                ):
+                    stack.enter_context(mock.patch.object(home, name, noting(found)))
+        yield
+
+
+def tried(name):
+    """Marks of what the certificates of a trial are called with; value and bound of each claim."""
+    group, loss, number = name.split()
+    calls = []
+    with noted(calls):
+        checks = registry.trial(group, loss, int(number))
+    said = {key: (float(check.value), float(check.bound)) for key, check in checks.items()}
+    return calls, said
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads(RECORD.read_text())
+
+
+def test_every_trial_is_recorded(record):
+    assert list(record) == TRIALS
+    assert {key for _, said in record.values() for key in said} == set(CLAIMS)
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_trial_is_the_one_that_it_was(record, name):
+    """Its problem, start, schedule, times and path to 1e-6, which is what other kernels change; so
+    are values far above rounding. Bounds grow with the integrator's steps, of which some may come
+    or go; values that are rounding stay as far below them."""
+    calls, said = tried(name)
+    marks, expected = record[name]
+    assert calls == pytest.approx(marks, rel=1e-6)
+    assert list(said) == list(expected)
+    for key, (value, bound) in said.items():
+        old_value, old_bound = expected[key]
+        assert bound == pytest.approx(old_bound, rel=0.1, nan_ok=True), key
+        if old_value > 0.1 * old_bound:
+            assert value == pytest.approx(old_value, rel=1e-3), key
+        elif value > 0.01 * bound:
+            assert value / bound < 3.0 * old_value / old_bound, key
+
+
+if __name__ == "__main__":
+    found = {}
+    for name in TRIALS:
+        calls, said = tried(name)
+        rounded = {key: [float(f"{one:.7g}") for one in pair] for key, pair in said.items()}
+        found[name] = [[float(f"{one:.9g}") for one in calls], rounded]
+    lines = [f"{json.dumps(name)}: {json.dumps(one)}" for name, one in found.items()]
+    RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n")
