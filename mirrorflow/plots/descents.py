@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from mirrorflow.checks import Array
 from mirrorflow.colours import SCHEDULES, SOFT
@@ -152,21 +153,21 @@ def regularization(frame: pandas.DataFrame, paths: dict[str, Array], width: str 
         figure, grid = panels(len(names), width, 2.6)
         for axes, name in zip(grid, names, strict=True):
             rows = frame[frame["regularizer"] == name]
-            for constant, word in ((True, "best constant"), (False, "best decaying")):
+            for constant in (True, False):
                 some = rows[rows["shape"].eq("constant") == constant]
                 if some.empty:
                     continue
                 means = some.groupby(["shape", "total"])["distance_end"].mean()
                 shape, total = means.index[int(means.argmin())]
                 chosen = some[(some["shape"] == shape) & (some["total"] == total)]
-                kind = word if constant else f"{word}: {shape}"
-                label = f"{kind}, $A = {total:g}$"
+                label = f"{shape}, $A = {total:g}$"
                 if chosen["limit_distance"].notna().all():
-                    label += f" (flow: {chosen['limit_distance'].mean():.1g})"
+                    label += f"\n(flow: {chosen['limit_distance'].mean():.1g})"
                 _band(axes, chosen, paths, SHAPES[shape], label)
             _decorate(axes, TITLES[name])
             below(axes, 1)
-        caption(figure, _setting(frame) + " In brackets: the distance at the limit of exact flow.")
+        words = " The constant and the decaying schedule that end nearest on average; in brackets: "
+        caption(figure, _setting(frame) + words + "the distance at the limit of exact flow.")
     return figure
 
 
@@ -206,12 +207,12 @@ def schedules(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "pa
     totals = sorted(frame["total"].unique())
     blues = matplotlib.colormaps["Blues"](np.linspace(0.4, 1.0, len(totals)))
     with matplotlib.rc_context(STYLE):
-        figure, grid = panels(len(names), width, 3.5)
+        figure, grid = panels(len(names), width, 3.0)
         for axes, name in zip(grid, names, strict=True):
             rows = frame[frame["regularizer"] == name]
             for total, colour in zip(totals, blues, strict=True):
                 chosen = rows[(rows["shape"] == "constant") & (rows["total"] == total)]
-                _band(axes, chosen, paths, (colour, "-"), f"constant, $A = {total:g}$")
+                _band(axes, chosen, paths, (colour, "-"), None)
             for shape in [s for s in list(SHAPES)[1:] if s in set(rows["shape"])]:
                 some = rows[rows["shape"] == shape]
                 total = some.groupby("total")["distance_end"].mean().idxmin()
@@ -219,6 +220,12 @@ def schedules(frame: pandas.DataFrame, paths: dict[str, Array], width: str = "pa
                 _band(axes, chosen, paths, SHAPES[shape], f"{shape}, $A = {total:g}$")
             _decorate(axes, TITLES[name])
             below(axes)
+        keys = [
+            Line2D([], [], color=colour, label=f"constant, $A = {total:g}$")
+            for total, colour in zip(totals, blues, strict=True)
+        ]
+        columns = 2 if width == "column" else len(keys)
+        figure.legend(handles=keys, loc="outside upper left", ncols=columns)
         runs = ", ".join(f"{total:g}" for total in totals)
         caption(figure, f"{_setting(frame)} A = {runs}; decaying schedules at the best of these.")
     return figure
@@ -233,7 +240,8 @@ def _band(
     colour, dashes = look
     steps = paths[f"{rows['key'].iloc[0]}/steps"] / 1000
     curves = np.array([paths[f"{key}/distance"] for key in rows["key"]])
-    axes.plot(steps, curves.T, color=colour, ls=dashes, lw=0.5, alpha=0.25, zorder=2)
+    faint = min(0.25, 1.25 / len(curves))
+    axes.plot(steps, curves.T, color=colour, ls=dashes, lw=0.5, alpha=faint, zorder=2)
     mean = np.exp(np.log(np.maximum(curves, TINY)).mean(0))
     axes.plot(steps, mean, color=colour, ls=dashes, lw=1.3, label=label, zorder=3)
 

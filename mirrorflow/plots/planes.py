@@ -164,7 +164,8 @@ def animate(
                 title = f"$t = {flow.times[i]:.2g}$,  $A = {flow.total[i]:.2f}$"
                 figure.suptitle(title, fontsize=9)
                 if i == 0:
-                    caption(figure, "x (left) and both axes (right) in units of x; flow time t.")
+                    words = "x (left) and both axes (right) in units of x; t in flow time, A = ∫α. "
+                    caption(figure, f"{words}{setting(problem, factors)}.")
                 for axes in (left, right):
                     tidy(axes)
                 for _ in range(PAUSE if i == flow.times.size - 1 else 1):
@@ -173,6 +174,16 @@ def animate(
                 left.clear()
                 right.clear()
     return Path(path)
+
+
+def setting(problem: Regression, factors: Factors) -> str:
+    """Words on the line Zx = y and on the start."""
+    z, scale = np.asarray(problem.Z)[0], np.abs(factors.m**2 - factors.w**2)
+    pairs = [f"({a:g}, {b:g})" for a, b in (z, factors.x, scale)]
+    return (
+        f"Z = {pairs[0]}, y = {problem.y[0]:g}; x = m ⊙ w from x₀ = {pairs[1]}, "
+        f"|m₀²\u00a0−\u00a0w₀²| = {pairs[2]}"
+    )
 
 
 def _values(potential: HyperbolicEntropy, i: int, points: Array) -> Array:

@@ -15,7 +15,7 @@ from mirrorflow.flows import gradient_flow
 from mirrorflow.limits import interpolator
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
-from mirrorflow.plots.planes import level_sets, solution_line
+from mirrorflow.plots.planes import level_sets, setting, solution_line
 from mirrorflow.plots.style import STYLE, caption
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Constant, Quadratic
@@ -80,13 +80,10 @@ def slide(problem: Regression, start: Factors, totals: Sequence[float]) -> Figur
             ax.set_title(f"$A = {total:g}$", loc="left")
             ax.set_xlabel("$x_1$ (units of x)")
         axes[0, 0].set_ylabel("$x_2$ (units of x)")
-        z, scale = np.asarray(problem.Z)[0], np.abs(start.m**2 - start.w**2)
         caption(
             figure,
-            f"Black: all x with Zx = y, Z = ({z[0]:g}, {z[1]:g}), y = {problem.y[0]:g}. "
-            "Blue: level sets of the potential after decay A = ∫α, the "
-            "one through the predicted limit (dot) bold. Red: the integrated gradient flow of "
-            f"x = m ⊙ w from x₀ = ({start.x[0]:g}, {start.x[1]:g}), |m₀² − w₀²| = "
-            f"({scale[0]:g}, {scale[1]:g}), with a fading α ∝ (1 + t/{TIMESCALE:g})⁻².",
+            "Black: all x with Zx = y. Blue: level sets of the potential after decay A = ∫α, the "
+            "one through the predicted limit (dot) bold. Red: the integrated gradient flow with a "
+            f"fading α ∝ (1 + t/{TIMESCALE:g})⁻². {setting(problem, start)}.",
         )
     return figure
