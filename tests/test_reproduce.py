@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import re
+import unicodedata
 
 import numpy as np
 import pytest
+from matplotlib.mathtext import MathTextParser
+from pylatexenc.latex2text import LatexNodes2Text
 
 from mirrorflow.claims.registry import CLAIMS
 from mirrorflow.runs.export import latex, write_tables
+from mirrorflow.runs.formulas import typeset
 from mirrorflow.runs.verdicts import Summary, Verdict
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep.claims import Claims
@@ -56,9 +60,52 @@ def test_a_paper_that_is_not_there_is_named(capsys):
     assert "Did you mean pesme2023?" in said
 
 
+def sentences() -> list[str]:
+    """Every statement, title and note that tables of the studies have."""
+    kinds = [cli.PROGRAM.study(name) for name in cli.PROGRAM.studies]
+    found = {claim.statement for claim in CLAIMS.values()}
+    found |= {text for kind in kinds for text in (kind.title, kind.note)}
+    return sorted(found | {"‖x − x*‖₂ at the last step, by total A = Σηα", "α(‖m‖²+‖w‖²)"})
+
+
+def letters(text: str) -> str:
+    """Letters, digits and signs in their order, without what raises, lowers or encloses them."""
+    pairs = zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿᵀ₀₁₂∣−∥∗", "0123456789+-nT012|-‖*", strict=True)
+    text = unicodedata.normalize("NFD", text).translate({ord(a): b for a, b in pairs})
+    text = text.replace("½", "1/2").replace("¼", "1/4").replace("″", "''").replace("1e-4", "10-4")
+    text = (
+        text.replace("∼", "~")
+        .replace("\u0305", "\u0304")
+        .replace("”", "''")
+        .replace("Σ", "∑")
+        .replace("Π", "∏")
+        .replace("·", "⋅")
+    )
+    return re.sub(r"[\s{}^_()√]", "", text)
+
+
+@pytest.mark.parametrize("text", sentences())
+def test_formulas_become_mathematics_and_words_stay(text):
+    made = typeset(text)
+    assert made.isascii()
+    plain = made.replace(r"\$", "")
+    assert plain.count("$") % 2 == 0
+    words, formulas = plain.split("$")[::2], plain.split("$")[1::2]
+    assert not [part for part in words if re.search(r"[\^_=<>]|ensuremath", part)]
+    for formula in formulas:
+        MathTextParser("path").parse(f"${formula}$")  # raises where it is none
+        assert formula.count("{") == formula.count("}")
+        bare = re.sub(r"\\(mathrm\{\w+\}|[A-Za-z]+)", " ", formula)
+        assert not re.search(r"[A-Za-z]{4}", bare), bare  # words are no products
+    again = LatexNodes2Text(math_mode="text").latex_to_text(
+        made.replace(r"\|", "‖").replace(r"\ker", "ker")
+    )
+    assert letters(again) == letters(text)
+
+
 def test_every_statement_is_plain_latex():
     headings = ["claim", "source"]
-    rows = [[claim.statement, f"{claim.source} {claim.conditions}"] for claim in CLAIMS.values()]
+    rows = [[claim.statement, f"{claim.source}; {claim.conditions}"] for claim in CLAIMS.values()]
     text = latex(headings, rows, "ll", "The ledger", "ledger")
     assert text.isascii()
     assert "unicode" not in text.lower()
@@ -66,7 +113,28 @@ def test_every_statement_is_plain_latex():
     assert text.count(r"\\" + "\n") == len(rows) + 1
     bare = re.sub(r"\\[&%#_{}$]", "", text)
     assert bare.count("{") == bare.count("}")
-    assert not re.search(r"[%#$]", bare)
+    assert bare.count("$") % 2 == 0
+    assert not re.search(r"[%#]", bare)
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("heavy_ball, not_converged", r"heavy\_ball, not\_converged"),
+        ("A trial has a limit a (units)", "A trial has a limit a (units)"),
+        ("a → 0, at 98.5 ± 0.3", r"$a \to 0$, at $98.5 \pm 0.3$"),
+        ("3.3e-01", "3.3e-01"),
+        ("falls by 1 − ηλ a step", r"falls by $1 - \eta \lambda$ a step"),
+        ("R_a(t)(x_t) at x₀²e^(−2(L−1)A)", r"$R_{a(t)}(x_{t})$ at $x_{0}^{2}e^{-2(L-1)A}$"),
+        (
+            "½Σs_j²∣x̄_j∣, √(x² + a₀²)",
+            r"$\frac{1}{2}\sum s_{j}^{2}|\bar{x}_{j}|$, $\sqrt{x^{2} + a_{0}^{2}}$",
+        ),
+        ("5 % & #1 of $2", r"5 \% \& \#1 of \$2"),
+    ],
+)
+def test_formulas_and_words_are_told_apart(text, made):
+    assert typeset(text) == made
 
 
 def test_numbers_keep_their_digits_in_csv_and_three_in_latex(tmp_path):

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from mirrorflow.runs.formulas import typeset
 from mirrorflow.runs.store import atomic_write
 from mirrorflow.runs.verdicts import Summary, Verdict
 
 __all__ = ["latex", "write_tables"]
-
-# what pylatexenc does not know: letters with a dot, a hat or a bar, and the raised T
-MARKS = {"\u0307": r"\dot{%s}", "\u0302": r"\hat{%s}", "\u0304": r"\bar{%s}", "ᵀ": "%s^T"}
-MARKED = re.compile(f"([^\\W\\d_]?)([{''.join(MARKS)}])")
 
 
 def write_tables(
@@ -48,7 +43,7 @@ def write_tables(
 def latex(
     headings: Sequence[str], rows: Sequence[Sequence[object]], form: str, caption: str, label: str
 ) -> str:
-    """A table of LaTeX, for the package booktabs; what is no ASCII becomes commands.
+    """A table of LaTeX, for the package booktabs: formulas typeset, and all of it ASCII.
 
     Examples
     --------
@@ -59,35 +54,17 @@ def latex(
     \\toprule
     claim & bound \\\\
     \\midrule
-    Z\\ensuremath{\\dot{x}} {\\textrightarrow} 0 & 1e-9 \\\\
+    $Z\\dot{x} \\to 0$ & 1e-9 \\\\
     \\bottomrule
     \\end{tabular}
     \\end{table}
     <BLANKLINE>
     """
-    lines = [" & ".join(_encoded(str(cell)) for cell in row) + r" \\" for row in (headings, *rows)]
+    lines = [" & ".join(typeset(str(cell)) for cell in row) + r" \\" for row in (headings, *rows)]
     lines[1:1] = [r"\midrule"]
-    head = [r"\begin{table}", rf"\caption{{{_encoded(caption)}}}\label{{tab:{label}}}"]
+    head = [r"\begin{table}", rf"\caption{{{typeset(caption)}}}\label{{tab:{label}}}"]
     head += [rf"\begin{{tabular}}{{{form}}}", r"\toprule"]
     return "\n".join([*head, *lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
-
-
-def _encoded(text: str) -> str:
-    from pylatexenc.latexencode import UnicodeToLatexEncoder
-
-    plain = UnicodeToLatexEncoder(unknown_char_warning=False).unicode_to_latex
-    # what is between the letters that pylatexenc does not know, and each of these with its mark
-    parts = MARKED.split("".join(map(_decomposed, text)))
-    found = [plain(parts[0])]
-    for letter, mark, rest in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        found += [rf"\ensuremath{{{MARKS[mark] % plain(letter)}}}", plain(rest)]
-    return "".join(found)
-
-
-def _decomposed(letter: str) -> str:
-    """A letter and its mark apart, where the mark is one of ours."""
-    apart = unicodedata.normalize("NFD", letter)
-    return apart if apart[-1] in MARKS else letter
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:
