@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pandas
 import pytest
+import scipy.optimize
 
 import mirrorflow as mf
 from mirrorflow import results
@@ -236,6 +237,33 @@ def test_data_files(tmp_path):
     flags = ["--data", str(tmp_path / "own.csv"), "--totals", "1", "--seeds", "1"]
     assert run(tmp_path, *flags, "--schedules", "constant", "--jobs", "1") == 0
     assert results.load(tmp_path / "out")["features"].eq(9).all()
+
+
+@pytest.mark.parametrize("nonzeros", [0, 2, 12])
+def test_selected_features_of_own_data_are_named(tmp_path, capsys, nonzeros):
+    """Those of a linear program of its own, the largest first, at most ten of them."""
+    rng = np.random.default_rng(3)
+    Z, names = rng.standard_normal((12, 16)), [f"gene_{j}" for j in range(16)]
+    x = np.zeros(16)
+    x[[3, 11]] = -2.0, 1.0
+    y = {0: np.zeros(12), 2: Z @ x, 12: rng.standard_normal(12)}[nonzeros]
+    np.savez(tmp_path / "own.npz", Z=Z, y=y, names=names)
+    flags = ["--totals", "0", "--seeds", "1", "--schedules", "constant", "--t-end", "1"]
+    assert run(tmp_path, "--data", str(tmp_path / "own.npz"), *flags, "--jobs", "1") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    if not nonzeros:
+        assert "No feature is selected: the minimum-L1 point is 0" in said
+        return
+    pairs = np.hstack([Z, -Z])
+    best = scipy.optimize.linprog(np.ones(32), A_eq=pairs, b_eq=y, method="highs-ds").x
+    best = best[:16] - best[16:]
+    chosen = [j for j in np.argsort(-np.abs(best)) if abs(best[j]) > 1e-9]
+    assert len(chosen) == nonzeros
+    listed = ", ".join(f"gene_{j} ({best[j]:+.2g})" for j in chosen[:10])
+    more = f" and {nonzeros - 10} more" if nonzeros > 10 else ""
+    assert f"Minimum L1 selects {nonzeros} of 16 features: {listed}{more}." in said
+    remarks = results.read_manifest(tmp_path / "out")["remarks"]
+    assert any(remark.startswith("Minimum L1 selects") for remark in remarks)
 
 
 def test_balanced_data_gets_its_status(tmp_path):

@@ -22,7 +22,7 @@ from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.runs.store import Row, Run
 from mirrorflow.runs.study import Verdict, described
-from mirrorflow.runs.untrusted import naming
+from mirrorflow.runs.untrusted import naming, read_arrays
 from mirrorflow.sweep import theorem23_trials as trials
 from mirrorflow.sweep.table import Judged, unjudged_trials
 from mirrorflow.sweep.theorem23_trials import LATEST, NOT_ARRIVED
@@ -47,6 +47,7 @@ PROBLEMS: dict[str, Row] = {
 }
 START: Row = {"seeds": 5, "beta": 1.0, "transition_betas": (0.01, 100.0)}  # unless a file has one
 UNEVEN = 100.0  # ratio of the columns' scales that is worth a sentence
+NAMED = 10  # features in a sentence
 
 ProblemName = Literal["gaussian", "diabetes", "digits", "all"]
 ScheduleName = Literal["constant", "quadratic", "geometric", "harmonic"]
@@ -269,7 +270,21 @@ class Theorem23(
                 f"{int(stopped.sum())} flows stopped early and are judged as far as they came: "
                 f"{frame['message'][stopped].iloc[0]}"
             )
-        return said
+        return said if self.data is None else [self._selected(frame), *said]
+
+    def _selected(self, frame: pandas.DataFrame) -> str:
+        """The features of --data that the minimum-L1 point has, the largest first."""
+        problem, name = self._own_problem(), f"{frame['key'].iloc[0]}/x_min_l1"
+        x = read_arrays(self.out / "paths.npz", (name,))[name]
+        x = np.where(np.abs(x) > 1e-9 * np.abs(x).max(), x, 0.0)  # beyond the solver's tolerance
+        if not (count := np.count_nonzero(x)):
+            return "No feature is selected: the minimum-L1 point is 0, or cvxpy did not find it."
+        more = f" and {count - NAMED} more" if count > NAMED else ""
+        names = problem.leading(x, NAMED)
+        return f"Minimum L1 selects {count} of {problem.d} features: {names}{more}."
+
+    def _own_problem(self) -> Regression:
+        return trials.build_problem(trials.problem_key(self._problems()[0]))
 
     def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
         """theorem23.png/.pdf for the first of gaussian, digits, diabetes, and one a problem."""
@@ -291,7 +306,7 @@ class Theorem23(
         said = super().show(console, frame, verdicts)
         if self.data is None:
             return said
-        names = trials.build_problem(trials.problem_key(self._problems()[0])).names
+        names = self._own_problem().names
         return said if names is None else {**said, "features": list(names)}
 
     def _check(self) -> None:
