@@ -315,8 +315,11 @@ def test_minimum_l1_does_not_hang_on_highs(recovery, monkeypatch):
     """Without a linear program, or from a coarse answer, the dual still rises to the same point."""
     problem, factors = recovery
     doubled = mf.Regression(np.hstack([problem.Z[:8, :20]] * 2), problem.y[:8])
+    noise = mf.Regression(problem.Z, np.random.default_rng(3).standard_normal(problem.n))
     pairs = [(problem, factors), (doubled, mf.Factors.pilot(np.linspace(-1.0, 1.0, 40)))]
+    pairs.append((noise, factors))  # 40 entries: more than the steps before HiGHS is asked
     expected = [mf.interpolator(*pair, np.inf) for pair in pairs]
+    asked = []
 
     def none(*_, **__):
         return SimpleNamespace(x=None, status=4, message="(HiGHS Status 0: Not Set)")
@@ -325,6 +328,7 @@ def test_minimum_l1_does_not_hang_on_highs(recovery, monkeypatch):
         result = linprog(*arguments, **options)
         result.x = np.where(result.x > 0.5 * result.x.max(), result.x, 0.0)
         result.eqlin.marginals *= 0.9
+        asked.append(arguments)
         return result
 
     for program in (none, coarse):
@@ -334,6 +338,19 @@ def test_minimum_l1_does_not_hang_on_highs(recovery, monkeypatch):
             assert limit.status == "converged"
             assert np.abs(limit.x - before.x).max() < 1e-12
             assert limit.gap < 1e-12
+    assert asked
+
+
+def test_a_sparse_minimum_l1_is_found_without_highs(recovery, monkeypatch):
+    problem, factors = recovery
+
+    def never(*_, **__):
+        raise AssertionError("HiGHS was asked")
+
+    monkeypatch.setattr(faces, "linprog", never)
+    limit = mf.interpolator(problem, factors, np.inf)
+    assert limit.status == "converged"
+    assert np.abs(limit.x - problem.x_true).max() < 1e-12
 
 
 def test_no_minimum_l1_is_said_in_a_sentence(monkeypatch):

@@ -1,8 +1,9 @@
 """Polyhedral questions behind the limits: minimum L1, LASSO, cones, and faces of their answers.
 
 All of them live on signed columns (see `columns`): G = [V⁺, −V⁻] and u ≥ 0. The linear program
-of minimum L1 is begun by HiGHS (scipy.optimize.linprog) and ended by steps of its dual; all else is
-least squares over u ≥ 0 (see `nonnegative`), polished by a solve on the columns that it names.
+of minimum L1 is solved by steps of its dual, with a start by HiGHS (scipy.optimize.linprog) where
+few steps don't end it; all else is least squares over u ≥ 0 (see `nonnegative`), polished by a
+solve on the columns that it names.
 """
 
 from __future__ import annotations
@@ -107,10 +108,11 @@ def _face(G: Array, b: Array, point: Array, candidates: Mask, dual: Array) -> Fa
 def minimum_l1_face(columns: SignedColumns, b: Array) -> Face:
     """All minimisers of Σu over u ≥ 0, Gu = b.
 
-    HiGHS proposes a dual where G is small. Where no u ≥ 0 on the columns with Gᵀ·dual = 1 reaches
-    b, its tolerance was too coarse for the smallest entries of u. Then, and for a large G from 0
-    on, the residual of least squares is a direction in which the dual rises until another column
-    is at 1 (Barnes, Chen, Gopalakrishnan, Johnson, Oper. Res. Lett. 30, 2002).
+    The residual of least squares over u ≥ 0 on the columns with Gᵀ·dual = 1 is a direction in which
+    the dual rises until another column is at 1 (Barnes, Chen, Gopalakrishnan, Johnson, Oper. Res.
+    Lett. 30, 2002); a solution with k entries takes some k steps where L1 finds it early. Where
+    the first ones don't reach b and G is small, HiGHS proposes a dual, and steps from there mend
+    what its tolerance was too coarse for.
     FaceError if no u ≥ 0 with Gu = b is found.
     """
     scale = math.hypot(*b)  # unlike NumPy's norm it does not underflow below 1e-162
@@ -118,18 +120,15 @@ def minimum_l1_face(columns: SignedColumns, b: Array) -> Face:
         zeros = np.zeros(columns.count)
         return Face(zeros, zeros > 0, np.zeros(b.size), True)
     dual, active = np.zeros(b.size), np.zeros(0, dtype=np.intp)
-    if not columns.large:
-        G = columns.take(np.arange(columns.count))
-        found = linprog(np.ones(columns.count), A_eq=G, b_eq=b / scale, options=LP_OPTIONS)
-        if found.status == 0:
-            dual = found.eqlin.marginals
-            basic = found.x > 1e-9 * found.x.max(initial=0.0)
-            active = np.flatnonzero(basic | (G.T @ dual >= 1.0 - TIGHT))
-    at_work, residual = active[:0], b
+    at_work, residual = active, b
+    patience = 2 + b.size // 8  # steps that cost less than HiGHS
     for step in range(20 * b.size + 20):
+        if step == patience and not columns.large:
+            dual, active = _proposed(columns, b / scale)
+            at_work = active[:0]
         G = columns.take(active)
         every = np.full(active.size, True)
-        point, at_one = _only_solution(G, b / scale, every) if step == 0 else None, every
+        point, at_one = _only_solution(G, b / scale, every) if step == patience else None, every
         if point is None:
             start = np.flatnonzero(np.isin(active, at_work))
             point, residual = least_squares(G, b / scale, start=start)
@@ -152,6 +151,17 @@ def minimum_l1_face(columns: SignedColumns, b: Array) -> Face:
         "No minimum-L1 interpolator was found to rounding; rescale Z and y, or remove nearly "
         "dependent rows of Z."
     )
+
+
+def _proposed(columns: SignedColumns, b: Array) -> tuple[Array, Indices]:
+    """A dual by HiGHS, and the columns that may be positive; 0 and none where it fails."""
+    G = columns.take(np.arange(columns.count))
+    found = linprog(np.ones(columns.count), A_eq=G, b_eq=b, options=LP_OPTIONS)
+    if found.status != 0:
+        return np.zeros(b.size), np.zeros(0, dtype=np.intp)
+    dual = found.eqlin.marginals
+    basic = found.x > 1e-9 * found.x.max(initial=0.0)
+    return dual, np.flatnonzero(basic | (G.T @ dual >= 1.0 - TIGHT))
 
 
 def _spread(face: Face, chosen: Indices, count: int) -> Face:
