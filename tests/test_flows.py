@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mirrorflow as mf
+from mirrorflow.flows import runs
 
 
 def worst(flow: mf.Flow, case) -> float:
@@ -348,3 +349,14 @@ def test_a_flow_without_its_limit_is_no_success(small, monkeypatch):
     flow = mf.gradient_flow(problem, factors, mf.Constant(1.0, 2.0), [1.0, np.inf])
     assert flow.status == "not_converged"
     assert not flow.success
+
+
+@pytest.mark.parametrize("exponent", [0.0, 6.0, 9.5, 9.9, 10.1, 12.0, 16.0, np.inf])
+def test_full_rank_is_what_the_eigenvalues_say(exponent):
+    """Also where the bound by the inverse is too coarse to decide."""
+    draw = np.random.default_rng(4)
+    Q = np.linalg.qr(draw.standard_normal((12, 12)))[0]
+    for unit in (1e-12, 1.0, 1e12):
+        values = unit * np.append(np.linspace(0.5, 1.0, 11), 10.0**-exponent)
+        G = (Q * values) @ Q.T
+        assert runs._full_rank(0.5 * (G + G.T)) == (exponent < 10.0)

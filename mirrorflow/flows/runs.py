@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ def _integrate(problem: Regression, asked: Runs, system: float) -> list[Run]:
         times = times[: len(states)]
         if system == layout.DUAL:
             total = np.asarray(schedule.total(times), float)
-            theta = start.parameters(total, (ready.Z.T @ states.T).T)
+            theta = start.parameters(total, np.ascontiguousarray((ready.Z.T @ states.T).T))
             return Run(times, theta, None, counts, failure)
         size = start.theta.size
         theta = states[:, :size].reshape(len(states), *start.theta.shape)
@@ -98,8 +99,7 @@ class Ready:
             self.y = Q.T @ self.y
         if squared_loss or not tall:
             self.G = _gram(self.Z)
-            eigenvalues = np.linalg.eigvalsh(self.G)
-        if (tall and not squared_loss) or not eigenvalues[0] > FULL_RANK * eigenvalues[-1]:
+        if (tall and not squared_loss) or not _full_rank(self.G):
             space = RowSpace.of(self.Z, self.y)
             # outside the range of Z nothing holds ν back, and Zᵀν would drown in its rounding
             if not squared_loss:
@@ -170,9 +170,21 @@ def _gram(Z: Any) -> Array:
     return squares.toarray() if scipy.sparse.issparse(squares) else squares
 
 
+def _full_rank(G: Array) -> bool:
+    """Whether the eigenvalues of G > 0 are within `FULL_RANK` of each other."""
+    factor, failed = scipy.linalg.lapack.dpotrf(G)
+    if not failed:
+        # ‖G⁻¹‖ ≤ its Frobenius norm: a few times cheaper than eigenvalues, and mostly enough
+        inverse = scipy.linalg.lapack.dpotri(factor)[0]
+        if np.linalg.norm(inverse) * np.sqrt(2.0) * np.trace(G) < 1.0 / FULL_RANK:
+            return True
+    eigenvalues = np.linalg.eigvalsh(G)
+    return bool(eigenvalues[0] > FULL_RANK * eigenvalues[-1])
+
+
 def _aligned(*shape: int) -> Array:
     """An array on a 64-byte boundary, where vector instructions are fastest; uninitialised."""
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     raw = np.empty(size + 8)
     first = (-raw.ctypes.data // 8) % 8
     return raw[first : first + size].reshape(shape)

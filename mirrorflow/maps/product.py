@@ -231,11 +231,13 @@ class Factors(MirrorMap):
                 u = np.copysign(np.exp(0.5 * potential.log_p + exponents), self.u)
                 v = np.exp(0.5 * potential.log_q - mu - 2.0 * total[:, None])
                 v = np.copysign(v, self.v)
-            m, w = u + v, u - v
+            theta = np.empty((len(mu), 2, self.d))
+            m, w = np.add(u, v, out=theta[:, 0]), np.subtract(u, v, out=theta[:, 1])
+            small = CANCELS**-1 * (np.abs(u) + np.abs(v))
             for value, own, other in ((m, self.m, self.w), (w, self.w, self.m)):
-                near = (np.abs(value) < CANCELS**-1 * (np.abs(u) + np.abs(v))) & (np.abs(mu) < 1.0)
+                near = np.abs(value) < small
                 if near.any():
-                    t, j = np.nonzero(near)
+                    t, j = np.nonzero(near & (np.abs(mu) < 1.0))
                     some = mu[t, j]
                     value[t, j] = decay[t, 0] * (own[j] * np.cosh(some) + other[j] * np.sinh(some))
-        return np.stack([m, w], axis=1)
+        return theta
