@@ -32,6 +32,7 @@ import numpy as np
 
 import mirrorflow as mf
 from mirrorflow import certificates, plots
+from mirrorflow.colours import QUANTITIES
 
 plt.rcParams.update(plots.STYLE)
 rng = np.random.default_rng(0)
@@ -102,8 +103,8 @@ l2 = [
 ]
 
 fig, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-axes.semilogy(totals, l1, color="#0072B2", label="to minimum L1")
-axes.semilogy(totals, l2, color="#D55E00", ls="--", label="to nearest in L2 to $e^{-4A}x_0$")
+axes.semilogy(totals, l1, color=QUANTITIES["l1"], label="to minimum L1")
+axes.semilogy(totals, l2, color=QUANTITIES["l2"], ls="--", label="to nearest in L2 to $e^{-4A}x_0$")
 late = l1[-1] * np.exp(-4 * (totals - totals[-1]) * margin)
 axes.semilogy(totals[8:], late[8:], "k:", label=f"slope −4·margin, margin = {margin:.3f}")
 axes.set(xlabel="total A = ∫α (no unit)", ylabel="distance of the limit (units of x)")

@@ -25,10 +25,11 @@ import pandas as pd
 
 import mirrorflow as mf
 from mirrorflow import certificates, plots
+from mirrorflow.colours import QUANTITIES, SOFT
 
 plt.rcParams.update(plots.STYLE)
 pd.options.display.float_format = "{:.2g}".format
-BLUE, RED, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+FLOW, L1, L2 = (QUANTITIES[name] for name in ("flow", "l1", "l2"))
 
 # %% [markdown]
 # ## 1. The potential, in one dimension
@@ -37,12 +38,13 @@ BLUE, RED, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 # $a = \frac12\beta e^{-4A}$: only $x/a$ counts, so a larger β starts closer to L2.
 
 # %%
-fig, panels = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
+fig, panels = plt.subplots(1, 2, figsize=(6.75, 3.0), layout="constrained", sharey=True)
 for axes, beta in zip(panels, [1.0, 10.0], strict=True):
     plots.potentials(axes, [0.0, 0.25, 0.5, 1.0, 2.0, 4.0], beta)
     axes.set_title(f"$R_a$ for β = {beta:g}, $x_0 = 0$", loc="left")
     axes.set_xlabel("x (units of x)")
-panels[1].get_legend().remove()
+    axes.get_legend().remove()
+fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
 plt.show()
 
 # %% [markdown]
@@ -87,21 +89,21 @@ _ = plots.animate(plane, start, flow, window, "../figures/l2_to_l1.gif")
 
 # %%
 l1, l2 = mf.min_l1(plane).x, mf.min_l2(plane).x
-fig, panels = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained", sharey=True)
+fig, panels = plt.subplots(1, 3, figsize=(6.75, 3.0), layout="constrained", sharey=True)
 for axes, total in zip(panels, [0.0, 0.4, 2.0], strict=True):
     schedule = mf.Constant.from_total(total, stop=1.0)
     run = mf.gradient_flow(plane, start, schedule, np.append(np.linspace(0, 2, 200), np.inf))
     plots.level_sets(axes, mf.HyperbolicEntropy.of(start, total), run.x[-1], window)
     plots.solution_line(axes, plane, window)
-    axes.plot(*run.x.T, color=RED, label="trajectory")
-    axes.plot(*run.x[-1], "o", color=RED, ms=7, label="$x_\\infty$")
-    axes.plot(*l1, "s", color=BLUE, mfc="none", ms=10, label="minimum L1")
-    axes.plot(*l2, "^", color=GREEN, mfc="none", ms=9, label="minimum L2")
+    axes.plot(*run.x.T, color=FLOW, label="trajectory")
+    axes.plot(*run.x[-1], "o", color=FLOW, ms=6, label="$x_\\infty$")
+    axes.plot(*l1, "s", color=L1, mfc="none", ms=9, label="minimum L1")
+    axes.plot(*l2, "^", color=L2, mfc="none", ms=9, label="minimum L2")
     axes.plot(*start.x, "+", color="k", ms=9, label="$x_0$")
-    axes.set(title=f"A = {total:g}, $a_\\infty$ = {2 * np.exp(-4 * total):.2g}")
+    axes.set_title(f"$A = {total:g}$, $a_\\infty = {2 * np.exp(-4 * total):.2g}$", loc="left")
     axes.set(xlabel="$x_1$ (units of x)")
 panels[0].set_ylabel("$x_2$ (units of x)")
-panels[0].legend(loc="lower left")
+fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 plt.show()
 
 # %% [markdown]
@@ -140,8 +142,8 @@ to_l1 = np.array([np.linalg.norm(limit.x - sparsest.x) for limit in limits])
 to_l2 = np.array([np.linalg.norm(limit.x - least) for limit in limits])
 
 fig, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-axes.semilogy(totals, to_l2, color=RED, ls="--", label="to minimum L2")
-axes.semilogy(totals, to_l1, color=BLUE, label="to minimum L1")
+axes.semilogy(totals, to_l2, color=L2, ls="--", label="to minimum L2")
+axes.semilogy(totals, to_l1, color=L1, label="to minimum L1")
 early, late = totals <= 1.0, totals >= 2.5
 axes.semilogy(totals[early], 1.5 * to_l2[0] * np.exp(8 * totals[early]), "k:", label="slope 8")
 guide = 1.5 * to_l1[-1] * np.exp(-4 * margin * (totals - totals[-1]))
@@ -188,16 +190,16 @@ dual = np.array([problem.Z.T @ limit.dual for limit in path])
 growth, middle = np.diff(dual, axis=0) / (4 * 0.5), steps[:-1] + 0.25
 on = problem.x_true != 0
 fig, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-axes.plot(middle, growth[:, ~on], color=GREY, lw=0.6)
-axes.plot(middle, growth[:, on], color=BLUE)
+axes.plot(middle, growth[:, ~on], color=SOFT, lw=0.5)
+axes.plot(middle, growth[:, on], color=L1)
 for sign in (-1, 1):
-    axes.axhline(sign * (1 - margin), color=RED, ls="--", lw=1)
-axes.plot([], [], color=BLUE, label="on the support of x*")
-axes.plot([], [], color=GREY, label="off it")
-axes.plot([], [], color=RED, ls="--", label=f"±(1 − margin), margin = {margin:.3f}")
+    axes.axhline(sign * (1 - margin), color="k", ls="--", lw=1)
+axes.plot([], [], color=L1, label="on the support of x*")
+axes.plot([], [], color=SOFT, label="off it")
+axes.plot([], [], color="k", ls="--", label=f"±(1 − margin), margin = {margin:.3f}")
 axes.set(xlabel="total A = ∫α (no unit)", ylabel="growth of $z_j^T\\nu$ per unit of 4A (no unit)")
 axes.set_title("40×100, β = 200: the dual path becomes a certificate")
-axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.69))
+fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 envelope = np.abs(dual[:, ~on]).max(axis=1)
 late = (envelope[-1] - envelope[-9]) / (4 * (steps[-1] - steps[-9]))
@@ -240,7 +242,7 @@ for i, (k, colour) in enumerate(zip(sparsities, colours, strict=True)):
 axes.set_xticks(ticks, [f"{a:g}" for a in totals[:-1]] + ["∞"])
 axes.set(xlabel="total A = ∫α (no unit)", ylabel="fraction of supports found (of 20)")
 axes.set_title("40×100, β = 1, $x_0 = 0$; bars at the right: margin of x* > 0")
-axes.legend(ncols=2)
+fig.legend(loc="outside right center")
 plt.show()
 print(
     f"x_∞ = x* against margin > 0: {disagreements} disagreements in {foretold.size * 20} problems"

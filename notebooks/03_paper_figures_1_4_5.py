@@ -20,7 +20,7 @@
 # $A = \sum\eta\alpha_k$, and exact flow, which has no step size, stands beside it.
 
 # %%
-import io
+# %matplotlib inline
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -30,6 +30,7 @@ from IPython.display import Image, display
 
 import mirrorflow as mf
 from mirrorflow import plots, results
+from mirrorflow.colours import SCHEDULES
 from mirrorflow.sweep import descent_trials, descents
 
 plt.rcParams.update(plots.STYLE)
@@ -59,10 +60,7 @@ def read(study):
 
 def show(study, draw, paths):
     """The study's figure, from its curves or as committed."""
-    picture = io.BytesIO(Path(f"../figures/{study}.png").read_bytes())
-    if paths is not None:
-        draw().savefig(picture := io.BytesIO(), dpi=90)
-    display(Image(picture.getvalue(), width=1000))
+    display(Image(f"../figures/{study}.png", width=675) if paths is None else draw())
 
 
 studies = {
@@ -195,28 +193,31 @@ pd.concat(parts, axis=1).rename_axis("step size and noise, % of A")
 # the shape counts; where they don't, only $A$ does.
 
 # %%
-look = {
-    "constant": ("#0072B2", "o"),
-    "harmonic": ("#CC79A7", "D"),
-    "quadratic": ("#D55E00", "s"),
-    "geometric": ("#009E73", "^"),
-}
+markers = {"constant": "o", "harmonic": "D", "quadratic": "s", "geometric": "^"}
 titles = {"factors": "α(‖m‖² + ‖w‖²)", "mask_l1": "α‖m‖₁", "l1_on_x": "α‖x‖₁"}
-fig, panels = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained", sharey=True)
+fig, panels = plt.subplots(1, 3, figsize=(6.75, 3.0), layout="constrained", sharey=True)
 for axes, (name, title) in zip(panels, titles.items(), strict=True):
-    for shape, (colour, marker) in look.items():
+    for shape, marker in markers.items():
+        colour = SCHEDULES[shape]
         for rows, fill, dashes in ((frame, colour, "-"), (noisy, "none", ":")):
             chosen = rows[(rows["regularizer"] == name) & (rows["shape"] == shape)]
             mean = chosen.groupby("total")["distance_end"].mean()
             label = shape if fill == colour else None
             axes.plot(
-                mean.index, mean, color=colour, ls=dashes, marker=marker, mfc=fill, label=label
+                mean.index,
+                mean,
+                color=colour,
+                ls=dashes,
+                marker=marker,
+                mfc=fill,
+                ms=4,
+                label=label,
             )
-    axes.set(xscale="log", yscale="log", xlabel="total A = Σηα (no unit)", title=title)
+    axes.set(xscale="log", yscale="log", xlabel="$A = Σηα$ (no unit)", title=title)
     axes.set_xticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
     axes.minorticks_off()
 panels[0].set_ylabel("$\\|x - x^*\\|_2$ at the last step (units of x)")
-panels[0].legend()
+fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 plt.show()
 
 # %% [markdown]

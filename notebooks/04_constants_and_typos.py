@@ -27,6 +27,7 @@ import pandas as pd
 import mirrorflow as mf
 from mirrorflow import certificates as certify
 from mirrorflow import plots
+from mirrorflow.colours import QUANTITIES
 
 plt.rcParams.update(plots.STYLE)
 pd.options.display.float_format = "{:.1e}".format
@@ -73,7 +74,7 @@ axes.axvline(2.0, color="#999999", lw=0.8, ls=":")
 axes.set(xscale="log", yscale="log", xlabel="flow time t (the penalty stops at 2)")
 axes.set_ylabel("largest residual of the mirror equation (no unit)")
 axes.set_title("8×20, β = 1, A = 0.5: only one set of constants solves it")
-axes.legend(loc="center left", bbox_to_anchor=(0.0, 0.52))
+fig.legend(loc="outside lower center", ncols=2)
 plt.show()
 
 # %% [markdown]
@@ -201,12 +202,14 @@ slip(
 h = certify.tracking_misfit(problem, mf.interpolator(problem, factors, 0.5))
 rate = 2 * certify.pl_constant(problem, tail) * np.exp(-4 * 0.5) / 2  # 2λ min a_∞, a₀ = β/2
 fig, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
-axes.loglog(tail.times[1:], tail.loss[1:], color="#0072B2", label="loss, quadratic schedule")
+axes.loglog(
+    tail.times[1:], tail.loss[1:], color=QUANTITIES["flow"], label="loss, quadratic schedule"
+)
 law = fading.alpha(tail.times) ** 2 * (h @ h) / (2 * problem.n)
 axes.loglog(tail.times[1:], law[1:], "k:", label="$α_t^2 \\|h\\|^2/(2n)$, no fit")
 printed = tail.loss[0] * np.exp(-np.minimum(rate * tail.times, 300.0))
 shown = printed > 1e-14
-axes.loglog(tail.times[shown], printed[shown], color="#D55E00", ls="--", label="$f_0 e^{-Λt}$")
+axes.loglog(tail.times[shown], printed[shown], color="#0072B2", ls="--", label="$f_0 e^{-Λt}$")
 axes.set(xlabel="flow time t", ylabel="loss f (units of y²)")
 axes.set_title("8×20, A = 0.5: a power, not an exponential")
 axes.legend()

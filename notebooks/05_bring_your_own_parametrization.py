@@ -93,7 +93,7 @@ for (name, start), colour in zip(shapes.items(), ["#D55E00", "#0072B2", "#009E73
     R = start.potential()
     values = np.array([R.divergence([x], [0.0]) for x in grid])
     axes.plot(grid, values / values[-1], color=colour, label=name)
-axes.set(xlabel="x", ylabel="R(x)/R(1) (no unit)")
+axes.set(xlabel="$x$ (units of $x$)", ylabel="$R(x)/R(1)$ (no unit)")
 axes.legend()
 plt.show()
 
@@ -188,7 +188,7 @@ for ratio in ratios:
     for name in names:
         ends[name].append(ends_of(name, weighted))
 
-fig, panels = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
+fig, panels = plt.subplots(1, 2, figsize=(6.75, 3.6), layout="constrained")
 looks = zip(["#0072B2", "#009E73", "#D55E00", "#CC79A7", "#000000"], "o^sDv", strict=True)
 for (name, pairs), (colour, marker) in zip(ends.items(), looks, strict=True):
     for axes, values in zip(panels, zip(*pairs, strict=True), strict=True):
@@ -197,9 +197,9 @@ for (name, pairs), (colour, marker) in zip(ends.items(), looks, strict=True):
         axes.loglog(ratios[1:], away, color=colour, marker=marker, label=name)
 for axes, what in zip(panels, ["$x_∞$", "$\\int∇f$"], strict=True):
     axes.axhline(1e2 * rtol, color="#999999", ls="--", lw=1, label="bound: 100 rtol")
-    axes.set(xlabel="weight of sample 2 over sample 1 (no unit)")
+    axes.set(xlabel="weight of sample 2 over 1 (no unit)")
     axes.set(ylabel=f"distance of {what} to that at 0.02 (relative)")
-panels[0].legend(loc="center right", bbox_to_anchor=(1.0, 0.61))
+fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
 

@@ -30,6 +30,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from mirrorflow import plots
+from mirrorflow.colours import METHODS as COLOURS
+from mirrorflow.colours import SOFT
 from mirrorflow.pilot import (
     Controller,
     fold,
@@ -167,13 +169,13 @@ pd.DataFrame(rows).set_index(["method", "seed"])
 
 # %%
 look = {
-    "dense": ("#000000", "o", "-"),
-    "balanced, α = 1e-3": ("#D55E00", "s", ":"),
-    "balanced, α = 2e-3": ("#D55E00", "s", "--"),
-    "PILoT, α = 2e-3": ("#0072B2", "^", ":"),
-    "PILoT, α = 4e-3": ("#0072B2", "^", "-"),
+    "dense": (COLOURS["dense"], "o", "-"),
+    "balanced, α = 1e-3": (COLOURS["spred"], "D", ":"),
+    "balanced, α = 2e-3": (COLOURS["spred"], "D", "--"),
+    "PILoT, α = 2e-3": (COLOURS["pilot"], "s", ":"),
+    "PILoT, α = 4e-3": (COLOURS["pilot"], "s", "-"),
 }
-fig, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+fig, panels = plt.subplots(1, 3, figsize=(6.75, 2.9), layout="constrained")
 for method in list(METHODS)[1:]:
     _, record = networks[method, 0]
     colour, _, dashes = look[method]
@@ -181,14 +183,14 @@ for method in list(METHODS)[1:]:
     panels[1].plot(record["epoch"], record["‖m ⊙ w‖₁"], color=colour, ls=dashes)
     if method.startswith("PILoT"):
         panels[2].semilogy(record["epoch"], record["m² − w²"], color=colour, ls=dashes)
-        panels[2].semilogy(
-            record["epoch"], np.exp(-4 * record["A"]), color="#999999", lw=4, alpha=0.5
-        )
-panels[0].set(xlabel="epoch", ylabel="α (per unit of flow time)", title="penalty (seed 0)")
-panels[1].set(xlabel="epoch", ylabel="‖m ⊙ w‖₁ (units of weights)", title="norm; K = 200 dotted")
-panels[1].axhline(200, color="#999999", ls=":", lw=1)
-panels[2].set(xlabel="epoch", ylabel="median m² − w²", title="grey: $βe^{-4A}$, β = 1")
-panels[0].legend()
+        panels[2].semilogy(record["epoch"], np.exp(-4 * record["A"]), color=SOFT, lw=4, alpha=0.4)
+panels[0].set(xlabel="epoch", ylabel="$α$ (per unit of flow time)", title="penalty (seed 0)")
+panels[1].set(
+    xlabel="epoch", ylabel="$\\|m \\odot w\\|_1$ (units of weights)", title="norm; K = 200 dotted"
+)
+panels[1].axhline(200, color=SOFT, ls=":", lw=1)
+panels[2].set(xlabel="epoch", ylabel="median $m^2 - w^2$", title="grey: $βe^{-4A}$, β = 1")
+fig.legend(loc="outside lower center", ncols=4, columnspacing=1.0)
 plt.show()
 
 # %% [markdown]
@@ -219,13 +221,18 @@ curves = {
     )
     for method in METHODS
 }
-fig, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
+fig, axes = plt.subplots(figsize=(6.75, 4.0), layout="constrained")
 for method, curve in curves.items():
     colour, marker, dashes = look[method]
     label = f"{method} (A = {networks[method, 0][1]['A'].iloc[-1]:.2f})"
-    axes.plot(kept, 100 * curve.mean(0), color=colour, ls=dashes, marker=marker, ms=4, label=label)
-    axes.fill_between(kept, 100 * curve.min(0), 100 * curve.max(0), color=colour, alpha=0.1, lw=0)
-axes.set(xscale="log", xlabel="weights kept (fraction)", ylabel="test accuracy (%)")
+    axes.plot(
+        100 * kept, 100 * curve.mean(0), color=colour, ls=dashes, marker=marker, ms=4, label=label
+    )
+    low, high = 100 * curve.min(0), 100 * curve.max(0)
+    axes.fill_between(100 * kept, low, high, color=colour, alpha=0.1, lw=0)
+axes.set(xscale="log", xlabel="weights kept (%), fewer to the right", ylabel="test accuracy (%)")
+axes.set_xticks([100, 50, 20, 10, 5, 2, 1], ["100", "50", "20", "10", "5", "2", "1"])
+axes.minorticks_off()
 axes.invert_xaxis()
 axes.set_title(f"digits, {count} weights: one-shot global magnitude; mean and range of 3 seeds")
 axes.legend(loc="lower left")

@@ -20,26 +20,23 @@
 # that are sums over the steps, at *any* step size. The figure of `mirrorflow sweep discrete`:
 
 # %%
-import io
-
+# %matplotlib inline
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import Image
 
 import mirrorflow as mf
 from mirrorflow import certificates as certify
 from mirrorflow import plots
+from mirrorflow.colours import QUANTITIES, SOFT
 
 pd.options.display.float_format = "{:.2g}".format
 
-picture = io.BytesIO()
-plots.discrete(pd.read_parquet("../figures/discrete_rows.parquet")).savefig(picture, dpi=90)
-Image(picture.getvalue(), width=1000)
+plots.discrete(pd.read_parquet("../figures/discrete_rows.parquet"))
 
 # %% [markdown]
-# Orange: the flow's limit is off by $O(\eta)$. Blue: what `predicted_gain` says *before* training
-# is off by $O(\eta^2)$. Green: the sums $\Lambda$ and $r$ of the steps that were made leave
+# Red: the flow's limit is off by $O(\eta)$. Blue: what `predicted_gain` says *before* training
+# is off by $O(\eta^2)$. Yellow: the sums $\Lambda$ and $r$ of the steps that were made leave
 # rounding, up to the edge of stability $2/\lambda_{\max}$ and beyond it.
 #
 # ## 1. The paper's problem in ten lines
@@ -160,16 +157,16 @@ for ratio in ratios:
     scales.append(np.exp(np.median(np.log(0.5) - path.gain[-1])))  # a₀ = β/2 = ½
 
 plt.rcParams.update(plots.STYLE)
-fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
-left.plot(ratios, ends, "o-", color="#009E73", label="at the limit of the steps")
-left.plot(ratios, ratios, "--", color="#D55E00", label="at the flow's limit")
-left.axhline(1.0, color="#666666", lw=1, ls=":", label="stable below")
-left.set(xlabel="step size η, in units of 2/λ_max of the flow's limit", ylabel="η λ_max/2")
+fig, (left, right) = plt.subplots(1, 2, figsize=(6.75, 3.2), layout="constrained")
+left.plot(ratios, ends, "o-", color=QUANTITIES["steps"], label="at the limit of the steps")
+left.plot(ratios, ratios, "--", color=QUANTITIES["flow"], label="at the flow's limit")
+left.axhline(1.0, color=SOFT, lw=1, ls=":", label="stable below")
+left.set(xlabel="step size $η$ in $2/λ_{\\max}$ of the flow's limit", ylabel="$η λ_{\\max}/2$")
 left.set_title("8×20, gradient descent", loc="left")
 left.legend()
-right.plot(ratios, scales, "o-", color="#0072B2")
-right.set(xlabel="step size η, in the same units", ylabel="median scale a (units of x)")
-right.set_title("effective scale of the same runs; flow: ½", loc="left")
+right.plot(ratios, scales, "o-", color=QUANTITIES["steps"])
+right.set(xlabel="step size $η$ in the same units", ylabel="median scale a (units of x)")
+right.set_title("scale of the same runs; flow: ½", loc="left")
 plt.show()
 
 # %% [markdown]

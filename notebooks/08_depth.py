@@ -21,11 +21,9 @@
 # the start $\alpha = 3e^{-2A}$ does, at every depth.
 
 # %%
-import io
-
+# %matplotlib inline
 import numpy as np
 import pandas as pd
-from IPython.display import Image
 
 import mirrorflow as mf
 from mirrorflow import certificates as certify
@@ -33,9 +31,7 @@ from mirrorflow import plots
 
 pd.options.display.float_format = "{:.3g}".format
 
-picture = io.BytesIO()
-plots.depth(pd.read_parquet("../figures/depth_rows.parquet")).savefig(picture, dpi=100)
-Image(picture.getvalue(), width=900)
+plots.depth(pd.read_parquet("../figures/depth_rows.parquet"))
 
 # %% [markdown]
 # ## Where ours goes further

@@ -43,20 +43,21 @@ path = mf.saddle_path(problem)
 end = 1.3 * path.times[-1]
 tau = np.linspace(0.0, end, 301)[1:]
 
-fig, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
-rows = []
-for ell, style in {50.0: ":", 200.0: "-.", 1000.0: "--", 5000.0: "-"}.items():
+fig, axes = plt.subplots(figsize=(6.75, 3.8), layout="constrained")
+rows, looks = [], []
+for i, ell in enumerate([50.0, 200.0, 1000.0, 5000.0]):  # narrower lines above wider ones
+    looks.append({"lw": 4.0 * 0.65**i, "color": plt.get_cmap("Oranges")(0.25 + i / 6)})
     x, nu = certify.small_start(problem, ell, tau)
-    lines = axes.plot(tau, x, ls=style, lw=1, color="#D55E00" if ell == 5000 else "#0072B2")
+    lines = axes.plot(tau, x, **looks[i])
     lines[0].set_label(f"flow, log 1/a = {ell:g}")
     check = certify.saddle_deviation(problem, ell, end)
     assert check.holds
     apart = np.linalg.norm(nu - path.at(tau)[1], axis=1).max()
     rows.append({"log 1/a": ell, "distance in ν": apart, "over its bound": check.value})
-axes.plot(tau, path.at(tau)[0], color="black", lw=0.8)[0].set_label("saddle_path")
-axes.set(xlabel="τ = t/log(1/a) (flow time)", ylabel="x (units of x*)")
+axes.plot(tau, path.at(tau)[0], "k:", lw=0.8)[0].set_label("saddle_path")
+axes.set(xlabel="$τ = t/\\log(1/a)$ (flow time)", ylabel="$x$ (units of $x^*$)")
 axes.set_title("40×100: jumps on which the flows collapse", loc="left")
-axes.legend()
+fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 pd.DataFrame(rows).set_index("log 1/a")
 
@@ -117,21 +118,21 @@ pd.DataFrame(rows, columns=names).set_index("problem")
 
 # %% [markdown]
 # And flows at finite $a$: their average is a LASSO point for $\log(1/a)/(2t)$ up to a duality gap
-# with a closed form. Black dots: `lars_path`.
+# with a closed form. Circles: `lars_path`.
 
 # %%
-fig, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
-for ell, style in {50.0: ":", 1000.0: "-"}.items():
+fig, axes = plt.subplots(figsize=(6.75, 3.8), layout="constrained")
+for ell, look in {50.0: looks[0], 1000.0: looks[2]}.items():
     start = mf.LogFactors.of_scale(100, ell)
     mean, _ = time_average(problem, start, mf.Constant(0.0), ell * at)
-    axes.plot(0.5 / at, mean, ls=style, color="#0072B2", lw=1)[0].set_label(f"log 1/a = {ell:g}")
+    axes.plot(0.5 / at, mean, **look)[0].set_label(f"log 1/a = {ell:g}")
     check, gap = certify.lasso_of_average(problem, start, mf.Constant(0.0), ell * end)
     assert check.holds
     print(f"log 1/a = {ell:4g}: gap/objective {gap:.1e}, its formula right to {check.value:.0e}")
-axes.plot(0.5 / at, lasso, "k.", ms=3)[0].set_label("lars_path")
-axes.set(xlabel="penalty λ = log(1/a)/(2t) (units of Zᵀy/n)", ylabel="x (units of x*)")
+axes.plot(0.5 / at, lasso, "ko", mfc="none", ms=3.2, markevery=3)[0].set_label("lars_path")
+axes.set(xlabel="penalty $λ = \\log(1/a)/(2t)$ (units of $Z^Ty/n$); time runs left")
+axes.set_ylabel("$x$ (units of $x^*$)")
 axes.set_title("Averages (1/t)∫x on the LASSO path", loc="left")
-axes.invert_xaxis()
 axes.legend()
 plt.show()
 

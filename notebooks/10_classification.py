@@ -26,14 +26,13 @@
 # `mirrorflow sweep margins`:
 
 # %%
-import io
+# %matplotlib inline
 import time
 import warnings
 
 import cvxpy
 import numpy as np
 import pandas as pd
-from IPython.display import Image
 
 import mirrorflow as mf
 from mirrorflow import certificates as certify
@@ -41,9 +40,7 @@ from mirrorflow import plots
 
 pd.options.display.float_format = "{:.2g}".format
 
-picture = io.BytesIO()
-plots.margins(pd.read_parquet("../figures/margins_rows.parquet")).savefig(picture, dpi=90)
-Image(picture.getvalue(), width=1000)
+plots.margins(pd.read_parquet("../figures/margins_rows.parquet"))
 
 # %% [markdown]
 # Where ours goes further: scale, margin and decay are one number, $\gamma/a$, so that decay reaches

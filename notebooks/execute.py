@@ -21,6 +21,7 @@ from nbclient import NotebookClient
 from mirrorflow.runs.cli import command
 
 HERE = Path(__file__).parent
+PICTURES = "{'retina'}"  # PNG at twice the density, shown at its size in inches
 
 
 @command
@@ -57,7 +58,9 @@ def _execute(name: str, notebook, folder: Path) -> None:
         "language": "python",
     }
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": folder}}).execute()
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": folder}})
+    client.extra_arguments = [f"--InlineBackend.figure_formats={PICTURES}"]
+    client.execute()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     wall = time.perf_counter() - start

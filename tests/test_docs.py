@@ -103,3 +103,17 @@ def test_docstrings_are_text_and_not_markup():
     conf["_docstring"](None, "function", "f", None, None, lines)
     expected = ["A formula", "", "::", "", "    a = |b|", "", r"and x\*", "", ">>> 2 * 3", "6"]
     assert lines == expected
+
+
+def test_the_gallery_shows_every_notebook_by_a_picture_of_its_own(tmp_path):
+    """The part of `make docs` that needs no Sphinx."""
+    gallery = runpy.run_path(str(DOCS / "conf.py"))["_gallery"]
+    gallery.__globals__["NOTEBOOKS"] = tmp_path / "notebooks"
+    gallery()
+    index = (tmp_path / "notebooks" / "index.md").read_text("utf-8")
+    pictures = {}
+    for source in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f":link: {source.stem}\n" in index
+        assert (tmp_path / "notebooks" / source.name).is_file()
+        pictures[source.stem] = (tmp_path / "notebooks" / f"{source.stem}.png").read_bytes()
+    assert len(set(pictures.values())) == len(pictures) == 10

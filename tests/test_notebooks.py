@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import typing
@@ -99,6 +100,21 @@ class TestNotebook:
         kinds = {output.output_type for cell in code for output in cell.outputs}
         assert "error" not in kinds
         assert not any(output.get("name") == "stderr" for cell in code for output in cell.outputs)
+
+    def test_pictures_are_sharp_and_as_wide_as_a_page(self, source):
+        drawn = 0
+        for cell in jupytext.read(source.with_suffix(".ipynb")).cells:
+            for output in cell.get("outputs", []):
+                data = output.get("data", {})
+                assert "image/png" in data or "<Figure" not in data.get("text/plain", "")
+                if picture := data.get("image/png"):
+                    shown = output.metadata["image/png"]["width"]  # CSS pixels, 100 an inch
+                    wide = int.from_bytes(base64.b64decode(picture)[16:20], "big")
+                    assert wide >= 2 * shown - 1
+                    assert shown < 700
+                    drawn += 1
+        assert drawn >= max(1, source.read_text("utf-8").count("plt.show()"))
+        assert source.with_suffix(".ipynb").stat().st_size < 2_000_000
 
     def test_holds_no_path_of_the_machine(self, source):
         notebook = json.loads(source.with_suffix(".ipynb").read_text("utf-8"))
