@@ -7,6 +7,7 @@ import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,7 +105,8 @@ class Experiment:
         self.half = spec["precision"] == "bfloat16"
         self.shape = images.shape
         folders = isinstance(images, data.ImageFolders)
-        self.batches = data.batches_of(
+        kind: Any = data.FolderBatches if folders else data.Batches
+        self.batches = kind(
             images,
             spec["batch_size"],
             spec["seed"],

@@ -19,29 +19,13 @@ from gpu_bench.masks.weights import check_masks
 from mirrorflow.checks import InputError
 from mirrorflow.runs.store import Row, Run, atomic_write
 
-__all__ = ["export", "from_prune", "stem", "to_prune"]
+__all__ = ["from_prune", "to_prune"]
 
 Cuts = Mapping[float, Mapping[str, Tensor]]
 
 
 def stem(run: Run) -> str:
-    """Return how the names of a run's files begin.
-
-    Parameters
-    ----------
-    run : Run
-        Of `gpu_bench`.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> spec = {"dataset": "digits", "model": "resnet20", "method": "pilot", "seed": 0}
-    >>> stem(Run(spec, "d"))[:28]
-    'digits-resnet20-pilot-seed0-'
-    """
+    """Return how the names of a run's files begin."""
     spec = run.spec
     place = re.sub(r"[^\w-]+", "-", f"{spec['dataset']}-{spec['model']}")
     return f"{place}-{spec['method']}-seed{spec['seed']}-{run.key[:8]}"
@@ -121,26 +105,8 @@ def export(
 ) -> None:
     """Write START.pt (plain state_dict), START-mask-S.pt (boolean masks) and START.json.
 
-    Parameters
-    ----------
-    start : Path
-    spec, row : dict
-        Configuration and row of the run.
-    model : nn.Module
-        Folded.
-    shape : (C, H, W)
-        Of one image.
-    cuts : mapping of sparsity to masks
-        Of all prunable weights.
-
-    Examples
-    --------
-    >>> from tempfile import mkdtemp
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    >>> row, start = {"status": "completed", "prunable_weights": 8}, Path(mkdtemp(), "run")
-    >>> export(start, {}, row, model, (1, 2, 2), {})
-    >>> sorted(path.name for path in start.parent.iterdir())
-    ['run.json', 'run.pt']
+    `spec` and `row` are the run's; the model is folded; `cuts` are masks of all prunable weights
+    by sparsity.
     """
     start.parent.mkdir(parents=True, exist_ok=True)
     for module in model.modules():  # training does without the counters, others look for them

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch.nn import functional
 
-from gpu_bench import data, models
+from gpu_bench import models
+from gpu_bench.data.sources import shape_of
 from gpu_bench.memory import keep_memory
 from mirrorflow.checks import InputError
 from mirrorflow.runs.store import Row, atomic_write
@@ -69,7 +70,7 @@ def choose(folder: Path, spec: Row, precision: str, layout: str) -> Choice:
     path = folder / FILE
     known = _read(path)
     if asked not in known:
-        shape = data.shape_of(spec["dataset"], spec["image_size"])
+        shape = shape_of(spec["dataset"], spec["image_size"])
         seconds = seconds_per_step(
             spec["model"], shape, spec["batch_size"], spec["threads"], choices
         )

@@ -30,18 +30,8 @@ from gpu_bench.masks.weights import (
 from mirrorflow.checks import InputError, whole
 from mirrorflow.problems import random_stream
 
-__all__ = [
-    "INITIAL_MASKS",
-    "drawn",
-    "equal",
-    "erk",
-    "erk_densities",
-    "initial_mask",
-    "random",
-    "snip",
-    "snip_scores",
-]
-__all__ += ["synflow", "synflow_scores"]
+__all__ = ["INITIAL_MASKS", "drawn", "equal", "erk", "erk_densities", "initial_mask", "random"]
+__all__ += ["snip", "snip_scores", "synflow", "synflow_scores"]
 
 INITIAL_MASKS = ("random", "erk", "equal", "snip", "synflow")
 ROUNDS = 100  # of SynFlow
@@ -88,12 +78,8 @@ def initial_mask(
         If the name is unknown, an argument it needs is missing or out of range, the data do
         not fit the model, or the scores are of no use (not finite, or all zero).
     """
-    if name == "random":
-        return random(model, sparsity, seed)
-    if name == "erk":
-        return erk(model, sparsity, seed)
-    if name == "equal":
-        return equal(model, sparsity, seed)
+    if name in RANDOM:
+        return RANDOM[name](model, sparsity, seed)
     if name == "snip":
         if batches is None:
             raise InputError("batches must be given for snip, but they are None.")
@@ -135,6 +121,9 @@ def equal(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
     budget = (1.0 - check_sparsity(sparsity)) * sum(sizes.values())
     densities = _filled(sizes, dict.fromkeys(sizes, 1), budget)
     return drawn("equal", weights, densities, sparsity, seed)
+
+
+RANDOM = {"random": random, "erk": erk, "equal": equal}
 
 
 def erk_densities(shapes: Mapping[str, tuple[int, ...]], sparsity: float) -> dict[str, float]:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_bench import data
 from gpu_bench.checkpoints import Checkpoints
+from gpu_bench.data.batches import check_batch_size
+from gpu_bench.data.shards import Shard
+from gpu_bench.data.sources import count
 from gpu_bench.experiment import Place, load_data
 from gpu_bench.memory import is_full
 from gpu_bench.ranks import Ranks
@@ -66,7 +69,9 @@ class Job(Work):
         if setting.download and ranks.first:
             data.load(setting.dataset, place.data_root, download=True)
         ranks.barrier()
-        data.check_batch(spec["batch_size"], load_data(spec, place), ranks.size)
+        images = load_data(spec, place)
+        check_batch_size(spec["batch_size"], count(images), images.name)
+        Shard(0, ranks.size).size(spec["batch_size"])
         rates = setting.rates()
         for kind in setting.chosen:
             setting.method(kind).check_steps(rates, spec["momentum"])

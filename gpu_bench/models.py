@@ -24,7 +24,7 @@ from gpu_bench.masks.weights import fitting, modes, prunable
 from mirrorflow.checks import InputError, meant, whole
 from mirrorflow.problems import random_stream
 
-__all__ = ["NAMES", "build", "source"]
+__all__ = ["NAMES", "build"]
 
 PACKAGES = ("torchvision", "timm")
 
@@ -108,25 +108,10 @@ def source(name: str, argument: str = "model") -> str | None:
     It belongs to a run's configuration. None of the models here, which the code's digest covers;
     what the module of MODULE:FUNCTION imports is not looked at.
 
-    Parameters
-    ----------
-    name : str
-    argument : str
-        What the sentence calls it.
-
-    Returns
-    -------
-    str or None
-
     Raises
     ------
     InputError
-        If there is no such model, package or module.
-
-    Examples
-    --------
-    >>> source("resnet20") is None
-    True
+        If there is no such model, package or module; the sentence calls it `argument`.
     """
     if name in BUILDERS:
         return None

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 
 import numpy as np
+import pandas
 import pytest
 from rich.console import Console
 
@@ -19,7 +20,16 @@ from gpu_bench.methods import METHODS, option_groups
 from gpu_bench.methods.pilot import Pilot
 from gpu_bench.protocols import one_shot, per_cycle
 from gpu_bench.ranks import Ranks
-from gpu_bench.report import comparison, cycle_figures, drawing, gathered, lines, published, tables
+from gpu_bench.report import (
+    comparison,
+    cycle_figures,
+    drawing,
+    gathered,
+    lines,
+    paired,
+    published,
+    tables,
+)
 from gpu_bench.report.per_cycle import shown
 from gpu_bench.settings import Cyclic, Iterative, OneShot, Sculpt, Tune
 from gpu_bench.sparsities import near, nearest
@@ -411,6 +421,112 @@ def test_the_live_line_shows_method_seed_and_rate(name, tmp_path):
     assert "7/150" in line
     assert "12,653 images/s" in line
     assert set(words.split()) <= set(live.split())
+
+
+# --- PILoT − rival, seed by seed ---
+
+
+def differences(frame):
+    """The cells of the table of differences: by method and kind, of each level points, verdict."""
+    text = words_of(lambda console: paired.print_table(console, frame), 250)
+    lines = [[c.strip() for c in line.split("│")[1:-1]] for line in text.splitlines()]
+    rows = [cells for cells in lines if len(cells) > 2]
+    return {
+        (name.removeprefix("pilot − "), kind): list(zip(points, verdicts, strict=True))
+        for (name, kind, *points), (_, _, *verdicts) in zip(rows[::2], rows[1::2], strict=True)
+    }, text
+
+
+def made(method, accuracies, total=math.nan, fresh=None, seeds=None, status="completed"):
+    """Rows of one run per seed, one level of 90 % zeros."""
+    fresh = accuracies if fresh is None else fresh
+    return [
+        {"method": method, "seed": seed, "sparsity": 0.9, "accuracy": accuracy, "epochs": 6}
+        | {"fresh_accuracy": anew, "total_free": total, "status": status}
+        for seed, accuracy, anew in zip(seeds or range(9), accuracies, fresh, strict=False)
+    ]
+
+
+OURS = made("pilot", [0.70, 0.72, 0.74], total=3.0)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "points", "said"),
+    [
+        ([0.69, 0.70, 0.73], "+1.0, +2.0, +1.0", "ahead"),
+        ([0.71, 0.73, 0.745], "-1.0, -1.0, -0.5", "behind"),
+        ([0.69, 0.70, 0.75], "+1.0, +2.0, -1.0", "?"),
+        ([0.69, 0.72, 0.73], "+1.0, +0.0, +1.0", "?"),
+        ([0.60], "+10.0", "?"),  # one seed says nothing
+    ],
+)
+def test_a_verdict_needs_every_seed_and_two_of_them(theirs, points, said):
+    """Seeds are paired by their number, not by their place."""
+    frame = pandas.DataFrame([*OURS, *made("lasso", theirs)])
+    found, _ = differences(frame.iloc[::-1])
+    assert found == {("lasso", "as trained"): [(points, said)]}
+
+
+def test_a_run_that_diverged_is_in_no_pair():
+    theirs = made("lasso", [0.6, 0.6]) + made("lasso", [math.nan], seeds=[2], status="diverged")
+    found, _ = differences(pandas.DataFrame([*OURS, *theirs]))
+    assert found["lasso", "as trained"] == [("+10.0, +12.0", "ahead")]
+
+
+@pytest.mark.parametrize("gap", [0.09, 0.11])
+@pytest.mark.parametrize("lagging", ["pilot", "dense"])
+def test_fresh_statistics_have_a_line_where_they_change_much(gap, lagging):
+    """Above ten points, of either of the two: what the cut loses may be batch norm's alone."""
+    mean = {name: [0.5, 0.5] for name in ("pilot", "dense")}
+    fresh = {**mean, lagging: [0.5 + gap, 0.5 + gap]}
+    rows = [row for name in mean for row in made(name, mean[name], fresh=fresh[name])]
+    found, _ = differences(pandas.DataFrame(rows))
+    sign = 1 if lagging == "pilot" else -1
+    expected = [
+        (f"{100 * sign * gap:+.1f}, {100 * sign * gap:+.1f}", "ahead" if sign > 0 else "behind")
+    ]
+    assert found["dense", "as trained"] == [("+0.0, +0.0", "?")]
+    assert found.get(("dense", "fresh")) == (expected if gap > 0.1 else None)
+
+
+def test_equal_totals_are_compared_within_two_per_cent():
+    for total, there in ((3.0, True), (3.05, True), (2.95, True), (3.1, False), (2.9, False)):
+        theirs = made("spred", [0.69, 0.70, 0.73], total=total)
+        found, _ = differences(pandas.DataFrame([*OURS, *theirs]))
+        assert (("spred", "equal A") in found) == there, total
+        if there:
+            assert found["spred", "equal A"] == [("+1.0, +2.0, +1.0", "ahead")]
+
+
+def test_between_two_totals_the_accuracy_is_interpolated():
+    """Several runs of a seed are not compared as trained; at A = 3 spred has 0.5·(0.6 + 0.7)."""
+    theirs = made("spred", [0.7, 0.7], total=4.0) + made("spred", [0.6, 0.6], total=2.0)
+    twice = made("lasso", [0.7]) + made("lasso", [0.6])
+    found, text = differences(pandas.DataFrame([*OURS, *theirs, *twice]))
+    assert found == {("spred", "equal A"): [("+5.0, +7.0", "ahead")]}
+    assert "At equal A alone, if at all: spred, lasso." in " ".join(text.split())
+    # the other way round: the largest A that both have is 3.5
+    ours = made("pilot", [0.7, 0.7], total=4.0) + made("pilot", [0.6, 0.6], total=3.0)
+    found, _ = differences(pandas.DataFrame([*ours, *made("spred", [0.6, 0.64], total=3.5)]))
+    assert found["spred", "equal A"] == [("+5.0, +1.0", "ahead")]
+
+
+def test_the_differences_stand_below_the_table_and_in_the_report(tmp_path, capsys):
+    """And none without PILoT or with it alone; folders of earlier versions have no A."""
+    frame = write(tmp_path / "one", OneShot(**QUICK))
+    expected = ["as trained", *4 * ["+10.0, +10.0, +10.0"]]
+    assert row_of(printed(frame), "pilot − dense")[1:] == expected
+    assert row_of(printed(frame), "pilot − spred")[1:] == ["equal A", *4 * ["+5.0, +5.0, +5.0"]]
+    earlier = frame.drop(columns=["total_free", "fresh_accuracy"])
+    assert row_of(printed(earlier), "pilot − dense")[1:] == expected
+    longer = OneShot(**QUICK | {"epochs": 20})
+    write(tmp_path / "two", longer)
+    words = ["report", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path)]
+    assert run.main(words) == 0
+    assert capsys.readouterr().out.count("pilot − dense") == 2
+    for methods in (("pilot",), ("dense", "spred")):
+        found, text = differences(frame[frame["method"].isin(methods)])
+        assert (found, text) == ({}, "")
 
 
 def test_looks_tell_lines_apart(tmp_path):

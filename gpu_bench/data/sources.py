@@ -20,76 +20,28 @@ from mirrorflow.checks import InputError, meant
 from mirrorflow.extras import require
 from mirrorflow.runs.untrusted import read_arrays
 
-__all__ = ["FOLDER", "NAMES", "check_name", "is_folder", "load", "shape_of"]
+__all__ = ["FOLDER", "NAMES", "check_name", "count", "is_folder", "load", "shape_of"]
 __all__ += ["training_images"]
 
 FOLDER = "folder:"  # before the name of a folder of one's own
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-
-
 NAMES = ("digits", *OFFICIAL, "imagenet")
 
 
 def is_folder(name: str) -> bool:
-    """Whether a data set is streamed from a folder of image files.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> is_folder("folder:birds"), is_folder("digits")
-    (True, False)
-    """
+    """Return whether a data set is streamed from a folder of image files."""
     return name == "imagenet" or name.startswith(FOLDER)
 
 
 def check_name(argument: str, name: str) -> None:
-    """Refuse a name that no data set has.
-
-    Parameters
-    ----------
-    argument : str
-        What the sentence calls it.
-    name : str
-
-    Raises
-    ------
-    InputError
-        If there is no such data set.
-
-    Examples
-    --------
-    >>> check_name("dataset", "digits")
-    """
+    """Raise InputError where no data set has the name."""
     if name not in NAMES and not (is_folder(name) and len(name) > len(FOLDER)):
         rule = f"{argument} must be one of {', '.join(NAMES)} or {FOLDER}NAME, but it is {name!r}."
         raise InputError(rule + meant(name, NAMES))
 
 
 def shape_of(name: str, image_size: int | None = None) -> tuple[int, int, int]:
-    """Return (C, H, W) of a data set's images, without reading them.
-
-    Parameters
-    ----------
-    name : str
-    image_size : int, optional
-        Of imagenet and folder:NAME.
-
-    Returns
-    -------
-    (C, H, W)
-
-    Examples
-    --------
-    >>> shape_of("cifar10"), shape_of("imagenet")
-    ((3, 32, 32), (3, 224, 224))
-    """
+    """Return (C, H, W) of a data set's images, without reading them."""
     if name in OFFICIAL:
         height, width, channels = OFFICIAL[name].shape
         return channels, height, width
@@ -97,22 +49,13 @@ def shape_of(name: str, image_size: int | None = None) -> tuple[int, int, int]:
 
 
 def training_images(name: str) -> int | None:
-    """Return how many a data set has, without reading them; None of a folder.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    int or None
-
-    Examples
-    --------
-    >>> training_images("cifar10")
-    50000
-    """
+    """Return how many a data set has, without reading them; None of a folder."""
     return OFFICIAL[name].counts[0] if name in OFFICIAL else 1437 if name == "digits" else None
+
+
+def count(images: Dataset | ImageFolders) -> int:
+    """Return the number of training images of a loaded data set."""
+    return len(images.train_labels if isinstance(images, Dataset) else images.train)
 
 
 def load(

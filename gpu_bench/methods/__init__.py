@@ -16,7 +16,7 @@ from mirrorflow.checks import InputError, meant
 if TYPE_CHECKING:
     from mirrorflow.runs.store import Row
 
-__all__ = ["METHODS", "Look", "Method", "Plan", "build", "find", "option_groups"]
+__all__ = ["METHODS", "Look", "Method", "Plan", "find"]
 
 for _file in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_file.name}")
@@ -66,17 +66,7 @@ def find(word: str) -> type[Method]:
 
 
 def option_groups() -> Any:
-    """Return a dataclass with the options of every method, each a group on the command line.
-
-    Returns
-    -------
-    dataclass
-
-    Examples
-    --------
-    >>> "pilot" in option_groups().__dataclass_fields__
-    True
-    """
+    """Return a dataclass with the options of every method, each a group on the command line."""
     return _options(tuple(METHODS.values()))
 
 
@@ -87,24 +77,7 @@ def _options(kinds: tuple[type[Method], ...]) -> Any:
 
 
 def build(spec: Row) -> Method:
-    """Return a fresh method with the options that a run's configuration has.
-
-    Parameters
-    ----------
-    spec : dict
-        Of a run.
-
-    Returns
-    -------
-    Method
-
-    Examples
-    --------
-    >>> pilot = find("pilot")
-    >>> options = {pilot.column(option): getattr(pilot(), option) for option in pilot.options()}
-    >>> build({"method": "pilot", "seed": 0, **options}) == pilot()
-    True
-    """
+    """Return a fresh method with the options that a run's configuration has."""
     kind = METHODS[spec["method"]]
     method = kind(**{option: spec[kind.column(option)] for option in kind.options()})
     vars(method)["_seed"] = spec["seed"]

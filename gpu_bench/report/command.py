@@ -19,8 +19,9 @@ __all__ = ["Report"]
 class Report:
     """Compare result folders of one-shot, iterative, cyclic and sculpt, on one data set and model.
 
-    Prints accuracy at equal sparsity beside epochs and multiply-adds of training, and draws
-    accuracy against each of the three.
+    Prints accuracy at equal sparsity beside epochs and multiply-adds of training, and what PILoT is
+    ahead or behind of one-shot's other methods, seed by seed; draws accuracy against each of the
+    three.
     """
 
     folders: tyro.conf.Positional[
@@ -43,7 +44,7 @@ class Report:
         InputError
             If a folder or a flag breaks its rule.
         """
-        from gpu_bench.report import comparison, gathered, screen
+        from gpu_bench.report import comparison, gathered, paired, screen
 
         if self.sparsities is not None:
             check_sparsities("--sparsities", self.sparsities)
@@ -58,6 +59,8 @@ class Report:
             ) from None
         console = screen()
         comparison.print_table(console, frame, targets)
+        for _, rows in frame[frame["protocol"] == "one-shot"].groupby("epochs"):
+            paired.print_table(console, rows)
         drawn = comparison.figures(self.out, frame, targets)
         names = ", ".join(file.name for file in drawn)
         console.print(f"\n{frame['key'].nunique()} runs; {self.out}/: {names}", soft_wrap=True)

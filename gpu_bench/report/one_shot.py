@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from gpu_bench.report import drawing, ledger, published, tables
+from gpu_bench.report import drawing, ledger, paired, published, tables
 from gpu_bench.report.lines import label, lines
 from gpu_bench.report.statistics import counted, interval, lag, percent
 from gpu_bench.report.tables import INTERVAL
@@ -44,6 +44,7 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         table,
         remarks=[published.sentences(first["dataset"], first["model"]), lag(frame)],
     )
+    paired.print_table(console, frame)
     ledger.print_table(console, frame)
 
 

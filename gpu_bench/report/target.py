@@ -10,13 +10,11 @@ from gpu_bench.report import tables
 from gpu_bench.report.lines import label
 from gpu_bench.report.statistics import lag
 from gpu_bench.search import best, tried
-from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
 
-__all__ = ["drawings", "print_table"]
+__all__ = ["print_table"]
 
 
 def print_table(console: Console, frame: pandas.DataFrame) -> None:
@@ -42,8 +40,3 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         names=2,
         remarks=[lag(frame)],
     )
-
-
-def drawings(frame: pandas.DataFrame, paths: dict[str, Array]) -> dict[str, Figure]:
-    """Return none: the table says it all."""
-    return {}

@@ -151,17 +151,17 @@ class Setting(Chosen):
 
         Empty where a batch is larger than that; `Job.of` refuses it.
         """
-        from gpu_bench import data
+        from gpu_bench.data.sources import count, training_images
         from gpu_bench.experiment import load_data
         from gpu_bench.rates import learning_rates
 
         spec = self._common()
-        count = data.training_images(self.dataset)
-        if count is None:
-            count = data.count(load_data(spec, self.place()))
+        images = training_images(self.dataset)
+        if images is None:
+            images = count(load_data(spec, self.place()))
         else:  # known, and perhaps not on disk yet
-            count -= round(self.validation * count)
-        steps = count // spec["batch_size"]
+            images -= round(self.validation * images)
+        steps = images // spec["batch_size"]
         return learning_rates(1.0, spec["schedule"], spec["epochs"], steps, spec["warmup"])
 
     def variants(self) -> Iterator[Row]:
@@ -201,9 +201,9 @@ class Setting(Chosen):
 
     @property
     def _folder(self) -> bool:
-        from gpu_bench import data
+        from gpu_bench.data.sources import is_folder
 
-        return data.is_folder(self.dataset)
+        return is_folder(self.dataset)
 
     @property
     def _image_size(self) -> int:
@@ -234,9 +234,10 @@ class Setting(Chosen):
 
     def check(self) -> None:
         """Raise InputError where a value breaks its rule."""
-        from gpu_bench import data, models
+        from gpu_bench import models
+        from gpu_bench.data.sources import check_name
 
-        data.check_name("--dataset", self.dataset)
+        check_name("--dataset", self.dataset)
         models.source(self.usual("model"), "--model")
         whole("--seeds", self.seeds, 1, 10_000)
         whole("--epochs", self.usual("epochs"), 1)

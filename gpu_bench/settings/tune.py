@@ -63,7 +63,7 @@ class Tune(
 
         path = self.out / "tuned.json"
         tuning.write(path, tuning.choose(frame))
-        return [path, *super().figures(frame, paths)]
+        return [path]
 
     def check(self) -> None:
         super().check()

@@ -1,0 +1,104 @@
+"""Table of PILoT minus each rival, seed by seed, and what it says of their order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+
+from gpu_bench.report import tables
+from gpu_bench.report.lines import label
+from gpu_bench.report.statistics import FAR
+from gpu_bench.sparsities import shown
+
+if TYPE_CHECKING:
+    import pandas
+
+    Pair = tuple[pandas.DataFrame, pandas.DataFrame]
+
+__all__ = ["print_table"]
+
+OURS = "pilot"
+EQUAL = 1.02  # ratio of two A that count as one
+LEGEND = (
+    "ahead, behind: in every seed, of two at least; otherwise it can't be told (?). Fresh: batch "
+    "norm's statistics taken at the weights that are read. Equal A: the largest of free decay that "
+    "both have within 2 %, or between two of their runs."
+)
+
+
+def print_table(console: Console, frame: pandas.DataFrame) -> None:
+    """Print the differences in points of accuracy, where PILoT and another method are there.
+
+    `frame` holds rows of one-shot sparsification on the same images. Methods that have several runs
+    of a seed are compared at equal A alone.
+    """
+    levels = shown(frame["sparsity"].unique())
+    good = frame[(frame["status"] == "completed") & frame["sparsity"].isin(levels)]
+    parts = {str(name): rows for name, rows in good.groupby("method", sort=False)}
+    if OURS not in parts:
+        return
+    ours, table, left = parts.pop(OURS), [], []
+    for name, theirs in parts.items():
+        pair, found = (ours, theirs), {}
+        if any(rows.duplicated(["seed", "sparsity"]).any() for rows in pair):
+            left.append(label(name))
+        else:
+            found["as trained"] = _each_seed(pair, "accuracy")
+            if any(map(_lags, pair)):
+                found["fresh"] = _each_seed(pair, "fresh_accuracy")
+        if "total_free" in frame and theirs["total_free"].notna().any():
+            found["equal A"] = _equal_totals(pair)
+        for words, points in found.items():
+            cells = [
+                f"{', '.join(f'{point:+.1f}' for point in one)}\n{_verdict(list(one))}"
+                for _, one in points.items()
+            ]
+            if cells:
+                table.append([f"{label(OURS)} − {label(name)}", words, *cells])
+    if table:
+        tables.print_table(
+            console,
+            f"{label(OURS)} − rival in points of accuracy, seed by seed, "
+            f"{frame['epochs'].iloc[0]} epochs",
+            ["difference", "compared", *(f"{100 * level:.1f} %" for level in levels)],
+            table,
+            names=2,
+            remarks=[LEGEND, f"At equal A alone, if at all: {', '.join(left)}." if left else ""],
+        )
+
+
+def _verdict(points: list[float]) -> str:
+    signs = set(np.sign(points)) if len(points) > 1 else {0.0, 1.0}
+    return {1.0: "ahead", -1.0: "behind"}.get(signs.pop(), "?") if len(signs) == 1 else "?"
+
+
+def _lags(rows: pandas.DataFrame) -> bool:
+    """Say whether fresh statistics change an accuracy by far; earlier versions have none."""
+    lag = rows.get("fresh_accuracy", np.nan) - rows["accuracy"]
+    return bool((lag.groupby(rows["sparsity"]).mean().abs() > FAR).any())
+
+
+def _each_seed(pair: Pair, column: str) -> pandas.DataFrame:
+    """Return 100 × (ours − theirs), seeds that both have × sparsities."""
+    ours, theirs = (rows.pivot(index="seed", columns="sparsity", values=column) for rows in pair)
+    return 100.0 * (ours - theirs).dropna()
+
+
+def _equal_totals(pair: Pair) -> pandas.DataFrame:
+    """Return that difference at the largest A that both have, of seeds where there is one."""
+    import pandas
+
+    found = {}
+    for seed in sorted(set(pair[0]["seed"]) & set(pair[1]["seed"])):
+        own = [rows[rows["seed"] == seed] for rows in pair]
+        curves = [rows.pivot_table("accuracy", "total_free", "sparsity") for rows in own]
+        low, high = (max(c.index.min() for c in curves), min(c.index.max() for c in curves))
+        if low <= EQUAL * high:  # beyond an end a curve is its last run
+            ours, theirs = (
+                {level: np.interp(high, c.index, values) for level, values in c.items()}
+                for c in curves
+            )
+            found[seed] = {level: 100.0 * (ours[level] - theirs[level]) for level in ours}
+    return pandas.DataFrame(found).T
