@@ -12,9 +12,11 @@ import io
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from mirrorflow.checks import Array, InputError
 from mirrorflow.runs.store import atomic_write
 from mirrorflow.runs.untrusted import read_arrays
 
-__all__ = ["Checkpoints", "entry", "on_host"]
+__all__ = ["Checkpoints", "entry", "on_host", "table", "tabled"]
 
 KEPT = 2
 PERIOD = 10.0  # seconds between two, at least
@@ -105,6 +107,20 @@ def entry(arrays: Mapping[str, Array], name: str, like: Array) -> Array:
             f"{array.dtype} of shape {array.shape}."
         )
     return array
+
+
+def tabled(records: Sequence[Any], kind: Any) -> Array:
+    """Return dataclasses of numbers as an array, a row each, a column for each field."""
+    rows = [astuple(record) for record in records]
+    return np.array(rows, dtype=float).reshape(-1, len(kind.__slots__))
+
+
+def table(arrays: Mapping[str, Array], name: str, kind: Any) -> list[list[float]]:
+    """Return the rows of such an array of a checkpoint."""
+    columns = len(kind.__slots__)
+    like = np.empty((np.size(arrays.get(name, ())) // columns, columns))
+    rows: list[list[float]] = entry(arrays, name, like).tolist()
+    return rows
 
 
 def on_host(tensors: Mapping[str, Tensor]) -> dict[str, Array]:

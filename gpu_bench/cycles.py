@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_bench import masks
-from gpu_bench.checkpoints import Checkpoints, entry
+from gpu_bench.checkpoints import Checkpoints, entry, table, tabled
 from gpu_bench.experiment import Experiment
 from gpu_bench.methods import Method
 from gpu_bench.train import Epoch, Trainer, Weights
@@ -255,10 +255,10 @@ class _Run:
         assert self.trainer is not None
         state = {f"trainer_{name}": array for name, array in self.trainer.state().items()}
         state["origin"] = self.trainer.origin.cpu().numpy()
-        state["cycles"] = np.array([astuple(cycle) for cycle in self.cycles])
-        state["passed"] = np.array([astuple(epoch) for epoch in self.epochs])
-        state["masks"] = _packed(self.masks)
-        state["candidates"] = _packed(self.candidates)
+        state["cycles"] = tabled(self.cycles, Cycle)
+        state["passed"] = tabled(self.epochs, Epoch)
+        state["masks"] = _packed(self.masks, self.masks[0].numel())
+        state["candidates"] = _packed(self.candidates, self.masks[0].numel())
         if self.rewound is not None:
             again = self.rewound
             tensors = (again.x, again.rest, *again.parameters, *again.buffers)
@@ -295,8 +295,7 @@ class _Run:
     def _restored(self, arrays: Mapping[str, Array]) -> Trainer:
         device, weights = self.experiment.device, masks.prunable(self.experiment.model)
         start = self.experiment.layout.flatten(weights)
-        cycles = _table(arrays, "cycles", len(Cycle.__slots__))
-        passed = _table(arrays, "passed", len(Epoch.__slots__))
+        cycles, passed = table(arrays, "cycles", Cycle), table(arrays, "passed", Epoch)
         kept = _unpacked(arrays, "masks", len(start), len(cycles) + 1)
         candidates = _unpacked(arrays, "candidates", len(start), len(cycles))
         if len(cycles) >= self.course.cycles:
@@ -308,8 +307,8 @@ class _Run:
         with torch.no_grad():
             for name, view in self.experiment.layout.views(origin).items():
                 weights[name].copy_(view)
-        self.cycles = [Cycle(*map(float, row)) for row in cycles]
-        self.epochs = [Epoch(int(row[0]), *map(float, row[1:])) for row in passed]
+        self.cycles = [Cycle(*row) for row in cycles]
+        self.epochs = [Epoch(int(number), *row) for number, *row in passed]
         self.masks = [mask.to(device) for mask in kept]
         self.candidates = [mask.to(device) for mask in candidates]
         trainer = self._trainer(None)
@@ -333,28 +332,12 @@ def _tensor(arrays: Mapping[str, Array], name: str, like: Tensor) -> Tensor:
     return torch.from_numpy(np.array(entry(arrays, name, like.cpu().numpy()))).to(like.device)
 
 
-def _table(arrays: Mapping[str, Array], name: str, columns: int) -> Array:
-    table = arrays.get(name, np.empty((1, 0)))
-    if table.size == 0 and table.shape == (0,):
-        return np.empty((0, columns))
-    if table.ndim != 2 or table.shape[1] != columns:
-        raise InputError(
-            f"{name} of the checkpoint must have {columns} columns, but its shape is {table.shape}."
-        )
-    return table
-
-
-def _packed(vectors: list[Tensor]) -> Any:
-    if not vectors:
-        return np.empty((0, 0), dtype=np.uint8)
-    return np.packbits(torch.stack(vectors).cpu().numpy(), axis=1)
+def _packed(vectors: list[Tensor], size: int) -> Any:
+    """Return masks (size,) as one array, eight weights to a byte."""
+    masks = [vector.cpu().numpy() for vector in vectors]
+    return np.packbits(np.array(masks, dtype=bool).reshape(-1, size), axis=1)
 
 
 def _unpacked(arrays: Mapping[str, Array], name: str, size: int, count: int) -> list[Tensor]:
-    packed: Any = arrays.get(name, np.empty(0))
-    if packed.dtype != np.uint8 or packed.shape != (count, -(-size // 8) if count else 0):
-        raise InputError(
-            f"{name} of the checkpoint must be {count} masks of {size} weights, but they are "
-            f"{packed.dtype} of shape {packed.shape}."
-        )
+    packed: Any = entry(arrays, name, np.empty((count, -(-size // 8)), dtype=np.uint8))
     return list(torch.from_numpy(np.unpackbits(packed, axis=1, count=size).astype(bool)))

@@ -28,24 +28,12 @@ FRESH_BATCHES = 4  # for the statistics of a reading; more change the accuracy l
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Paths and options of a run that change none of its numbers.
+    """Paths and options of a run that change none of its numbers."""
 
-    Attributes
-    ----------
-    out : Path
-        Folder of the results: `weights/` and `checkpoints/` are made in it.
-    data_root : str, optional
-    workers : int
-        Processes that decode image files.
-    mask_file : str, optional
-        Masks to start from (`gpu_bench.masks.save`).
-    tensorboard : Path, optional
-    """
-
-    out: Path
+    out: Path  # of the results: weights/ and checkpoints/ are made in it
     data_root: str | None = None
-    workers: int = 1
-    mask_file: str | None = None
+    workers: int = 1  # processes that decode image files
+    mask_file: str | None = None  # masks to start from (`gpu_bench.masks.save`)
     tensorboard: Path | None = None
 
 
@@ -57,11 +45,7 @@ def load_data(spec: Row, place: Place) -> data.Dataset | data.ImageFolders:
 
 @functools.lru_cache(maxsize=1)
 def _load(
-    name: str,
-    root: str | None,
-    image_size: int | None,
-    validation: float,
-    validation_seed: int,
+    name: str, root: str | None, image_size: int | None, validation: float, validation_seed: int
 ) -> data.Dataset | data.ImageFolders:
     images = data.load(name, root, image_size=image_size)
     return images.split(validation, validation_seed) if validation else images

@@ -116,16 +116,12 @@ class Job(Work):
                 return [self.protocol.compute(run, self.place, self.ranks, tell)]
             except Exception as error:
                 if is_full(error):
-                    raise InputError(_too_large(run.spec)) from None
+                    size, device = run.spec["batch_size"], run.spec["device"]
+                    raise InputError(
+                        f"--batch-size {size} does not fit into the memory of {device}; try "
+                        f"--batch-size {max(size // 2, 1)}."
+                    ) from None
                 raise
-
-
-def _too_large(spec: Row) -> str:
-    size = spec["batch_size"]
-    return (
-        f"--batch-size {size} does not fit into the memory of {spec['device']}; try "
-        f"--batch-size {max(size // 2, 1)}."
-    )
 
 
 def _title(spec: Row) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gpu_bench import masks
 from gpu_bench.capture import Captured
-from gpu_bench.checkpoints import entry, on_host
+from gpu_bench.checkpoints import entry, on_host, table, tabled
 from gpu_bench.flat import Flat
 from gpu_bench.methods import Method, Plan
 from gpu_bench.ranks import Ranks
@@ -204,7 +203,7 @@ class Trainer:
         There is no random state among it: whatever is drawn is keyed by seed and epoch.
         """
         state = on_host(self._tensors())
-        state["epochs"] = np.array([astuple(epoch) for epoch in self.history.epochs])
+        state["epochs"] = tabled(self.history.epochs, Epoch)
         state["total"] = np.array(self.total)
         return state
 
@@ -219,19 +218,19 @@ class Trainer:
         tensors = self._tensors()
         for name, tensor in tensors.items():
             entry(state, name, tensor.detach().cpu().numpy())
-        epochs, total = state.get("epochs", np.empty(0)), state.get("total", np.empty(0))
-        if epochs.shape[1:] != (len(Epoch.__slots__),) or len(epochs) > self.epochs or total.shape:
+        epochs, total = table(state, "epochs", Epoch), entry(state, "total", np.array(0.0))
+        if len(epochs) > self.epochs:
             raise InputError(
-                f"the checkpoint must hold the records of at most {self.epochs} epochs, but their "
-                f"shape is {epochs.shape}."
+                f"the checkpoint must hold the records of at most {self.epochs} epochs, but it "
+                f"holds {len(epochs)}."
             )
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(torch.from_numpy(np.array(state[name])))
         if self.ledger is not None:
             self.ledger.resume()
-        for row in epochs:
-            record = Epoch(int(row[0]), *map(float, row[1:]))
+        for number, *row in epochs:
+            record = Epoch(int(number), *row)
             self.history.epochs.append(record)
             self._between(record)
         self.total = float(total)

@@ -565,7 +565,7 @@ def test_batch_norm_counts_no_batches(tmp_path):
 def test_packed_masks_come_back_as_they_were(size):
     """Eight to a byte; the last byte may hold fewer."""
     masks_ = [torch.arange(size) % (k + 2) == 0 for k in range(3)]
-    arrays = {"masks": cycles._packed(masks_), "none": cycles._packed([])}
+    arrays = {"masks": cycles._packed(masks_, size), "none": cycles._packed([], size)}
     assert arrays["masks"].nbytes == 3 * -(-size // 8)
     found = cycles._unpacked(arrays, "masks", size, 3)
     assert all(torch.equal(a, b) for a, b in zip(found, masks_, strict=True))

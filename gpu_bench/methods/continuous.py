@@ -30,10 +30,7 @@ class Continuous(Method, name="continuous"):
     grid: ClassVar[Grid] = around(lr=(0.1, 0.2, 0.05), total=(2.5e-3, 5e-3, 1e-3))
     # λ = 1e-8 over the authors' 85 epochs, where Σ η/(1 − momentum) is 2.25e4
     original: ClassVar[dict[str, Any]] = {"total": 2.25e-4, "rate": 1.0, "plain": True}
-    ranges: ClassVar[Ranges] = {
-        "start": (-50.0, 50.0),
-        "temperature": (1.0, 1e30),
-    }
+    ranges: ClassVar[Ranges] = {"start": (-50.0, 50.0), "temperature": (1.0, 1e30)}
 
     start: float = 0.0
     """s₀: every mask starts at σ(s₀); more of it opens where s₀ is larger."""

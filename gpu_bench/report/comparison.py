@@ -27,13 +27,7 @@ NUMBERS = ("seeds", "zeros,\n%", "epochs", "multiply-\nadds", "accuracy,\n%")
 def print_table(console: Console, frame: pandas.DataFrame, targets: Sequence[float]) -> None:
     """Print accuracy beside sparsity, epochs and multiply-adds, one section per target.
 
-    Parameters
-    ----------
-    console : Console
-    frame : DataFrame
-        Of `gathered.gather`.
-    targets : sequence of float
-        Sparsities.
+    `frame` is of `gathered.gather`, targets are sparsities.
     """
     first = frame.iloc[0]
     where = "validation" if first["validation"] else "test"

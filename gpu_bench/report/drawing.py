@@ -32,19 +32,9 @@ def drawn(
     across: int = 3,
     sharey: bool = False,
 ) -> Figure:
-    """Return a figure of panels in the style of this project; `draw` fills them.
+    """Return a figure of `count` panels in the style of this project; `draw` fills them.
 
-    Parameters
-    ----------
-    count : int
-        Panels.
-    height : float
-        Of one, in inches.
-    draw : callable
-    width : "column" or "page"
-    across : int
-        The most panels in a line of a page.
-    sharey : bool
+    Each is `height` inches high, and at most `across` are in a line of a page.
     """
     import matplotlib
 
@@ -146,22 +136,11 @@ def legend(figure: Figure, found: list[Line]) -> None:
 
 
 def epochs(
-    found: list[Line],
-    paths: dict[str, Array],
-    words: str,
-    length: int = 0,
-    width: str = "page",
+    found: list[Line], paths: dict[str, Array], words: str, length: int = 0, width: str = "page"
 ) -> Figure:
-    """Return α, A, ‖x‖₁ and accuracy epoch by epoch.
+    """Return α, A, ‖x‖₁ and accuracy epoch by epoch; `words` say the setting.
 
-    Parameters
-    ----------
-    found : list of Line
-    paths : dict
-    words : str
-        The setting.
-    length : int
-        Epochs of a cycle, whose ends are marked; 0 for a single one.
+    The ends of cycles of `length` epochs are marked; 0 for a single one.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -212,16 +191,9 @@ def layers(
     words: str,
     width: str = "page",
 ) -> Figure:
-    """Return the share of weights kept in each layer.
+    """Return the share of weights kept in each layer; `words` say the setting.
 
-    Parameters
-    ----------
-    found : list of Line
-    paths : dict
-    panels : sequence of (place, title)
-        Rows of `layer_density`.
-    words : str
-        The setting.
+    `panels` are places in `layer_density` and the panels' titles.
     """
     from matplotlib import ticker
 

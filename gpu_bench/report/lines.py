@@ -50,14 +50,10 @@ def label(method: str) -> str:
 
 
 def lines(frame: pandas.DataFrame, names: Iterable[str] | None = None) -> list[Line]:
-    """Return the lines of rows, in the order in which they come.
+    """Return the lines of rows, in the order in which they come; `names` say each row's course.
 
-    Parameters
-    ----------
-    frame : DataFrame
-    names : one str per row, optional
-        Which course it is on. The colour says the method; where there are several courses line
-        style and marker say which, otherwise they repeat the method.
+    The colour says the method; where there are several courses line style and marker say which,
+    otherwise they repeat the method.
     """
     import pandas
 

@@ -15,44 +15,30 @@ __all__ = ["POINTS", "UNCUT", "Point", "at", "sentences"]
 
 
 class Point(NamedTuple):
-    """One published number.
-
-    Attributes
-    ----------
-    name : str
-    sparsity : float
-    accuracy : str
-        In percent, with the digits that were printed.
-    epochs : int, optional
-        Of all trainings together.
-    """
+    """One published number."""
 
     name: str
     sparsity: float
-    accuracy: str
-    epochs: int | None = None
+    accuracy: str  # in percent, with the digits that were printed
+    epochs: int | None = None  # of all trainings together
+
+
+def _points(name: str, epochs: int | None, found: dict[float, str]) -> tuple[Point, ...]:
+    return tuple(Point(name, zeros, accuracy, epochs) for zeros, accuracy in found.items())
 
 
 UNCUT = {("imagenet", "resnet50"): "76.7–77.0", ("cifar10", "resnet20"): "91.73"}
 
 POINTS: dict[tuple[str, str], tuple[Point, ...]] = {
     ("imagenet", "resnet50"): (
-        Point("pilot", 0.8, "75.62", 90),
-        Point("pilot", 0.9, "74.73", 90),
-        Point("pilot", 0.95, "71.30", 90),
-        Point("spred", 0.8, "72.64", 90),
-        Point("spred", 0.9, "71.84", 90),
-        Point("spred", 0.95, "69.47", 90),
-        Point("str", 0.8, "75.49", 90),
-        Point("str", 0.9, "72.40", 90),
-        Point("str", 0.95, "64.94", 90),
+        *_points("pilot", 90, {0.8: "75.62", 0.9: "74.73", 0.95: "71.30"}),
+        *_points("spred", 90, {0.8: "72.64", 0.9: "71.84", 0.95: "69.47"}),
+        *_points("str", 90, {0.8: "75.49", 0.9: "72.40", 0.95: "64.94"}),
         Point("SCULPT", 0.9, "≈75.5", 450),
         Point("LRR", 0.9, "as SCULPT", 900),
     ),
-    ("cifar10", "resnet20"): (
-        Point("random masks", 0.8, "88.25"),
-        Point("random masks", 0.9, "86.25"),
-        Point("random masks", 0.95, "83.56"),
+    ("cifar10", "resnet20"): _points(
+        "random masks", None, {0.8: "88.25", 0.9: "86.25", 0.95: "83.56"}
     ),
 }
 

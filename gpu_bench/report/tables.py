@@ -25,19 +25,8 @@ def print_table(
     """Print a table no wider than the console.
 
     Where it is too wide, first the half widths (± …) go, then names are wrapped between words, then
-    the columns of numbers are set below each other, each time beside the names.
-
-    Parameters
-    ----------
-    console : Console
-    title : str
-    headings : sequence of str
-    rows : sequence of sequences of str
-        One cell for each heading; a row without cells ends a section.
-    names : int
-        How many of the first columns hold names.
-    remarks : sequence of str
-        Sentences below the table; empty ones are left out.
+    the columns of numbers are set below each other, each time beside the names, which are the first
+    `names` columns. A row without cells ends a section; remarks stand below, without empty ones.
     """
     needed = _total(_widths(headings, rows))
     if needed > console.width and any(" ± " in cell for row in rows for cell in row):

@@ -29,9 +29,7 @@ LEVELS = (8.0, 4.0, 2.0, 1.5, 1.2, 1.1, 1.0, 1 / 1.1, 1 / 1.2, 1 / 1.5, 1 / 2.0,
 
 @dataclass(frozen=True)
 class Target(
-    Setting,
-    name="target",
-    about="find each method's strength for a wanted sparsity, such as 0.9",
+    Setting, name="target", about="find each method's strength for a wanted sparsity, such as 0.9"
 ):
     """Find the strength at which a method has the wanted fraction of zeros.
 
