@@ -51,7 +51,8 @@ def to_prune(model: nn.Module, kept: Mapping[str, Tensor]) -> nn.Module:
     Raises
     ------
     InputError
-        If a mask belongs to no prunable weight or has another shape; nothing is changed then.
+        If `model` is no module or pruned already, or a mask belongs to no prunable weight or has
+        another shape; nothing is changed then.
 
     Examples
     --------
@@ -60,10 +61,16 @@ def to_prune(model: nn.Module, kept: Mapping[str, Tensor]) -> nn.Module:
     >>> bool(model[0].weight[0, 1] == 0)
     True
     """
-    check_masks(kept, masks.prunable(model))
+    _check_module(model)
+    if prune.is_pruned(model):
+        raise InputError(
+            "model must hold plain weights, but it is pruned; prune.remove them first."
+        )
+    weights = masks.prunable(model)
+    check_masks(kept, weights)
     for name, mask in kept.items():
         layer, _, weight = name.rpartition(".")
-        prune.custom_from_mask(model.get_submodule(layer), weight, mask)
+        prune.custom_from_mask(model.get_submodule(layer), weight, mask.to(weights[name].device))
     return model
 
 
@@ -81,7 +88,7 @@ def from_prune(model: nn.Module) -> dict[str, Tensor]:
     Raises
     ------
     InputError
-        If nothing in it is.
+        If it is no module, or nothing in it is.
 
     Examples
     --------
@@ -89,6 +96,7 @@ def from_prune(model: nn.Module) -> dict[str, Tensor]:
     >>> from_prune(nn.Sequential(model))["0.weight"].sum()
     tensor(1)
     """
+    _check_module(model)
     tensors = dict(model.named_parameters())
     found = {
         name.removesuffix("_mask"): buffer.bool()
@@ -98,6 +106,11 @@ def from_prune(model: nn.Module) -> dict[str, Tensor]:
     if not found:
         raise InputError("model must be pruned by torch.nn.utils.prune, but it has no mask of it.")
     return found
+
+
+def _check_module(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be a torch.nn.Module, but it is a {type(model).__name__}.")
 
 
 def export(

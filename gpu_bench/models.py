@@ -121,7 +121,7 @@ def source(name: str, argument: str = "model") -> str | None:
         raise InputError(f"{rule} MODULE:FUNCTION, but it is {name!r}." + meant(name, NAMES))
     try:
         found = importlib.util.find_spec(place)
-    except (ImportError, ValueError):
+    except Exception:  # a package around it may raise what it likes
         found = None
     if place in PACKAGES:
         if found is None:
@@ -145,7 +145,7 @@ def _foreign(name: str, shape: tuple[int, int, int], classes: int) -> Any:
             timm = importlib.import_module("timm")
             return timm.create_model(rest, num_classes=classes, in_chans=shape[0])
         return getattr(importlib.import_module(place), rest)(shape, classes)
-    except Exception as error:  # another's code raises what it likes
+    except (Exception, SystemExit) as error:  # another's code raises what it likes
         said = f"{type(error).__name__}: {str(error)[:200]}"
         raise InputError(f"model {name!r} can't be built ({said}).") from None
 

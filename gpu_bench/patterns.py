@@ -21,7 +21,7 @@ def numbers(text: str) -> tuple[int, int]:
     >>> numbers("2:4")
     (2, 4)
     """
-    found = re.fullmatch(r"(\d{1,2}):(\d{1,2})", text)
+    found = re.fullmatch(r"([0-9]{1,2}):([0-9]{1,2})", text)
     kept, group = map(int, found.groups()) if found else (0, 0)
     if not 1 <= kept < group <= LARGEST:
         rule = f"--pattern must be N:M with 1 ≤ N < M ≤ {LARGEST}, such as 2:4"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
-from gpu_bench import exports, masks, models
+from gpu_bench import exports, masks, models, run
 from gpu_bench.patterns import numbers, pattern
 from mirrorflow.checks import InputError
 
@@ -42,6 +42,9 @@ def number(shape, classes):
 
 def broken(shape, classes):
     raise KeyError("no such thing")
+
+def leaves(shape, classes):
+    raise SystemExit(3)
 """
 
 
@@ -49,6 +52,9 @@ def broken(shape, classes):
 def own(tmp_path, monkeypatch):
     """A module of the user's, `own_models`, where Python finds it."""
     (tmp_path / "own_models.py").write_text(OWN)
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package" / "__init__.py").write_text("raise RuntimeError('not today')")
+    (tmp_path / "own_package" / "nets.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "own_models", raising=False)
     return tmp_path / "own_models.py"
@@ -78,6 +84,8 @@ REFUSED = {
     "own_models:deaf": "must fit the model",
     "own_models:number": "gives a int",
     "own_models:broken": "KeyError",
+    "own_models:leaves": "SystemExit: 3",
+    "own_package.nets:net": "'own_package.nets' can't",
     "own_models:absent": "AttributeError",
     "no_such_module:net": "'no_such_module' can't",
     "no_such.module:net": "can't",
@@ -174,6 +182,23 @@ def test_a_mask_of_another_model_changes_nothing():
         exports.from_prune(model)
 
 
+def test_masks_go_to_where_the_weights_are():
+    """Those of a file are on the host, a network may be on a GPU; here it is nowhere."""
+    model = models.build("resnet8", (1, 8, 8), 10, 0)
+    kept = masks.magnitude(masks.prunable(model), 0.5)
+    again = exports.from_prune(exports.to_prune(model.to("meta"), kept))
+    assert {mask.device.type for mask in again.values()} == {"meta"}
+
+
+@pytest.mark.parametrize("model", [None, {}, prune.l1_unstructured(nn.Linear(4, 3), "weight", 1)])
+def test_what_can_not_be_pruned_is_told(model):
+    with pytest.raises(InputError, match=r"^model must (be a torch.nn.Module|hold plain weights)"):
+        exports.to_prune(model, {"weight": torch.ones(3, 4, dtype=torch.bool)})
+    if not isinstance(model, nn.Module):
+        with pytest.raises(InputError, match=r"^model must be a torch.nn.Module"):
+            exports.from_prune(model)
+
+
 # --- patterns ---
 
 
@@ -201,8 +226,20 @@ def test_a_layer_that_has_no_such_groups_stays():
     assert all(bool(mask.all()) for mask in pattern(weights, 2, 4).values())
 
 
-@pytest.mark.parametrize("text", ["", "2", "4:2", "4:4", "0:4", "2:65", "2:4:8", "-1:4", "a:b"])
+@pytest.mark.parametrize(
+    "text", ["", "2", "4:2", "4:4", "0:4", "2:65", "2:4:8", "-1:4", "a:b", "٢:٤"]
+)
 def test_a_pattern_is_n_of_m(text):
     assert numbers("2:4") == (2, 4)
     with pytest.raises(InputError, match="--pattern must be N:M"):
         numbers(text)
+
+
+def test_a_pattern_that_fits_no_layer_is_refused_before_training(tmp_path, capsys):
+    """7 divides neither the one channel of digits nor 16, 32, 64."""
+    flags = ["--methods", "dense", "--model", "resnet8", "--seeds", "1", "--epochs", "1"]
+    flags += ["--pattern", "2:7", "--jobs", "1", "--precision", "float32", "--layout", "contiguous"]
+    assert run.main([*flags, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith("divides the inputs of a layer (1, 16, 32, 64), but it is 2:7.")
+    assert not list(tmp_path.glob("checkpoints/*/*"))

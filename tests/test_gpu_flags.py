@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from gpu_bench import methods, run, sparsities
+from gpu_bench.experiment import Experiment, Place
+from gpu_bench.ranks import Ranks
 from gpu_bench.settings import Cyclic, Iterative, OneShot, Sculpt
 from mirrorflow.checks import InputError
 
@@ -119,6 +122,16 @@ def test_a_flag_goes_before_the_original_recipe():
     assert found["str"]["str.start"] == -50.0
     assert found["str"]["str.shared"] is True
     assert {spec["weight_decay"] for spec in found.values()} == {1e-3}
+
+
+def test_the_classifier_of_a_network_is_what_its_run_says(tmp_path):
+    found = []
+    for flags in ({}, {"classifier": "fan-in"}, {"recipe": "original"}):
+        setting = OneShot(methods=("dense",), seeds=1, model="resnet8", device="cpu", **flags)
+        experiment = Experiment(setting.runs()[0].spec, Place(tmp_path), Ranks())
+        found.append(experiment.model.fc.weight.detach())
+    assert torch.equal(found[1], found[2])
+    torch.testing.assert_close(found[1], (10 / 64) ** 0.5 * found[0])
 
 
 @pytest.mark.parametrize(("kind", "trainings"), [(Iterative, 5), (Cyclic, 3), (Sculpt, 4)])

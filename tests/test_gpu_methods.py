@@ -263,6 +263,32 @@ def test_rigl_moves_every_interval_and_stays_in_the_last_quarter():
     assert moved == [10, 20, 30, 40, 50, 60, 70]
 
 
+def test_rigl_may_move_at_the_last_step_of_three_quarters():
+    method, parameters = begun("rigl", interval=25)  # of 100 steps
+    velocities, slope = tuple(map(torch.zeros_like, parameters)), weights(seed=1)
+    steps = (25, 50, 75, 76, 100)
+    moved = [step for step in steps if method.between_steps(step, parameters, velocities, slope)]
+    assert moved == [25, 50, 75]
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_rigl_keeps_its_number_where_weights_and_gradients_are_zero(flat):
+    """A weight that is 0 is still one that it has; of places without slope any may be taken up."""
+    method, (theta, mask) = begun("rigl", sparsity=0.5, fraction=0.5, interval=10)
+    old, count = mask.clone(), active((theta, mask))
+    theta.zero_()
+    slope = torch.zeros_like(theta) if flat else weights(seed=2)
+    velocities = torch.zeros_like(theta), torch.zeros_like(mask)
+    assert method.between_steps(10, (theta, mask), velocities, slope)
+    assert active((theta, mask)) == count
+    share, places = (
+        0.25 * (1.0 + math.cos(math.pi * 10 / 75)),
+        zip(*(vector.split(SIZES) for vector in (old, mask)), count, strict=True),
+    )
+    for before, after, n in places:
+        assert int((before * after).sum()) >= n - int(share * n)
+
+
 def test_strs_shared_decay_is_that_of_the_weights():
     method, _ = begun("str", shared=True, total=9.0)
     assert method.decays() == (DECAY, DECAY)

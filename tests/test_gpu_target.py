@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import shlex
 
@@ -11,12 +12,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
-from gpu_bench import methods, run
+from gpu_bench import methods, report, run
 from gpu_bench.methods.base import Method, around
 from gpu_bench.protocols import one_shot
 from gpu_bench.run import PROGRAM
-from gpu_bench.search import best, close, following
+from gpu_bench.search import best, close, following, tried
 from gpu_bench.sparsities import free
 from mirrorflow import results
 from mirrorflow.pilot import largest_total
@@ -69,6 +71,89 @@ def test_a_jump_over_the_target_is_closed_in_on(at, below, above):
     low = max(value for value in tried if value <= edge)
     high = min(value for value in tried if value > edge)
     assert high <= 1.02 * low
+
+
+def test_close_is_within_a_tenth_of_the_zeros_and_of_the_rest():
+    for target, low, high in ((0.9, 0.89, 0.91), (0.5, 0.45, 0.55), (0.2, 0.18, 0.22)):
+        assert close(low, target)
+        assert close(high, target)
+        assert not close(low - 1e-6, target)
+        assert not close(high + 1e-6, target)
+    assert not close(math.nan, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("tried", "value"),
+    [
+        ({}, 0.5),
+        ({0.5: 0.0}, 2.0),  # four times the strongest, a quarter of the weakest
+        ({0.5: 0.0, 2.0: 0.8}, 8.0),
+        ({0.5: 1.0}, 0.125),
+        ({0.5: math.nan, 0.125: 0.95}, 0.0312),  # to three digits, as it is printed
+        ({1.0: 0.88, 4.0: math.nan}, 4**0.1),  # no nearer to either than a tenth
+        ({1.0: 0.0, 4.0: 0.915}, 4**0.9),
+        ({1.0: 0.0, 4.0: math.nan}, 2.0),  # what is far off counts as e² times the share kept
+        ({1.0: 0.0, 4.0: 0.95}, 4 ** (2 / (2 + math.log(2)))),
+        ({1.0: 0.8, 4.0: 0.95}, 2.0),
+        ({1.0: 0.8, 2.0: 0.95, 3.0: 0.85, 8.0: 1.0}, 2**0.5),  # the first that is too strong
+        ({1.0: 0.8, 2.0: 0.905}, None),
+        ({1.0: 0.8, 1.02: 0.95}, None),
+        ({1.0: 0.8, 1.03: 0.95}, 1.03**0.5),
+    ],
+)
+def test_the_next_strength(tried, value):
+    found = following(tried, 0.9, 0.5)
+    assert found == (None if value is None else float(f"{value:.3g}"))
+
+
+def row_of(value, zeros, accuracy=0.9, name="str", level=0.9, **more):
+    row = {"method": name, "status": "completed", "target": 0.9, "sparsity": level, "seed": 0}
+    kind = methods.METHODS[name]
+    row |= {kind.column(option): default for option, default in kind.options().items()}
+    row |= {"accuracy": accuracy, "uncut_accuracy": accuracy + 0.05, kind.column("total"): value}
+    return {**row, "natural_sparsity": zeros, "free_sparsity": zeros, **more}
+
+
+def test_a_strength_is_its_mean_over_seeds_read_at_the_level_of_the_target():
+    """One seed that diverges makes it too strong; other levels do not count."""
+    rows = [row_of(1.0, 0.6, 0.7), row_of(1.0, 0.8, 0.8, seed=1), row_of(1.0, 0.6, 0.1, level=0.95)]
+    rows += [row_of(2.0, 0.9), row_of(2.0, 0.9, seed=1, status="diverged")]
+    table = tried(pandas.DataFrame(rows)).set_index("value")
+    assert table.loc[1.0, ["sparsity", "accuracy", "uncut"]].tolist() == pytest.approx(
+        [0.7, 0.75, 0.8]
+    )
+    assert table.loc[1.0, "flag"] == "--str.total"
+    assert math.isnan(table.loc[2.0, "sparsity"])
+    assert table.loc[1.0, "away"] == pytest.approx(math.log(0.1 / 0.3))
+    found = best(pandas.DataFrame(rows))
+    assert found.loc["str", ["value", "runs", "found"]].tolist() == [1.0, 2, False]
+
+
+def test_where_nothing_is_close_the_nearest_is_named_by_the_share_kept():
+    """0.95 leaves half of the wanted rest, 0.83 1.7 times as much; of equals the weaker."""
+    rows = [row_of(1.0, 0.83, 0.5), row_of(2.0, 0.95, 0.9), row_of(3.0, 0.6, 0.99)]
+    assert best(pandas.DataFrame(rows)).loc["str", "value"] == 1.0
+    equal = [row_of(value, 0.9, 0.8) for value in (3.0, 2.0, 4.0)]
+    assert best(pandas.DataFrame(equal)).loc["str", ["value", "found"]].tolist() == [2.0, True]
+
+
+def test_the_table_has_every_strength_in_per_cent_and_marks_what_is_found():
+    rows = [row_of(1.0, 0.7, 0.8), row_of(2.0, 0.9, 0.75)]
+    rows += [row_of(1.0, 0.3, 0.6, "lasso"), row_of(4.0, 0.5, 0.6, "lasso")]
+    common = {"dataset": "digits", "model": "resnet20", "epochs": 3, "validation": 0.1}
+    frame = pandas.DataFrame([{**row, **common, "protocol": "target"} for row in rows])
+    console = Console(width=150, record=True, file=io.StringIO())
+    report.print_table(console, frame)
+    text = console.export_text()
+    lines = [[c.strip() for c in line.split("│")[1:-1]] for line in text.splitlines()]
+    assert [cells for cells in lines if cells] == [
+        ["str", "--str.total 1", "70.00", "85.00", "80.00"],
+        ["* str", "--str.total 2", "90.00", "80.00", "75.00"],
+        ["lasso", "--lasso.total 1", "30.00", "65.00", "60.00"],
+        ["lasso", "--lasso.total 4", "50.00", "65.00", "60.00"],
+    ]
+    assert "10 % of the training images" in text
+    assert "at 90 %" in text
 
 
 def test_a_cut_is_free_up_to_the_first_that_costs_more_than_a_point():

@@ -20,7 +20,7 @@ from gpu_bench import cycles, masks, patterns
 from gpu_bench.experiment import Experiment
 from gpu_bench.protocols.base import Protocol, Reading
 from gpu_bench.sparsities import free, shown
-from mirrorflow.checks import Array
+from mirrorflow.checks import Array, InputError
 from mirrorflow.pilot import free_total
 from mirrorflow.runs.store import Row
 
@@ -44,6 +44,14 @@ class OneShot(Protocol):
     }
 
     def plan(self, experiment: Experiment) -> cycles.Course:
+        if (pattern := experiment.spec.get("pattern")) is not None:
+            weights = masks.prunable(experiment.model).values()
+            inputs = sorted({weight.shape[1] for weight in weights})
+            _, group = patterns.numbers(pattern)
+            if all(size % group for size in inputs):
+                said = ", ".join(map(str, inputs))
+                rule = f"--pattern must have an M that divides the inputs of a layer ({said})"
+                raise InputError(f"{rule}, but it is {pattern}.")
         return cycles.Course(1, lambda *_: None)
 
     def read(self, experiment: Experiment, outcome: cycles.Outcome) -> Reading:
