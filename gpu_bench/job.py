@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_bench import data
+from gpu_bench import data, models
 from gpu_bench.checkpoints import Checkpoints
 from gpu_bench.data.batches import check_batch_size
 from gpu_bench.data.shards import Shard
@@ -59,8 +59,8 @@ class Job(Work):
         Raises
         ------
         InputError
-            If data or devices are missing, a batch is larger than the data, or a method asks more
-            of the steps than they can do.
+            If data or devices are missing, a batch is larger than the data, another's model is no
+            network to prune, or a method asks more of the steps than they can do.
         """
         if setting.tensorboard:
             require("--tensorboard", "tensorboard")
@@ -72,6 +72,8 @@ class Job(Work):
         images = load_data(spec, place)
         check_batch_size(spec["batch_size"], count(images), images.name)
         Shard(0, ranks.size).size(spec["batch_size"])
+        if spec["model_source"] is not None:  # another's: what it is shows when it is built
+            models.build(spec["model"], images.shape, images.classes, spec["seed"])
         rates = setting.rates()
         for kind in setting.chosen:
             setting.method(kind).check_steps(rates, spec["momentum"])

@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from gpu_bench import data
+from gpu_bench import data, run
 from gpu_bench.data import sources
 from gpu_bench.data.dataset import channel_moments, stratified
 from mirrorflow.checks import InputError
@@ -192,6 +192,16 @@ def test_changed_cache_is_refused(small_official, kind, message, tmp_path: Path)
     np.savez(tmp_path / "cifar10.npz", **change(small_official, kind))
     with pytest.raises(InputError, match=message):
         data.load("cifar10", tmp_path)
+
+
+def test_a_command_with_a_changed_cache_ends_with_2(small_official, tmp_path, capsys) -> None:
+    np.savez(tmp_path / "cifar10.npz", **change(small_official, "pixel"))
+    flags = ["--dataset", "cifar10", "--data-root", str(tmp_path), "--methods", "dense"]
+    flags += ["--precision", "float32", "--layout", "contiguous", "--batch-size", "4"]
+    assert run.main([*flags, "--jobs", "1", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: test_images in ")
+    assert error.count("\n") == 1
 
 
 def test_cut_or_pickled_cache_is_refused(small_official, tmp_path: Path) -> None:

@@ -102,6 +102,21 @@ def test_what_is_no_network_to_prune_is_refused(own, name):
     assert "\n" not in str(refusal.value)
 
 
+COMMANDS = ["own_models:nothing", "own_models:number", "timm:resnet18", "torchvision:resnet18"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_command_ends_with_2_and_one_sentence(own, name, tmp_path, monkeypatch, capsys):
+    for package in models.PACKAGES:
+        monkeypatch.setitem(sys.modules, package, None)
+    flags = ["--methods", "dense", "--seeds", "1", "--epochs", "1", "--jobs", "1", "--model", name]
+    flags += ["--precision", "float32", "--layout", "contiguous", "--out", str(tmp_path / "out")]
+    assert run.main(flags) == 2
+    error = capsys.readouterr().err
+    assert [line[:7] for line in error.splitlines()] == ["error: "]
+    assert name in error or "has none" in error
+
+
 @pytest.mark.parametrize("package", models.PACKAGES)
 def test_a_missing_package_is_named_with_what_installs_it(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)

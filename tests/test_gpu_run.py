@@ -308,6 +308,7 @@ REFUSALS = {
     ("--epochs", "0"): "--epochs must be at least 1",
     ("--lr", "nan"): "--lr must be a finite number above 0",
     ("--pilot.total", "-1"): "--pilot.total must be a finite number at least 0",
+    ("--pilot.total", "5"): "decay can't act faster, but it is 5, which needs 471 steps.",
     ("--methods", "mask-l1", "--mask-l1.beta", "0"): "--mask-l1.beta must be",
     ("--pilot.swing", "0.9"): "--pilot.swing must be",
     ("--warmup", "3"): "--warmup must be",
