@@ -52,15 +52,7 @@ def _load(
 
 
 class Experiment:
-    """Data, network and settings that the trainings of a run share.
-
-    Parameters
-    ----------
-    spec : dict
-        The run's configuration (`gpu_bench.settings`).
-    place : Place
-    ranks : Ranks
-        The processes that share each batch.
+    """Data, network and settings that the trainings of a run share; `spec` is its configuration.
 
     Attributes
     ----------
@@ -68,8 +60,7 @@ class Experiment:
         On the device, with its initial weights.
     layout : Layout
         Of the prunable weights in one vector (N,).
-    batches
-        `Batches` or `FolderBatches`.
+    batches : Batches or FolderBatches
 
     Raises
     ------
@@ -120,13 +111,8 @@ class Experiment:
     ) -> Trainer:
         """Return a fresh optimizer with a full learning-rate schedule, for one cycle.
 
-        Parameters
-        ----------
-        mask : bool Tensor, shape (N,), optional
-        start : Weights, optional
-            Without: the weights that the model holds.
-        cycle : int
-            How many cycles came before; the order of the images goes on.
+        It starts from the weights that the model holds where there is no `start`; `cycle` says how
+        many cycles came before: the order of the images goes on.
         """
         spec = self.spec
         epochs = spec["epochs"]

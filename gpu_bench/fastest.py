@@ -46,19 +46,8 @@ class Choice(NamedTuple):
 def choose(folder: Path, spec: Row, precision: str, layout: str) -> Choice:
     """Return the choice that the folder has for such runs, or measure, and write it there.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the results.
-    spec : dict
-        A run's configuration: its model, data set, batch size and threads are measured.
-    precision, layout : str
-        Values of the flags; "auto" is what is chosen.
-
-    Raises
-    ------
-    InputError
-        If the file is there and holds no such choice.
+    Measured are the model, data set, batch size and threads of a run's configuration `spec`; what
+    is chosen are the flags that are "auto". A file that holds no such choice is an InputError.
     """
     pairs = itertools.product(
         ("float32", "bfloat16") if precision == "auto" else (precision,),

@@ -187,22 +187,10 @@ def snip_scores(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
     Batch norm takes each batch's statistics, as in training; everything else (dropout) is in
     evaluation mode, so nothing is drawn.
 
-    Parameters
-    ----------
-    model : nn.Module
-    batches : iterable of (images, labels)
-        Moved to the weights' device and dtype. The paper takes one mini-batch; about ten
-        images per class are usual since then.
-
-    Returns
-    -------
-    dict of Tensor
-        float64, with the weights' names, shapes and device.
-
-    Raises
-    ------
-    InputError
-        If there is no batch, one does not fit the model, or the scores' sum is 0 or not finite.
+    Batches (images, labels) are moved to the weights' device and dtype; the paper takes one, about
+    ten images per class are usual since then. Scores are float64, in the weights' shapes and on
+    their device. InputError if there is no batch, one does not fit the model, or the scores' sum is
+    0 or not finite.
     """
     weights = {name: w.detach().requires_grad_() for name, w in prunable(model).items()}
     some = next(iter(weights.values()))
@@ -269,23 +257,9 @@ def synflow_scores(
     count as 0: subtracting them could switch off channels, and R would no longer be a sum over
     paths. Without biases and shortcuts every layer's scores sum to R.
 
-    Parameters
-    ----------
-    model : nn.Module
-    shape : (C, H, W)
-        Of one image.
-    masks : mapping of str to bool Tensor, optional
-        A weight without a mask counts as dense.
-
-    Returns
-    -------
-    dict of Tensor
-        float64, with the weights' names, shapes and device.
-
-    Raises
-    ------
-    InputError
-        If the model can't take such an image, a mask does not fit, or R is 0 or not finite.
+    Scores are float64, in the weights' shapes and on their device; `shape` (C, H, W) is that of one
+    image, and a weight without a mask counts as dense. InputError if the model can't take such an
+    image, a mask does not fit, or R is 0 or not finite.
     """
     state = {name: p.detach().abs().double() for name, p in model.named_parameters()}
     for name, buffer in model.named_buffers():

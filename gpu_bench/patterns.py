@@ -34,19 +34,8 @@ def pattern(weights: Mapping[str, Tensor], kept: int, group: int) -> dict[str, T
 
     Neighbours are input channels i, …, i + group − 1 of one output, at one place of a kernel. A
     layer whose number of inputs `group` does not divide (a stem of three channels, a depthwise
-    convolution) keeps all. Of equally large weights the earlier ones stay.
-
-    Parameters
-    ----------
-    weights : dict of Tensor
-        Each (outputs, inputs, …).
-    kept, group : int
-        N and M.
-
-    Returns
-    -------
-    dict of bool Tensor
-        True where a weight stays.
+    convolution) keeps all. Of equally large weights (outputs, inputs, …) the earlier ones stay;
+    masks are True there.
     """
     masks = {}
     for name, weight in weights.items():

@@ -14,22 +14,8 @@ class Normalise:
     """(B, H, W, C) uint8 u on the device → (B, C, H, W): (u/255 − mean)/std, channel by channel.
 
     Computed in float32 as u·scale + shift, one multiplication and one addition per pixel, then
-    rounded to `dtype`.
-
-    Parameters
-    ----------
-    mean, std : (C,) floats
-        Of images scaled to [0, 1].
-    device : torch.device
-    dtype : torch.dtype
-        Floating.
-    channels_last : bool
-        Memory format of the result.
-
-    Raises
-    ------
-    InputError
-        If `dtype` is no floating dtype.
+    rounded to `dtype`, a floating one (else InputError). Mean and standard deviation (C,) are of
+    images scaled to [0, 1].
     """
 
     def __init__(

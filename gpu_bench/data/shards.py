@@ -17,13 +17,6 @@ class Shard:
 
     The ranks' parts are disjoint; one after the other they are what a single process sees.
 
-    Raises
-    ------
-    InputError
-        If ranks < 1, or rank is not in [0, ranks).
-
-    Examples
-    --------
     >>> import torch
     >>> Shard(1, 2).of_batches(torch.arange(9), batch_size=4).tolist()
     [[2, 3], [6, 7]]
@@ -38,13 +31,7 @@ class Shard:
         whole("rank", self.rank, 0, whole("ranks", self.ranks, 1) - 1)
 
     def size(self, batch_size: int) -> int:
-        """Return how many of a batch's images are this rank's, `batch_size` / ranks.
-
-        Raises
-        ------
-        InputError
-            If the batch can't be divided evenly.
-        """
+        """Return how many of a batch's images are this rank's: batch_size / ranks, evenly."""
         if batch_size % self.ranks:
             raise InputError(
                 f"batch_size must be divisible by the number of ranks ({self.ranks}), but it is "

@@ -101,8 +101,6 @@ def figures(out: Path, frame: pandas.DataFrame, targets: Sequence[float]) -> lis
 
 
 def _cost(frame: pandas.DataFrame, targets: Sequence[float]) -> Figure:
-    from mirrorflow.plots.style import caption
-
     # looked at together, so that a line looks the same in both figures
     found = [
         line
@@ -110,7 +108,7 @@ def _cost(frame: pandas.DataFrame, targets: Sequence[float]) -> Figure:
         if any(len(gathered.at(line.rows, target)) for target in targets)
     ]
 
-    def draw(figure: Figure, grid: list[Axes]) -> None:
+    def draw(grid: list[Axes]) -> None:
         pairs = zip(grid, grid[len(targets) :], strict=False)
         for (above, below), target in zip(pairs, targets, strict=True):
             for line in found:
@@ -123,14 +121,12 @@ def _cost(frame: pandas.DataFrame, targets: Sequence[float]) -> Figure:
             for axes in (above, below):
                 axes.set_xlim(left=0.0)
                 drawing.percents(axes)
-        drawing.legend(figure, found)
-        caption(
-            figure,
-            f"{_setting(frame)} {drawing.BANDS} Each course at its sparsity nearest to the "
-            f"panel's, at most half a step of iterative pruning away. Masked weights cost nothing.",
-        )
 
-    return drawing.drawn(2 * len(targets), 2.3, draw, across=len(targets))
+    said = (
+        f"{_setting(frame)} {drawing.BANDS} Each course at its sparsity nearest to the panel's, "
+        f"at most half a step of iterative pruning away. Masked weights cost nothing."
+    )
+    return drawing.drawn(2 * len(targets), 2.3, draw, found, said, across=len(targets))
 
 
 def _setting(frame: pandas.DataFrame) -> str:

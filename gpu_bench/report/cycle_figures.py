@@ -50,9 +50,7 @@ def final(frame: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _cost(found: list[Line], words: str) -> Figure:
-    from mirrorflow.plots.style import caption
-
-    def draw(figure: Figure, grid: list[Axes]) -> None:
+    def draw(grid: list[Axes]) -> None:
         left, right = grid
         for line in found:
             drawing.spread(left, line, "cycle", "epochs_spent", "accuracy", 100.0)
@@ -61,10 +59,9 @@ def _cost(found: list[Line], words: str) -> Figure:
         left.set_title("accuracy after each cycle", loc="left")
         drawing.multiply_adds(right)
         drawing.percents(left)
-        drawing.legend(figure, found)
-        caption(figure, f"{words} {drawing.BANDS} Masked weights cost nothing.")
 
-    return drawing.drawn(2, 2.6, draw, sharey=True)
+    said = f"{words} {drawing.BANDS} Masked weights cost nothing."
+    return drawing.drawn(2, 2.6, draw, found, said, sharey=True)
 
 
 def _mask_panels(frame: pandas.DataFrame) -> list[tuple[int, str]]:
@@ -86,23 +83,19 @@ def _mask_panels(frame: pandas.DataFrame) -> list[tuple[int, str]]:
 def _overlap(found: list[Line], words: str) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    from mirrorflow.plots.style import caption
-
-    def draw(figure: Figure, grid: list[Axes]) -> None:
+    def draw(grid: list[Axes]) -> None:
         for axes, (name, (title, label)) in zip(grid, OVERLAPS.items(), strict=True):
             for line in found:
                 drawing.spread(axes, line, "cycle", "cycle", name)
             axes.set(xlabel="cycle", ylabel=label, ylim=(-0.02, 1.04))
             axes.set_title(title, loc="left")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        drawing.legend(figure, found)
-        caption(
-            figure,
-            f"{words} {drawing.BANDS} Left and middle: each cycle's mask with another; right: the "
-            f"part of the last mask that is already among the largest weights at a cycle's end.",
-        )
 
-    return drawing.drawn(len(OVERLAPS), 2.3, draw)
+    said = (
+        f"{words} {drawing.BANDS} Left and middle: each cycle's mask with another; right: the "
+        f"part of the last mask that is already among the largest weights at a cycle's end."
+    )
+    return drawing.drawn(len(OVERLAPS), 2.3, draw, found, said)
 
 
 def _setting(frame: pandas.DataFrame) -> str:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BANDS", "accuracy", "data", "drawn", "epochs", "layers", "legend", "multiply_adds"]
-__all__ += ["percents", "sparsities", "spread"]
+__all__ = ["BANDS", "accuracy", "data", "drawn", "epochs", "layers", "multiply_adds", "percents"]
+__all__ += ["sparsities", "spread"]
 
 BANDS = "Lines: mean over seeds; bands and bars: lowest to highest."
 DENSITIES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # percent, on axes
@@ -27,22 +27,27 @@ MARKS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # shares ke
 def drawn(
     count: int,
     height: float,
-    draw: Callable[[Figure, list[Axes]], None],
+    draw: Callable[[list[Axes]], None],
+    found: list[Line],
+    words: str,
     width: str = "page",
     across: int = 3,
     sharey: bool = False,
 ) -> Figure:
     """Return a figure of `count` panels in the style of this project; `draw` fills them.
 
-    Each is `height` inches high, and at most `across` are in a line of a page.
+    Each is `height` inches high, and at most `across` are in a line of a page. The lines' names
+    stand above, `words` below.
     """
     import matplotlib
 
-    from mirrorflow.plots.style import STYLE, panels
+    from mirrorflow.plots.style import STYLE, caption, panels
 
     with matplotlib.rc_context(STYLE):
         figure, grid = panels(count, width, height, across, sharey=sharey)
-        draw(figure, grid)
+        draw(grid)
+        _legend(figure, found)
+        caption(figure, words)
     return figure
 
 
@@ -70,19 +75,16 @@ def spread(axes: Axes, line: Line, by: str, x: str, y: str, scale: float = 1.0) 
 
 def accuracy(found: list[Line], title: str, words: str, width: str = "page") -> Figure:
     """Return accuracy against sparsity; `words` say the setting."""
-    from mirrorflow.plots.style import caption
 
-    def draw(figure: Figure, grid: list[Axes]) -> None:
+    def draw(grid: list[Axes]) -> None:
         (axes,) = grid
         for line in found:
             spread(axes, line, "sparsity", "sparsity", "accuracy", 100.0)
         sparsities(axes)
         percents(axes)
         axes.set_title(title, loc="left")
-        legend(figure, found)
-        caption(figure, f"{words} {BANDS}")
 
-    return drawn(1, 2.9, draw, width)
+    return drawn(1, 2.9, draw, found, f"{words} {BANDS}", width)
 
 
 def percents(axes: Axes) -> None:
@@ -119,7 +121,7 @@ def _zeros(halvings: Array) -> Array:
     return 1.0 - 2.0**-halvings
 
 
-def legend(figure: Figure, found: list[Line]) -> None:
+def _legend(figure: Figure, found: list[Line]) -> None:
     """Name every line once, above the panels."""
     from matplotlib.lines import Line2D
 
@@ -144,8 +146,6 @@ def epochs(
     """
     from matplotlib.ticker import MaxNLocator
 
-    from mirrorflow.plots.style import caption
-
     panels = {
         "alpha": ("penalty", "$\\alpha$ (per unit of flow time)"),
         "total": ("total $A = \\Sigma \\eta\\alpha/(1-\\mu)$", "$A$ (no unit)"),
@@ -153,7 +153,7 @@ def epochs(
         "test_accuracy": ("accuracy, uncut" if not length else "accuracy", "accuracy (%)"),
     }
 
-    def draw(figure: Figure, grid: list[Axes]) -> None:
+    def draw(grid: list[Axes]) -> None:
         for axes, (name, (title, label)) in zip(grid, panels.items(), strict=True):
             for line in found:
                 rows = line.rows.drop_duplicates("key")
@@ -169,11 +169,9 @@ def epochs(
             if length and axes.has_data():  # dense has no α and no A
                 for end in range(length, int(axes.dataLim.x1), length):
                     axes.axvline(end + 0.5, color="#999999", lw=0.8, ls=(0, (1, 2)), zorder=0)
-        legend(figure, found)
-        ends = " Dotted: ends of cycles." if length else ""
-        caption(figure, f"{words} {BANDS} μ: momentum.{ends}")
 
-    return drawn(len(panels), 2.2, draw, width, across=2)
+    said = f"{words} {BANDS} μ: momentum.{' Dotted: ends of cycles.' if length else ''}"
+    return drawn(len(panels), 2.2, draw, found, said, width, across=2)
 
 
 def _ranged(axes: Axes, line: Line, curves: Sequence[Array]) -> None:
@@ -197,12 +195,10 @@ def layers(
     """
     from matplotlib import ticker
 
-    from mirrorflow.plots.style import caption
-
     kept = [[100.0 * _density(line, paths, place) for line in found] for place, _ in panels]
     low = min(density[density > 0.0].min() for panel in kept for density in panel)
 
-    def draw(figure: Figure, grid: list[Axes]) -> None:
+    def draw(grid: list[Axes]) -> None:
         for axes, (_, title), densities in zip(grid, panels, kept, strict=True):
             axes.set(xlabel="layer, from the input", yscale="log", ylim=(0.8 * low, 125))
             axes.yaxis.set_major_locator(ticker.FixedLocator(DENSITIES))
@@ -216,10 +212,9 @@ def layers(
                     layer, density, color=colour, ls=dashes, marker=marker, ms=3, label=line.label
                 )
         grid[0].set_ylabel("weights kept there (%)")
-        legend(figure, found)
-        caption(figure, f"{words} Mean over seeds; a layer without weights is not drawn.")
 
-    return drawn(len(panels), 2.3, draw, width, sharey=True)
+    said = f"{words} Mean over seeds; a layer without weights is not drawn."
+    return drawn(len(panels), 2.3, draw, found, said, width, sharey=True)
 
 
 def _density(line: Line, paths: dict[str, Array], place: int) -> Array:

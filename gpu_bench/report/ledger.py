@@ -42,13 +42,11 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
 
 def drawings(frame: pandas.DataFrame, paths: dict[str, Array], words: str) -> dict[str, Figure]:
     """Return the figure "ledger" of A per layer, where runs have a ledger and a scale to lose."""
-    from mirrorflow.plots.style import caption
-
     runs = _followed(frame)
     runs = runs[runs["ledger_gradient"].notna()] if len(runs) else runs
     found = lines(runs) if len(runs) else []
 
-    def draw(figure: Figure, grid: list[Axes]) -> None:
+    def draw(grid: list[Axes]) -> None:
         (axes,) = grid
         for line in found:
             rows = line.rows.drop_duplicates("key")
@@ -59,14 +57,12 @@ def drawings(frame: pandas.DataFrame, paths: dict[str, Array], words: str) -> di
             axes.axhline(rows["ledger_decay"].mean(), color=colour, lw=0.8, ls=(0, (1, 2)))
         axes.set(xlabel="layer, from input to classifier", ylabel="$\\log(a_0/a)/4$ (no unit)")
         axes.set_title("what $m^2 - w^2$ has lost, in units of $A$", loc="left")
-        drawing.legend(figure, found)
-        caption(
-            figure,
-            f"{words} Median over a layer; lines: mean over seeds, bands: lowest to highest. "
-            "Dotted: decay alone; the rest is step size and gradient noise.",
-        )
 
-    return {"ledger": drawing.drawn(1, 2.9, draw)} if found else {}
+    said = (
+        f"{words} Median over a layer; lines: mean over seeds, bands: lowest to highest. "
+        "Dotted: decay alone; the rest is step size and gradient noise."
+    )
+    return {"ledger": drawing.drawn(1, 2.9, draw, found, said)} if found else {}
 
 
 def _followed(frame: pandas.DataFrame) -> pandas.DataFrame:
