@@ -62,10 +62,9 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "cycles": ("gpu_bench/cycles.py gpu_bench/checkpoints.py", "gpu_cycles"),
     "runs": (
         "mirrorflow/runs/*.py",
-        "commands execution files help programs report_page reproduce results results_load "
-        "fuzz_results studies",
+        "execution files help programs report_page results results_load runs",
     ),
-    "claims": ("mirrorflow/claims/*.py mirrorflow/sweep/*.py", "claim_trials claims studies sweep"),
+    "claims": ("mirrorflow/claims/*.py", "claim_trials claims"),
 }
 SETTINGS = """
 [tool.mutmut]
