@@ -61,8 +61,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
     ),
     "cycles": ("gpu_bench/cycles.py gpu_bench/checkpoints.py", "gpu_cycles"),
     "runs": (
-        "mirrorflow/runs/*.py",
-        "execution files help programs report_page results results_load runs",
+        "mirrorflow/runs/[!r]*.py mirrorflow/runs/runner.py",
+        "execution files help programs progress results results_load runs",
     ),
     "claims": ("mirrorflow/claims/*.py", "claim_trials claims"),
 }

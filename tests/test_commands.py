@@ -1,8 +1,7 @@
-"""Commands: output on any stream, exit codes, the command that repeats a run, progress."""
+"""Commands: output on any stream, exit codes, the command that repeats a run."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -10,18 +9,13 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 
 import pytest
 from rich.console import Console
-from rich.progress import Progress
 
 from gpu_bench import run as vision_cli
 from mirrorflow import results
 from mirrorflow.claims.registry import CLAIMS, GROUPS
-from mirrorflow.results import Folder, Run
-from mirrorflow.runs import progress
-from mirrorflow.runs.progress import Board, note
 from mirrorflow.runs.study import Study, Summary, Verdict
 from mirrorflow.runs.verdicts import print_summary, print_verdicts
 from mirrorflow.sweep import __main__ as cli
@@ -250,126 +244,3 @@ def test_unknown_names_list_the_known_ones_and_the_nearest(capsys, main, words, 
     error = capsys.readouterr().err
     assert rule in error
     assert error.endswith(f". Did you mean {guess}?\n" if guess else ".\n")
-
-
-# ---- progress
-
-
-@pytest.fixture
-def _fast(monkeypatch):
-    monkeypatch.setattr(progress, "POLL", 0.01)
-    monkeypatch.setattr(progress, "FIRST", 0.02)
-
-
-def until(condition):
-    while not condition():
-        time.sleep(0.01)
-
-
-@pytest.mark.usefixtures("_fast")
-def test_a_file_gets_lines_while_nothing_ends(tmp_path, capsys):
-    folder, said = tmp_path / "notes", ""
-    with Board(9, 2, folder):
-        note(folder, "k", "pilot seed 0", 3, 30, "loss 1")
-        note(folder, "damaged", "x", 1, 1, "")
-        (folder / "damaged").write_text("[")
-        while "runs" not in said:
-            time.sleep(0.01)
-            said += capsys.readouterr().err
-    said += capsys.readouterr().err
-    first, last = said.splitlines()
-    assert first.startswith("runs 2/9, 0:00:00")
-    assert "pilot seed 0 3/30" in last
-    assert not folder.exists()
-
-
-def test_nothing_is_said_of_a_command_that_was_stopped(capsys):
-    with pytest.raises(KeyboardInterrupt), Board(9, 2):
-        raise KeyboardInterrupt
-    with Board(9, 2, visible=False):
-        pass
-    assert capsys.readouterr().err == ""
-
-
-def words(board: Board) -> str:
-    return board._words()
-
-
-def test_the_estimate_is_not_from_the_first_result(monkeypatch):
-    """Of 90 runs, 30 in 30 s and 30 in 10 s: what is left takes 20 s, less what has passed."""
-    clock = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    board = Board(100, 10)
-    clock[0] += 30.0
-    board.finish("a", 30)
-    assert words(board) == "0:00:30"
-    clock[0] += 10.0
-    board.finish("b", 30)
-    assert words(board) == "0:00:40, about 0:00:20 left"
-    clock[0] += 8.0
-    assert words(board) == "0:00:48, about 0:00:12 left, 0:00:08 since the last result"
-    clock[0] += 60.0
-    assert "about 0:00:00 left, 0:01:08 since" in words(board)
-    board.finish("c", 30)
-    assert words(board) == "0:01:48"
-
-
-def test_runs_under_way_count_by_their_share(tmp_path, monkeypatch):
-    """Two runs of 10 epochs, one of which went on after the fifth."""
-    clock = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    board = Board(2, 0, tmp_path)
-    clock[0] += 10.0
-    for key, epoch in (("a", 1), ("b", 6)):
-        note(tmp_path, key, key, epoch, 10, "")
-        board._read(key)
-    # two epochs in 10 s; 9 + 4 are left
-    assert words(board) == "0:00:10, about 0:01:05 left"
-    clock[0] += 40.0
-    note(tmp_path, "b", "b", 10, 10, "")
-    board.finish("b")
-    assert words(board) == "0:00:50, about 0:01:15 left"  # six epochs in 50 s; nine are left
-
-
-def test_a_late_note_brings_no_line_back(tmp_path):
-    board = Board(2, 0, tmp_path)
-    note(tmp_path, "a", "a", 10, 10, "")
-    board.finish("a")
-    board._read("a")
-    assert [task.description for task in board._progress.tasks] == ["runs"]
-    assert isinstance(board._progress, Progress)
-
-
-# ---- figures of an earlier command
-
-
-def test_figures_of_the_command_before_go_and_other_files_stay(tmp_path):
-    folder, run = Folder(tmp_path), Run({"seed": 0}, "d")
-    folder.write(run, {"status": "ok"}, {})
-    (tmp_path / "mine.png").write_bytes(b"mine")
-    drawn = [tmp_path / name for name in ("old.png", "old.pdf", "edited.png", "kept.png")]
-    for path in drawn:
-        path.write_bytes(path.name.encode())
-    folder.consolidate([run], "one", {})
-    folder.conclude({}, drawn)
-    (tmp_path / "edited.png").write_bytes(b"edited")
-    folder.consolidate([run], "two", {})
-    left = {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".pdf")}
-    assert left == {"mine.png", "edited.png"}
-
-
-@pytest.mark.parametrize(
-    "figures",
-    [["x"], {"../outside.png": "D"}, {"shards/x.run": "D"}, {"a\0b": "D"}, {"": "D"}, {"..": "D"}],
-    ids=repr,
-)
-def test_a_manifest_removes_nothing_but_figures_beside_it(tmp_path, figures):
-    digest = hashlib.sha256(b"theirs").hexdigest()
-    folder = Folder(tmp_path / "out")
-    for path in (tmp_path / "outside.png", folder.shards / "x.run"):
-        path.write_bytes(b"theirs")
-    text = json.dumps({"figures": figures}).replace('"D"', json.dumps(digest))
-    (folder.path / "manifest.json").write_text(text)
-    folder.consolidate([], "", {})
-    assert (tmp_path / "outside.png").exists()
-    assert (folder.shards / "x.run").exists()

@@ -575,3 +575,38 @@ def test_the_command_can_be_typed_again(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["program", "--out", "with space", "--totals", "1"])
     said = command_line("mirrorflow.sweep")
     assert said == "python -m mirrorflow.sweep --out 'with space' --totals 1"
+
+
+# ---- figures of an earlier command
+
+
+def test_figures_of_the_command_before_go_and_other_files_stay(tmp_path):
+    folder, run = Folder(tmp_path), Run({"seed": 0}, "d")
+    folder.write(run, {"status": "ok"}, {})
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    drawn = [tmp_path / name for name in ("old.png", "old.pdf", "edited.png", "kept.png")]
+    for path in drawn:
+        path.write_bytes(path.name.encode())
+    folder.consolidate([run], "one", {})
+    folder.conclude({}, drawn)
+    (tmp_path / "edited.png").write_bytes(b"edited")
+    folder.consolidate([run], "two", {})
+    left = {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".pdf")}
+    assert left == {"mine.png", "edited.png"}
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [["x"], {"../outside.png": "D"}, {"shards/x.run": "D"}, {"a\0b": "D"}, {"": "D"}, {"..": "D"}],
+    ids=repr,
+)
+def test_a_manifest_removes_nothing_but_figures_beside_it(tmp_path, figures):
+    digest = hashlib.sha256(b"theirs").hexdigest()
+    folder = Folder(tmp_path / "out")
+    for path in (tmp_path / "outside.png", folder.shards / "x.run"):
+        path.write_bytes(b"theirs")
+    text = json.dumps({"figures": figures}).replace('"D"', json.dumps(digest))
+    (folder.path / "manifest.json").write_text(text)
+    folder.consolidate([], "", {})
+    assert (tmp_path / "outside.png").exists()
+    assert (folder.shards / "x.run").exists()
