@@ -64,7 +64,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
         "mirrorflow/runs/[!r]*.py mirrorflow/runs/runner.py",
         "execution files help programs progress results results_load runs",
     ),
-    "claims": ("mirrorflow/claims/*.py", "claim_trials claims"),
+    "claims": ("mirrorflow/claims/*.py", "claim_trials"),
 }
 SETTINGS = """
 [tool.mutmut]
@@ -79,7 +79,8 @@ timeout_constant = 5.0
 """
 # threads, other processes and compilers don't survive the fork that mutmut makes for each mutant;
 # the last one reads the name of a function, which mutmut changes
-SKIPPED = "not compiled and not traced and not distributed and not threads and not forgotten"
+SKIPPED = "not compiled and not traced and not distributed and not threads and not process "
+SKIPPED += "and not forgotten"
 # a flow that takes a minute as Python
 SLOW = " and not steps_beyond_a_domain"
 # mutmut gives a test the functions called while it runs: here also those that a fixture which it

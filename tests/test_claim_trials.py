@@ -19,9 +19,11 @@ import numpy as np
 import pytest
 import torch
 
+import mirrorflow as mf
 from mirrorflow import certificates, commuting
-from mirrorflow.claims import by_scipy, registry
-from mirrorflow.claims.registry import CLAIMS, GROUPS
+from mirrorflow.claims import Claim, by_scipy, convergence, draws, judges, paths, registry
+from mirrorflow.claims.registry import CLAIMS, GROUPS, LOSSES, SECTIONS
+from mirrorflow.problems import random_stream
 
 RECORD = Path(__file__).parent / "data" / "claim_trials.json"
 TRIALS = [
@@ -121,6 +123,71 @@ def test_a_trial_is_the_one_that_it_was(record, name):
             assert value == pytest.approx(old_value, rel=1e-3), key
         elif value > 0.01 * bound:
             assert value / bound < 3.0 * old_value / old_bound, key
+
+
+# ---- the registry and what judges
+
+
+def test_every_claim_is_well_formed():
+    assert [key for group in GROUPS.values() for key in group.keys] == list(CLAIMS)
+    for key, claim in CLAIMS.items():
+        assert claim.key == key
+        assert claim.section in SECTIONS
+        assert "|" not in claim.statement + claim.conditions + claim.source
+        # a wrong formula stands beside the right one
+        assert (claim.kind in ("printed", "changed")) == bool(claim.corrected)
+        assert not claim.corrected or CLAIMS[claim.corrected].kind == "claim"
+    assert len({claim.statement for claim in CLAIMS.values()}) == len(CLAIMS)
+    assert all(set(group.losses) <= set(LOSSES) for group in GROUPS.values())
+
+
+@pytest.mark.parametrize("group", ["path", "another"])
+def test_a_name_is_given_once(monkeypatch, group):
+    """Of a group or a claim: at import, before any trial."""
+    monkeypatch.setattr(registry, "CLAIMS", dict(CLAIMS))
+    monkeypatch.setattr(registry, "GROUPS", dict(GROUPS))
+    key = "convergence" if group == "another" else "a_new_claim"
+    again = judges(group, ("squared",), Claim(key, "2.1", "", "", ""))
+    with pytest.raises(ValueError, match="a claim must have a name of its own"):
+        again(lambda rng, loss: {})
+    judges("third", ("squared",), Claim("third", "2.1", "", "", ""))(lambda rng, loss: {})
+    assert registry.GROUPS["third"].keys == ("third",)
+    misspelt = registry.GROUPS["third"]._replace(trial=lambda *_: {"typo": 0})
+    monkeypatch.setitem(registry.GROUPS, "third", misspelt)
+    with pytest.raises(ValueError, match=r"third must judge .*'third'.* but it judges .*'typo'"):
+        registry.trial("third", "squared", 0)
+
+
+def test_a_wrong_constant_flips_the_ledger(monkeypatch):
+    """e^{−4A} taken for e^{−2A} in R_a: Theorems 2.1 and 2.3 come out refuted."""
+    flow, limit = paths.direct_flow, convergence.interpolator
+
+    def wrong(*arguments, **options):
+        right = flow(*arguments, **options)
+        return dataclasses.replace(right, total=0.5 * right.total)
+
+    for module in (paths, convergence):
+        monkeypatch.setattr(module, "direct_flow", wrong)
+        monkeypatch.setattr(module, "interpolator", lambda P, f, total: limit(P, f, 0.5 * total))
+    path, stop = (registry.trial(group, "squared", 0) for group in ("path", "stop"))
+    assert not path["mirror_equation"].holds
+    assert not path["finite_time"].holds
+    assert not stop["convergence"].holds
+
+
+def test_scipy_notices_an_error_of_a_millionth():
+    """The reference integrator is judged by methods that share nothing with it."""
+    rng = random_stream("claims", "path", 0)
+    problem = draws.random_problem(rng, LOSSES["squared"])
+    factors, schedule = draws.any_signs(rng, problem.d), mf.Constant(0.3, 1.0)
+    path = mf.direct_flow(problem, factors, schedule, [0.0, 0.5, 1.0, 3.0], 1e-10)
+    right = by_scipy.agreement(problem, schedule, path, 1e-10)
+    assert right.holds
+    assert right.bound < 1e-7
+    wrong = dataclasses.replace(path, x=path.x * (1.0 + 1e-6))
+    assert by_scipy.agreement(problem, schedule, wrong, 1e-10).verdict == "refuted"
+    late = mf.Constant(0.3, 1.001)
+    assert by_scipy.agreement(problem, late, path, 1e-10).verdict == "refuted"
 
 
 if __name__ == "__main__":

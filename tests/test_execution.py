@@ -37,14 +37,14 @@ def carried(tasks, folder, jobs, size=1):
     return found, tried
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, 2], ids=["here", "processes"])
 def test_every_piece_comes_back_once(tmp_path, jobs):
     found, tried = carried(["double"] * 23, tmp_path, jobs, size=3)
     assert found == {i: 2 * i for i in range(23)}
     assert set(tried.values()) == {1}
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, 2], ids=["here", "processes"])
 def test_what_raises_is_tried_three_times_and_spares_the_others(tmp_path, jobs):
     found, tried = carried(["double", "raise", "raise twice", "refuse"], tmp_path, jobs)
     assert found[0] == 0
@@ -71,7 +71,7 @@ def test_a_refused_item_does_not_take_its_piece_along(tmp_path):
     assert tried[0] <= 2
 
 
-def test_what_breaks_on_its_way_back_is_a_failure(tmp_path):
+def test_what_breaks_on_its_way_back_from_a_process_is_a_failure(tmp_path):
     found, _ = carried(["double", "unpicklable", "exit", "double"], tmp_path, 2)
     assert [found[i] for i in (0, 3)] == [0, 6]
     assert found[1].attempts == found[2].attempts == 3
@@ -115,7 +115,7 @@ def test_any_executor_will_do(workers):
     assert found == {(i, -i): [2 * i, -2 * i] for i in range(9)}
 
 
-def test_slurm_jobs_by_submitit(tmp_path, monkeypatch):
+def test_slurm_jobs_are_processes_by_submitit(tmp_path, monkeypatch):
     """On this machine, by its local executor: one piece kills its job, one raises."""
     pytest.importorskip("submitit")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, HERE.parent))))
@@ -139,7 +139,7 @@ def test_options_that_submitit_does_not_have(tmp_path):
         pass
 
 
-def test_who_kills_its_worker_is_found(tmp_path):
+def test_who_kills_its_process_is_found(tmp_path):
     tasks = ["double", "double", "die", "double", "die once", "double", "double", "double"]
     found, tried = carried(tasks, tmp_path, 2)
     assert {i: found[i] for i in range(8) if i != 2} == {i: 2 * i for i in range(8) if i != 2}
@@ -235,7 +235,7 @@ with stoppable("finished runs are kept"):
 """
 
 
-def test_a_long_call_into_a_solver_is_cut_off():
+def test_a_process_in_a_long_call_into_a_solver_is_cut_off():
     """The signal reaches Python only after it, which would be a minute later: it is not waited for,
     however fast the machine is."""
     process = subprocess.Popen(
@@ -267,7 +267,7 @@ with executor(2) as workers:
 """
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path):
+def test_processes_end_when_their_parent_is_killed(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", ORPHANS.format(here=str(HERE), folder=str(tmp_path))],
         stdout=subprocess.PIPE,

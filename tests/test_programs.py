@@ -59,7 +59,7 @@ def program(folder: Path, monkeypatch, **files: str) -> Program:
     return Program("toys", "TOY", package, "one", (), {})
 
 
-def test_a_study_in_one_file_of_ones_own(tmp_path):
+def test_a_study_in_one_file_of_ones_own_and_processes(tmp_path):
     """In --help, the table, the rows, the figures; computed by other processes."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/toy.py").write_text(STUDY)
