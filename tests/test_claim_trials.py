@@ -188,6 +188,9 @@ def test_scipy_notices_an_error_of_a_millionth():
     assert by_scipy.agreement(problem, schedule, wrong, 1e-10).verdict == "refuted"
     late = mf.Constant(0.3, 1.001)
     assert by_scipy.agreement(problem, late, path, 1e-10).verdict == "refuted"
+    # as far as scipy is asked to go itself
+    coarse = by_scipy.agreement(problem, schedule, path, 1e-10, own=1e-5)
+    assert right.value < 1e-3 * coarse.value <= 1e-3 * coarse.bound
 
 
 if __name__ == "__main__":
