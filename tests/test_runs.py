@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
-import re
 import shlex
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from mirrorflow import InputError, results
-from mirrorflow.claims.registry import CLAIMS
 from mirrorflow.runs import runner
 from mirrorflow.runs.cli import command, screen
 from mirrorflow.runs.executors import Failure
-from mirrorflow.runs.export import latex, write_tables
 from mirrorflow.runs.flags import read_flags
 from mirrorflow.runs.stopping import Stopped
 from mirrorflow.runs.study import Study, Summary, Verdict, Work
@@ -350,33 +345,6 @@ def test_a_screen_has_79_columns():
     blank = lines.index("", 3)
     assert all(line[:18].isspace() for line in lines[3:blank] if line not in (first, second))
     assert " ".join(lines[blank + 1 :]).split() == words.split()
-
-
-def test_every_statement_is_plain_latex():
-    headings = ["claim", "source"]
-    rows = [[claim.statement, f"{claim.source} {claim.conditions}"] for claim in CLAIMS.values()]
-    text = latex(headings, rows, "ll", "The ledger", "ledger")
-    assert text.isascii()
-    assert "unicode" not in text.lower()
-    assert "U+" not in text
-    assert text.count(r"\\" + "\n") == len(rows) + 1
-    bare = re.sub(r"\\[&%#_{}$]", "", text)
-    assert bare.count("{") == bare.count("}")
-    assert not re.search(r"[%#$]", bare)
-
-
-def test_numbers_keep_their_digits_in_csv_and_three_in_latex(tmp_path):
-    verdicts = [Verdict("A < 1, exactly", 3, 1.0 / 3.0, np.nan, "confirmed")]
-    summary = Summary("Means", ["a", "A=1"], [["x", "0.5"]])
-    written = write_tables(tmp_path, verdicts, summary, "A study")
-    assert sorted(path.name for path in written) == sorted(p.name for p in tmp_path.iterdir())
-    with (tmp_path / "verdicts.csv").open(encoding="utf-8") as stream:
-        (row,) = csv.DictReader(stream)
-    assert float(row["worst value"]) == 1.0 / 3.0
-    assert row["claim"] == "A < 1, exactly"
-    assert "3.3e-01" in (tmp_path / "verdicts.tex").read_text()
-    assert r"\caption{Means. A study}" in (tmp_path / "summary.tex").read_text()
-    assert write_tables(tmp_path, [], None, "") == []
 
 
 def raising(error):
