@@ -135,7 +135,9 @@ def trajectories(axes: Axes, frame: pandas.DataFrame, paths: dict[str, Array]) -
             continue
         colour, dashes, label = LOOK[name]
         times, curves = _on_common_times(moved)
-        axes.plot(times, np.median(curves, axis=0), color=colour, ls=dashes, label=label)
+        thick = 2.4 if dashes == "-" else 1.3  # where curves coincide, this one shows below them
+        look: Any = {"color": colour, "ls": dashes, "lw": thick, "label": label}
+        axes.plot(times, np.median(curves, axis=0), **look)
         axes.fill_between(
             times, curves.min(0), curves.max(0), color=colour, alpha=0.12, lw=0, zorder=1
         )
