@@ -52,6 +52,7 @@ def test_the_estimate_is_not_from_the_first_result(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     board = Board(100, 10)
     clock[0] += 30.0
+    assert words(board) == "0:00:30, no result yet"
     board.finish("a", 30)
     assert words(board) == "0:00:30"
     clock[0] += 10.0

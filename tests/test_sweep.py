@@ -15,6 +15,7 @@ import scipy.optimize
 
 import mirrorflow as mf
 from mirrorflow import results
+from mirrorflow.runs.progress import Board
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep import theorem23
 from mirrorflow.sweep import theorem23_trials as trials
@@ -202,6 +203,14 @@ def test_nothing_is_refuted_where_nothing_is_wrong(tmp_path, kind):
     assert run(tmp_path, *flags, "--t-end", "1e4") == 0
     frame = results.load(tmp_path / "out")
     assert [v for v in STUDY.verdicts(frame) if v.verdict != "confirmed"] == []
+
+
+def test_progress_moves_with_each_run(tmp_path, monkeypatch):
+    """Runs gain nothing from one another: each is a unit of work, and is counted when it ends."""
+    moved = []
+    monkeypatch.setattr(Board, "finish", lambda self, key, runs=1: moved.append((key, runs)))
+    assert run(tmp_path, *QUICK) == 0
+    assert sorted(moved) == sorted((key, 1) for key in results.load(tmp_path / "out")["key"])
 
 
 def test_jobs_do_not_change_the_numbers(tmp_path):
@@ -410,17 +419,6 @@ def test_help_explains_each_flag(capsys):
     for field in dataclasses.fields(theorem23.Theorem23):
         assert f"--{field.name.replace('_', '-')}" in text
     assert "flow time" in text
-
-
-def test_runs_of_a_problem_advance_together():
-    """In pieces of one problem each, as many as keep the workers busy; each run in one piece."""
-    runs = theorem23.Theorem23(jobs=2).runs()
-    pieces = theorem23.Theorem23(jobs=2).batches(runs)
-    assert [run for piece in pieces for run in piece] == runs
-    assert all(len({run.spec["problem"] for run in piece}) == 1 for piece in pieces)
-    assert {len(piece) for piece in pieces} <= {24, 25}
-    assert max(map(len, theorem23.Theorem23(jobs=16).batches(runs))) <= 10
-    assert [len(piece) for piece in theorem23.Theorem23(jobs=2).batches(runs[:9])] == [4, 5]
 
 
 def test_a_row_does_not_depend_on_the_others():

@@ -135,7 +135,8 @@ class Board:
             estimate = (self._last - self._started) * left / self._done - (now - self._last)
             words += f", about {_clock(max(estimate, 0.0))} left"
         if left > 0 and now - self._last > SILENCE:
-            words += f", {_clock(now - self._last)} since the last result"
+            silent = f"{_clock(now - self._last)} since the last result"
+            words += f", {silent if self._done else 'no result yet'}"
         return words
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +33,6 @@ __all__ = ["Theorem23"]
 
 LARGEST_TOTAL = 20.0  # beyond it (m, w) in double precision lose what Theorem 2.1 speaks of
 BETAS = (1e-6, 1e6)  # likewise
-FEWEST, MOST = 8, 32  # runs that advance together: fewer share too little, more are lost at a stop
 
 ENDINGS = ("convergence", "following", "convergence_nearest")  # judge where a flow ends
 
@@ -230,20 +227,6 @@ class Theorem23(
             for name, flags in PROBLEMS.items()
             if self.problem in (name, "all", None)
         ]
-
-    def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
-        """Runs of one problem advance together, few enough to keep all workers busy."""
-        same: dict[object, list[Run]] = {}
-        for run in runs:
-            same.setdefault(trials.problem_key(run.spec), []).append(run)
-        workers = self.jobs or os.cpu_count() or 1
-        size = min(max(len(runs) // (2 * workers), FEWEST), MOST)
-        cut: list[list[Run]] = []
-        for group in same.values():
-            pieces = -(-len(group) // size)
-            bounds = [len(group) * i // pieces for i in range(pieces + 1)]
-            cut += [group[a:b] for a, b in itertools.pairwise(bounds)]
-        return cut
 
     compute = staticmethod(trials.compute)
 
