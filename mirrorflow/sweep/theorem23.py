@@ -253,7 +253,7 @@ class Theorem23(
                 f"{int(stopped.sum())} flows stopped early and are judged as far as they came: "
                 f"{frame['message'][stopped].iloc[0]}"
             )
-        return said if self.data is None else [self._selected(frame), *said]
+        return said
 
     def _selected(self, frame: pandas.DataFrame) -> str:
         """The features of --data that the minimum-L1 point has, the largest first."""
@@ -285,10 +285,12 @@ class Theorem23(
     def show(
         self, console: Console, frame: pandas.DataFrame, verdicts: Sequence[Verdict]
     ) -> dict[str, Any]:
-        """As every study, and the names of the features of --data, by which paths.npz orders x."""
+        """As every study; of --data also what is selected, and the names by which x is ordered."""
         said = super().show(console, frame, verdicts)
         if self.data is None:
             return said
+        said["remarks"].append(selected := self._selected(frame))
+        console.print(selected, highlight=False)
         names = self._own_problem().names
         return said if names is None else {**said, "features": list(names)}
 
