@@ -34,6 +34,14 @@ ASK = """window.__answer = "";
 0"""
 
 
+def recipe(target: str, output: Path) -> list[str]:
+    """The last command of a target of the Makefile, by this interpreter, with another output."""
+    text = (Path(__file__).parents[1] / "Makefile").read_text("utf-8")
+    lines = text.split(f"\n{target}: ")[1].split("\n\n")[0].splitlines()
+    words = lines[-1].removeprefix("\t$(BIN)/python ").split()
+    return [sys.executable, *words[:-1], str(output)]
+
+
 def engine() -> str:
     """Name of the browser that there is; otherwise the test is skipped."""
     if importlib.util.find_spec("PySide6") is not None:

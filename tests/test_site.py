@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from browser import engine, served, visits
+from browser import engine, recipe, served, visits
 
 ROOT = Path(__file__).parents[1]
 # read in full by the browser; of the others, which templates make alike, links are read alone
@@ -57,11 +56,10 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The site, built in a folder of its own."""
+    """The site as `make docs` builds it, in a folder of its own."""
     pytest.importorskip("sphinx", reason="pip install mirrorflow[site]")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q"]
-    command += ["-d", str(folder / "trees"), "docs", str(folder / "html")]
+    command = [*recipe("docs", folder / "html"), "-d", str(folder / "trees")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "html"
