@@ -191,3 +191,13 @@ def test_factors_from_a_file_that_does_not_fit(tmp_path):
         Factors.load(path)
     with pytest.raises(InputError, match=r"absent\.npz does not exist"):
         Factors.load(tmp_path / "absent.npz")
+
+
+def test_parameters_where_the_rise_alone_is_no_float():
+    """m₀ cosh μ + w₀ sinh μ for u₀ and v₀ that make up for e^{±μ}."""
+    start = Factors([3e-200, 2e-200], [1e-200, -1e-200])
+    mu, total = np.array([[500.0, -480.0]]), np.array([0.7])
+    m, w = start.parameters(total, mu)[0]
+    sinh = 0.5 * np.exp(np.log(1e-200) + np.abs(mu[0])) * np.exp(-2.0 * total)
+    np.testing.assert_allclose(m, [4.0, 3.0] * sinh, rtol=1e-12)
+    np.testing.assert_allclose(w, [4.0, -3.0] * sinh, rtol=1e-12)

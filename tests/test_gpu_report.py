@@ -287,6 +287,8 @@ def test_figures_of_cyclic_training_and_one_shot(tmp_path, saved):
     np.testing.assert_allclose(y, [63 + MEAN] * 2)  # after the third cycle
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.max(), band.min()) == pytest.approx((66.0, 63.0))  # of the seeds
+    dots = np.sort(axes.collections[1].get_offsets(), axis=0)
+    np.testing.assert_allclose(dots[:, 1], np.repeat([63.0, 64.0, 66.0], 2))
     labels = ["dense, cyclic, ERK", "pilot, cyclic, ERK", "dense, cyclic, SNIP"]
     assert [line.get_label() for line in axes.lines][:3] == labels
     frame = write(tmp_path / "one-shot", OneShot(**QUICK))

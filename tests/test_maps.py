@@ -323,6 +323,18 @@ def test_written_derivatives_are_mpmaths(start):
             assert np.abs(ours - np.array([float(value) for value in exact])).max() < 1e-14 * 36
 
 
+def test_a_power_that_passes_through_zero_has_no_infinite_row():
+    """θ|θ|^{κ−1} at θ = 0: value and slope 0, and 0 for a second derivative that κ < 2 has not."""
+    for kappa in (1.5, 2.0, 3.0):
+        assert not rows_written(mf.SignedPower([1.0], kappa), np.zeros((1, 1))).any()
+
+
+def test_logarithms_of_factors_are_kept():
+    start = mf.LogFactors([-900.0, 2.0], [-901.0, -3.0])
+    assert start.log_p.tolist() == [-900.0, 2.0]
+    assert start.log_q.tolist() == [-901.0, -3.0]
+
+
 def test_the_metric_is_the_gradients_square(start):
     """X(0) = x₀, X = g(θ(μ)), X′ = |∂g(θ(μ))|², and e^{−δA} with e^{−2A}θ: g is homogeneous."""
     assert start.at(np.zeros(start.d))[X] == pytest.approx(start.x, rel=1e-14, abs=1e-16)
@@ -506,6 +518,7 @@ def test_steps_beyond_a_domain_are_taken_back():
         (lambda: mf.SignedPower([1.0, 0.0], 1.5), r"theta must not be 0, .* but theta\[1\] is"),
         (lambda: mf.SignedPower([1.0], 1.0), r"kappa must be a finite number above 1"),
         (lambda: mf.SignedPower([[1.0, 2.0]], 3.0), r"theta must have 1 axis"),
+        (lambda: mf.LogFactors([0.0, 1.0], [0.0]), r"log_q must have 2 entries \(as log_p\)"),
     ],
 )
 def test_bad_starts_are_refused(make, message):

@@ -592,3 +592,22 @@ def test_divergence_is_infinite_outside_the_domain_of_either_point():
     assert R.divergence(outside, inside) == np.inf
     assert R.divergence(inside, outside) == np.inf
     assert np.isfinite(R.divergence(inside, inside))
+
+
+def test_restricted_keeps_the_parts_asked_for():
+    R = HyperbolicEntropy.of(Factors([2.0, 1.5, -2.0, 1.0], [1.0, -0.5, 1.0, 0.25]))
+    up, down = np.array([True, True, False, False]), np.array([True, False, True, False])
+    parts = R.restricted(up, down)
+    np.testing.assert_array_equal(parts.log_p, [*R.log_p[:2], -np.inf, -np.inf])
+    np.testing.assert_array_equal(parts.log_q, [R.log_q[0], -np.inf, R.log_q[2], -np.inf])
+    np.testing.assert_array_equal(parts.c, [R.c[0], np.inf, -np.inf, 0.0])
+
+
+@pytest.mark.parametrize("total", [0.0, 0.7, 20.0])
+def test_the_floor_is_the_least_metric(total):
+    """2(p + q) is least where p = q."""
+    R = HyperbolicEntropy.of(Factors([2.0, 1.5, -3.0], [1.0, -0.5, 1.0]), total)
+    theta = (R.log_q - R.log_p) / 4.0
+    np.testing.assert_allclose(R.floor, R.metric(theta), rtol=1e-13)
+    for away in (-0.1, 0.1):
+        assert (R.metric(theta + away) > R.floor).all()

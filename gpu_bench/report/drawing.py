@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["BANDS", "accuracy", "data", "drawn", "epochs", "layers", "multiply_adds", "percents"]
 __all__ += ["sparsities", "spread"]
 
-BANDS = "Lines: mean over seeds; bands and bars: lowest to highest."
+BANDS = "Lines: mean over seeds; dots: seeds; bands and bars: lowest to highest."
 DENSITIES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # percent, on axes
 MARKS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # shares kept, on axes
 
@@ -54,23 +54,24 @@ def drawn(
 def spread(axes: Axes, line: Line, by: str, x: str, y: str, scale: float = 1.0) -> None:
     """Draw the mean of `y` times `scale` over seeds, for each value of `by`, at the mean of `x`.
 
-    And its range: an interval of few seeds would leave the range of accuracies.
+    And its range: an interval of few seeds would leave the range of accuracies. And each seed.
     """
-    points = []
+    points, seeds, (colour, dashes, marker) = [], [], line.look
     for _, rows in line.rows.groupby(by):
         values = scale * rows[y].dropna()
         if math.isfinite(rows[x].mean()) and len(values):
             points.append((rows[x].mean(), values.mean(), values.min(), values.max()))
+            seeds += [(rows[x].mean(), value) for value in values]
     if not points:
         return
     place, means, low, high = np.array(sorted(points)).T
-    colour, dashes, marker = line.look
     axes.plot(place, means, color=colour, ls=dashes, marker=marker, ms=3, label=line.label)
     if len(place) == 1:  # a band around one point has no width
         around = [means - low, high - means]
         axes.errorbar(place, means, around, color=colour, capsize=3, lw=1.2)
     else:
         axes.fill_between(place, low, high, color=colour, alpha=0.12, lw=0, zorder=1)
+    axes.scatter(*np.array(seeds).T, s=3, lw=0, color=colour, alpha=0.7, zorder=1.5)
 
 
 def accuracy(found: list[Line], title: str, words: str, width: str = "page") -> Figure:
