@@ -78,7 +78,8 @@ def build(
     ------
     InputError
         If the name is unknown or a size is out of range; if another's model can't be built, has
-        nothing to prune, or does not map such images to as many logits as there are classes.
+        nothing to prune or frozen weights, or does not map such images to as many logits as there
+        are classes.
 
     Examples
     --------
@@ -155,6 +156,9 @@ def _checked(name: str, model: Any, shape: tuple[int, int, int], classes: int) -
         kind = type(model).__name__
         raise InputError(f"model must be a torch.nn.Module, but {name!r} gives a {kind}.")
     prunable(model)  # refuses one without
+    for key, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            raise InputError(f"model must train all weights, but {key} of {name!r} is frozen.")
     with modes(model), torch.no_grad(), fitting(f"images of {name!r}", str(shape)):
         logits = model(torch.zeros(2, *shape))
     if not isinstance(logits, Tensor) or logits.shape != (2, classes):

@@ -43,6 +43,9 @@ def number(shape, classes):
 def broken(shape, classes):
     raise KeyError("no such thing")
 
+def frozen(shape, classes):
+    return net(shape, classes).requires_grad_(False)
+
 def leaves(shape, classes):
     raise SystemExit(3)
 """
@@ -84,6 +87,7 @@ REFUSED = {
     "own_models:deaf": "must fit the model",
     "own_models:number": "gives a int",
     "own_models:broken": "KeyError",
+    "own_models:frozen": "0.weight of 'own_models:frozen' is frozen",
     "own_models:leaves": "SystemExit: 3",
     "own_package.nets:net": "'own_package.nets' can't",
     "own_models:absent": "AttributeError",

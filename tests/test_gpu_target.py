@@ -337,6 +337,7 @@ BAD = {
     ("--target", "nan"): "--target must lie in (0, 1), but it is nan.",
     ("--validation", "0"): "--validation must lie in (0, 1) to find a target, but it is 0.",
     ("--budget", "0"): "--budget must be at least 1",
+    ("--methods", "rigl", "--target", "0.99999"): "0.9999, but it is 0.99999.",
 }
 
 

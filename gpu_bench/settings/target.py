@@ -73,6 +73,8 @@ class Target(
                 raise InputError(
                     f"--methods must have a strength to change, but {kind.name} has none beside lr."
                 )
+            if "sparsity" in kind.options():  # it is told the target
+                dataclasses.replace(self.method(kind), **{"sparsity": self.target}).check()
 
     def strength(self, kind: type[Method]) -> str:
         """Return the option that is searched."""
@@ -137,7 +139,7 @@ class Target(
                 more = kind.possible({option: FACTOR * value}, self.rates(), momentum)[option]
                 limit = ", the largest that these steps allow" if more <= value else ""
                 raise InputError(
-                    f"--target {self.target:g} was not reached by {name} in {row['runs']} runs: "
+                    f"--target {self.target} was not reached by {name} in {row['runs']} runs: "
                     f"the nearest was {row['sparsity']:.3g} at {row['flag']} {value:g}{limit}."
                 )
         return []
