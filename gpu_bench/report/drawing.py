@@ -71,7 +71,8 @@ def spread(axes: Axes, line: Line, by: str, x: str, y: str, scale: float = 1.0) 
         axes.errorbar(place, means, around, color=colour, capsize=3, lw=1.2)
     else:
         axes.fill_between(place, low, high, color=colour, alpha=0.12, lw=0, zorder=1)
-    axes.scatter(*np.array(seeds).T, s=3, lw=0, color=colour, alpha=0.7, zorder=1.5)
+    at, each = np.array(seeds).T
+    axes.scatter(at, each, s=3, lw=0, color=colour, alpha=0.7, zorder=1.5)
 
 
 def accuracy(found: list[Line], title: str, words: str, width: str = "page") -> Figure:
