@@ -12,6 +12,7 @@ import pandas
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 from PIL import Image
 
@@ -78,8 +79,8 @@ PAGES = {
 }
 
 
-def _one_shot(width: str):
-    frame = rows("one_shot")
+def _one_shot(width: str, name: str = "one_shot"):
+    frame = rows(name)
     good = frame[frame["status"] == "completed"]
     return drawing.accuracy(lines(good), "after one cut", one_shot._setting(good), width)
 
@@ -145,6 +146,7 @@ def test_figures_of_a_page_can_be_printed(name):
 STILL = {name: draw for name, draw in PAGES.items() if "benchmark" not in name}  # not published
 ROWS_ALONE = ("depth", "discrete", "margins", "one_shot")
 STILL |= {name: partial(DRAWINGS[name], None, "page") for name in ROWS_ALONE}
+STILL["cifar10"] = partial(_one_shot, "page", "cifar10")
 
 
 @pytest.mark.parametrize("name", STILL)
@@ -191,10 +193,11 @@ def test_no_axis_is_reversed_without_a_word(folders):
 
 def test_ranges_of_accuracies_are_accuracies():
     (axes,) = _one_shot("page").axes
-    bands = [band for band in axes.collections if band.get_paths()]
+    bands = [band for band in axes.collections if isinstance(band, PolyCollection)]
     assert bands
-    for band in bands:
-        heights = np.concatenate([path.vertices[:, 1] for path in band.get_paths()])
+    drawn = [path.vertices[:, 1] for band in bands for path in band.get_paths()]
+    drawn += [points.get_offsets()[:, 1] for points in axes.collections]  # (0, 0) for a band
+    for heights in drawn:
         assert heights.min() >= 0.0
         assert heights.max() <= 100.0
 
