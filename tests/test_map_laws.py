@@ -274,6 +274,19 @@ def test_locked_signs_have_no_gradient_beyond_zero():
         assert R.divergence(-start.x, start.x) == np.inf
 
 
+def test_points_on_the_same_edge_are_no_distance_apart():
+    """Where both are 0 and the sign is locked ∇R is infinite; D is the rest's."""
+    start = STARTS["|θ|^3"]
+    R = start.potential(0.0)
+    edge = np.arange(5) < 2
+    x, y = (np.where(edge, 0.0, scale * start.x) for scale in (1.5, 0.4))
+    assert np.isinf(R.gradient(x)[edge]).all()
+    assert R.divergence(x, x) == 0.0
+    inside = [np.where(edge, start.x, point) for point in (x, y)]
+    assert R.divergence(x, y) == pytest.approx(R.divergence(*inside), rel=1e-9)
+    assert R.divergence(x, y) > 0.0
+
+
 def test_weights_are_what_large_x_costs(start):
     """t^± = lim R(x)/|x|; of L = 2 it grows like log|x|, with 1 for ½ of it."""
     if isinstance(start, mf.Ham):
