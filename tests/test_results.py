@@ -597,8 +597,16 @@ def test_figures_of_the_command_before_go_and_other_files_stay(tmp_path):
 
 @pytest.mark.parametrize(
     "figures",
-    [["x"], {"../outside.png": "D"}, {"shards/x.run": "D"}, {"a\0b": "D"}, {"": "D"}, {"..": "D"}],
-    ids=repr,
+    [
+        ["x"],
+        {"../outside.png": "D"},
+        {"shards/x.run": "D"},
+        {"a\0b": "D"},
+        {"": "D"},
+        {"..": "D"},
+        {"x" * 5000: "D"},
+    ],
+    ids=["list", "outside", "below", "nul", "empty", "up", "long"],
 )
 def test_a_manifest_removes_nothing_but_figures_beside_it(tmp_path, figures):
     digest = hashlib.sha256(b"theirs").hexdigest()

@@ -19,6 +19,7 @@ import pytest
 from mirrorflow import InputError
 from mirrorflow.results import Folder, Run, load, load_paths
 from mirrorflow.runs.store.table import as_table
+from mirrorflow.runs.untrusted import read_parquet
 
 RUN = Run({"study": "test", "seed": 3, "noise": None}, "d")
 ROW = {"status": "ok", "distance": 1.5e-7, "wall_seconds": 0.5}
@@ -240,6 +241,16 @@ def test_sizes_are_checked_before_the_table_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["mirrorflow.runs.store.load"], "LARGEST_FILE", 1000)
     with pytest.raises(InputError, match=r"rows\.parquet must have at most 1000 bytes"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_a_table_may_have_as_many_entries_as_are_allowed(columns):
+    def content(rows):
+        return parquet_of(pa.table({f"x{i}": pa.repeat(1.0, rows) for i in range(columns)}))
+
+    assert read_parquet(content(10), Path("t"), 10 * columns).shape == (10, columns)
+    with pytest.raises(InputError, match=f"claims 11 rows of {columns} columns in .* more than"):
+        read_parquet(content(11), Path("t"), 10 * columns)
 
 
 def test_text_is_measured_before_it_is_written_out(tmp_path):

@@ -42,6 +42,8 @@ class Toy(Study):
 
     name = "toy"
     title: ClassVar[str] = "Toy"
+    units = {"square": "units of x²"}  # noqa: RUF012
+    lists = {"parts": "part"}  # noqa: RUF012
     note: ClassVar[str] = "A note."
     holds: ClassVar[bool] = True
 
@@ -65,6 +67,7 @@ class Toy(Study):
                 raise BROKEN[spec["seed"]]
             value = spec["rate"] ** 2
             row = {"square": value, "square_bound": 2.0, "square_holds": value <= 2.0}
+            row["parts"] = [1, 2][: 1 + (spec["rate"] == 3.0)]
             found.append((row, {"x": [value]}))
         return found
 
@@ -138,7 +141,16 @@ def test_each_run_is_computed_once_and_kept(tmp_path, capsys):
     assert len(COMPUTED) == 8
 
 
-def test_forced_runs_are_forgotten_before_the_first_is_computed(tmp_path):
+def test_rows_have_the_units_and_the_lists_of_their_study(tmp_path):
+    study = Toy(out=tmp_path, seeds=1, rates=(0.5, 3.0))
+    assert run(study) == 0
+    frame = results.load(tmp_path)
+    assert frame.attrs["units"] == {"square": "units of x²"}
+    assert frame[["rate", "part"]].to_numpy().tolist() == [[0.5, 1], [3.0, 1], [3.0, 2]]
+    assert "parts" not in frame
+
+
+def test_forced_runs_are_off_the_disk_before_the_first_is_computed(tmp_path):
     """Who breaks the command off goes on without the flag."""
     assert run(Toy(out=tmp_path)) == 0
     BROKEN[0] = KeyboardInterrupt()
@@ -231,7 +243,7 @@ AGREED: list[str] = []
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("broken", [True, False])
-def test_only_the_first_of_processes_that_compute_together_writes(tmp_path, first, broken):
+def test_only_the_first_of_ranks_that_compute_together_writes(tmp_path, first, broken):
     AGREED.clear()
     if broken:
         BROKEN[1] = InputError("rate must be even.")
