@@ -62,7 +62,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "cycles": ("gpu_bench/cycles.py gpu_bench/checkpoints.py", "gpu_cycles"),
     "runs": (
         "mirrorflow/runs/[!r]*.py mirrorflow/runs/runner.py",
-        "execution files help programs progress results results_load runs",
+        "execution files help programs progress reproduce results results_load runs",
     ),
     "claims": ("mirrorflow/claims/*.py", "claim_trials"),
 }
