@@ -83,6 +83,20 @@ def test_the_api_lists_every_public_name():
     assert sorted(listed) == sorted(public())
 
 
+def test_formulas_of_the_theory_are_typeset():
+    """None is left in Unicode, none has what GitHub reads as an escape, such as a comma's."""
+    text = (DOCS / "theory.md").read_text("utf-8")
+    text = re.sub(r"^```math\n.*?^```\n", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert text.isascii()
+    for line in re.split(r"\n\n|(?<=\|)\n", text):
+        assert line.count("$") % 2 == 0, line
+    formulas = re.findall(r"\$[^$]*\$", text)
+    assert len(formulas) > 300
+    for formula in formulas:
+        assert not re.search(r"\\[^A-Za-z]|[|*\n]|^\$\s|\s\$$", formula), formula
+        assert formula.count("{") == formula.count("}")
+
+
 def test_errata_are_the_printed_claims_of_the_ledger():
     rows = [
         [cell.strip() for cell in line.strip("|").split(" | ")]
