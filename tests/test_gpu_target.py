@@ -138,7 +138,7 @@ def test_where_nothing_is_close_the_nearest_is_named_by_the_share_kept():
 
 
 def test_the_table_has_every_strength_in_per_cent_and_marks_what_is_found():
-    rows = [row_of(1.0, 0.7, 0.8), row_of(2.0, 0.9, 0.75)]
+    rows = [row_of(1.0, 0.7, 0.8), row_of(2.0, 0.9, 0.75), row_of(3.0, 0.97, 0.7)]
     rows += [row_of(1.0, 0.3, 0.6, "lasso"), row_of(4.0, 0.5, 0.6, "lasso")]
     common = {"dataset": "digits", "model": "resnet20", "epochs": 3, "validation": 0.1}
     frame = pandas.DataFrame([{**row, **common, "protocol": "target"} for row in rows])
@@ -149,6 +149,7 @@ def test_the_table_has_every_strength_in_per_cent_and_marks_what_is_found():
     assert [cells for cells in lines if cells] == [
         ["str", "--str.total 1", "70.00", "85.00", "80.00"],
         ["* str", "--str.total 2", "90.00", "80.00", "75.00"],
+        ["str", "--str.total 3", "97.00", "75.00", "70.00"],
         ["lasso", "--lasso.total 1", "30.00", "65.00", "60.00"],
         ["lasso", "--lasso.total 4", "50.00", "65.00", "60.00"],
     ]
