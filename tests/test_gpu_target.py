@@ -319,6 +319,10 @@ def test_the_strength_is_the_option_that_is_tuned_beside_the_rate():
     original = PROGRAM.configure("target", ["--methods", "powerprop", "--recipe", "original"])
     (one,) = original.runs()
     assert one.spec["weight_decay"] == 1e-4  # 0 would stay 0
+    (one,) = PROGRAM.configure(
+        "target", ["--methods", "spred"]
+    ).runs()  # no total: the grid's first
+    assert 2.0 < one.spec["spred.total"] <= methods.METHODS["spred"].grid[0]["total"]
 
 
 def test_a_method_without_a_strength_is_refused(tmp_path, monkeypatch, capsys):
