@@ -216,6 +216,7 @@ def test_what_is_found_is_printed_as_a_command_that_says_it(tmp_path, computed, 
         words = shlex.split(line)[3:]
         study = PROGRAM.configure(words[0], words[1:])
         study.check_given(words[1:])
+        assert study.seeds == 3  # one-shot's own
         for one in study.runs():
             spec = one.spec
             assert spec["sparsities"] == [0.9]
