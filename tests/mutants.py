@@ -254,12 +254,14 @@ def main() -> None:
     given = parser.parse_args()
     end = time.monotonic() + 60.0 * given.minutes
     page = ["| package | mutants | drawn | run | killed | survived |", "|---|--:|--:|--:|--:|--:|"]
-    survivors, idle = [], []
+    survivors, idle, late = [], [], []
     for i, package in enumerate(given.packages):
+        ready = time.monotonic() < end and prepare(package, end - time.monotonic())
         if time.monotonic() > end:
-            break
-        folder = prepare(package, end - time.monotonic())
-        if not (folder / "digest").is_file():  # no time, or tests that fail as they are
+            late.append(package)
+            continue
+        folder = BUILD / package
+        if not ready or not (folder / "digest").is_file():  # tests that fail as they are
             idle.append(str(folder / "log"))
             continue
         names = sorted(results(folder))
@@ -268,13 +270,14 @@ def main() -> None:
         drawn = [name for name in names if name in shown and not changes_nothing(shown[name][1])]
         drawn = drawn[: given.sample]
         left = [name for name in drawn if results(folder)[name] is None]
+        share = (end - time.monotonic()) / (len(given.packages) - i)
         if left:
-            share = (end - time.monotonic()) / (len(given.packages) - i)
             mutmut(folder, left, given.jobs, share)
         codes = results(folder)
         run = [name for name in drawn if codes[name] is not None]
         if not run:
-            idle.append(str(folder / "log"))
+            late.append(package) if share < 60.0 else idle.append(str(folder / "log"))
+            continue
         alive = [name for name in run if codes[name] in (0, 5, 33)]  # 33: no test calls it
         killed = len(run) - len(alive)
         page.append(
@@ -289,6 +292,8 @@ def main() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     (BUILD / "mutants.md").write_text("\n".join([*page, *survivors]) + "\n")
     print(*page, *survivors, sep="\n")
+    if late:
+        print(f"No time was left for {', '.join(late)}; the same command goes on there.")
     if idle:
         sys.exit(f"no mutant was run where a log says why: {', '.join(idle)}")
 
