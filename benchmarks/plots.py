@@ -34,7 +34,7 @@ LIBRARIES = {
     "celer": (PALETTE[5], "X"),
     "scikit-learn": (SOFT, "*"),
 }
-PLACES = [(5, 3), (-5, 3), (5, -9), (-5, -9), (0, 6), (0, -12), (11, 3), (-11, 3), (11, -9)]
+PLACES = [(0, 6), (5, 3), (-5, 3), (5, -9), (-5, -9), (0, -12), (11, 3), (-11, 3), (11, -9)]
 
 
 def draw(rows: pandas.DataFrame, folder: Path) -> list[Path]:
@@ -135,12 +135,11 @@ def _letter(axes: Axes, part: pandas.DataFrame, letters: dict[str, str]) -> None
     points = np.column_stack([1e3 * part["median_seconds"], errors])
     at = axes.transData.transform(points) * 72 / figure.dpi if len(part) else points
     taken = list(at)
-    for own, point, entry in zip(at, points, part["entry"], strict=True):
-        gaps = [
-            min(np.hypot(*(own + place + (0, 3) - other)) for other in taken) for place in PLACES
-        ]
-        place = PLACES[int(np.argmax(np.minimum(gaps, 6.0)))]
-        taken.append(own + place + (0, 3))
+    for i, (point, entry) in enumerate(zip(points, part["entry"], strict=True)):
+        others = np.array([*taken[:i], *taken[i + 1 :], (np.inf, np.inf)])
+        gaps = [np.hypot(*(at[i] + place + (0, 3) - others).T).min() for place in PLACES]
+        place = PLACES[int(np.argmax(np.minimum(gaps, 8.0)))]  # a letter is some 8 from its point
+        taken.append(at[i] + place + (0, 3))
         look: Any = {"textcoords": "offset points", "ha": "center", "fontsize": 7}
         axes.annotate(letters[entry], point, place, color=LIBRARIES[_library(entry)][0], **look)
 
