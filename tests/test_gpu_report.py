@@ -475,6 +475,21 @@ def test_a_run_that_diverged_is_in_no_pair():
     assert found["lasso", "as trained"] == [("+10.0, +12.0", "ahead")]
 
 
+@pytest.mark.parametrize("total", [math.nan, 3.0])
+def test_each_level_has_the_seeds_that_both_have_there(total):
+    """Folders reported together may have other sparsities, and some shorter runs."""
+    fewer = [row | {"sparsity": 0.8} for row in made("lasso", [0.6, 0.6], total)]
+    theirs = [*made("lasso", [0.73, 0.73, 0.73], total), *fewer]
+    ours = [*OURS, *(row | {"sparsity": 0.8} for row in OURS[1:])]
+    other = [row | {"sparsity": 0.95} for row in made("dense", [0.5, 0.5])]
+    found, _ = differences(pandas.DataFrame([*ours, *theirs, *other]))
+    cells = [("+12.0", "?"), ("-3.0, -1.0, +1.0", "?"), ("–", "?")]
+    assert found["lasso", "as trained"] == cells
+    assert found.get(("lasso", "equal A"), cells) == cells
+    assert ("lasso", "equal A") in found or math.isnan(total)
+    assert not any(name == "dense" for name, _ in found)
+
+
 @pytest.mark.parametrize("gap", [0.09, 0.11])
 @pytest.mark.parametrize("lagging", ["pilot", "dense"])
 def test_fresh_statistics_have_a_line_where_they_change_much(gap, lagging):

@@ -35,7 +35,7 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
     of a seed are compared at equal A alone.
     """
     levels = shown(frame["sparsity"].unique())
-    there = frame[frame["sparsity"].isin(levels)]  # a run that diverged has no accuracy
+    there = frame[frame["sparsity"].isin(levels)]
     parts = {str(name): rows for name, rows in there.groupby("method", sort=False)}
     if OURS not in parts:
         return
@@ -49,12 +49,10 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         if "total_free" in frame and theirs["total_free"].notna().any():
             found["equal A"] = _equal_totals(pair)
         for words, points in found.items():
-            cells = [
-                f"{', '.join(f'{point:+.1f}' for point in one)}\n{_verdict(list(one))}"
-                for _, one in points.items()
-            ]
-            if cells:
-                table.append([f"{label(OURS)} − {label(name)}", words, *cells])
+            # folders may have other levels, and a run that diverged has no accuracy
+            each = [points[level].dropna().tolist() if level in points else [] for level in levels]
+            if any(each):
+                table.append([f"{label(OURS)} − {label(name)}", words, *map(_cell, each)])
     if table:
         tables.print_table(
             console,
@@ -67,9 +65,10 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         )
 
 
-def _verdict(points: list[float]) -> str:
+def _cell(points: list[float]) -> str:
     signs = set(np.sign(points)) if len(points) > 1 else {0.0, 1.0}
-    return {1.0: "ahead", -1.0: "behind"}.get(signs.pop(), "?") if len(signs) == 1 else "?"
+    verdict = {1.0: "ahead", -1.0: "behind"}.get(signs.pop(), "?") if len(signs) == 1 else "?"
+    return f"{', '.join(f'{point:+.1f}' for point in points) or '–'}\n{verdict}"
 
 
 def _lags(rows: pandas.DataFrame) -> bool:
@@ -79,9 +78,9 @@ def _lags(rows: pandas.DataFrame) -> bool:
 
 
 def _each_seed(pair: Pair, column: str) -> pandas.DataFrame:
-    """Return 100 × (ours − theirs), seeds that both have × sparsities."""
+    """Return 100 × (ours − theirs), seeds × sparsities; NaN where one of them has none."""
     ours, theirs = (rows.pivot(index="seed", columns="sparsity", values=column) for rows in pair)
-    return 100.0 * (ours - theirs).dropna()
+    return 100.0 * (ours - theirs)
 
 
 def _equal_totals(pair: Pair) -> pandas.DataFrame:
