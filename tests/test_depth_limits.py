@@ -234,6 +234,22 @@ def test_late_weights_judges_nothing_before_the_law_sets_in(unit):
     assert certify.power_choice(zero, mf.interpolator(zero, start, np.inf)).holds
 
 
+@pytest.mark.parametrize("apart", [0.0, 1e-12, 3e-12, 1e-11, 1e-6])
+def test_deep_limits_among_nearly_equal_columns_are_proven_or_not_converged(apart):
+    """Columns that rounding hardly tells apart make the Newton step's equations singular."""
+    for seed in range(10):
+        draw = np.random.default_rng(seed)
+        Z = draw.standard_normal((8, 24))
+        Z[:, 12:] = Z[:, draw.integers(0, 12, 12)] + apart * draw.standard_normal((8, 12))
+        problem = mf.Regression(Z, Z[:, 0] + Z[:, -1])
+        limit = mf.interpolator(problem, mf.Powers(np.ones(24), np.ones(24), 3), np.inf)
+        least = mf.interpolator(problem, mf.Factors.pilot(np.zeros(24)), np.inf)
+        assert limit.status in ("converged", "not_converged")
+        assert limit.success or 0.0 < apart < 1e-6
+        if limit.success and least.success:
+            assert np.abs(limit.x).sum() == pytest.approx(np.abs(least.x).sum(), rel=1e-9)
+
+
 @pytest.mark.parametrize("unit", [1.0, 1e2, 1e4, 1e8])
 def test_lasso_limits_of_any_loss_are_proven_or_not_converged(unit):
     """Far outliers, where the curvature of pseudo-Huber is 0 to rounding."""

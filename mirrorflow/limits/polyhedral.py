@@ -178,7 +178,10 @@ def _largest_power(G: Array, b: Array, dual: Array, degree: float) -> tuple[Arra
     for _ in range(STEPS):
         slack = G.T @ eta
         x = slack**-power
-        step = np.linalg.solve((G * (power * x / slack)) @ G.T, G @ x - b)
+        try:
+            step = np.linalg.solve((G * (power * x / slack)) @ G.T, G @ x - b)
+        except np.linalg.LinAlgError:  # nearly equal columns
+            break
         change, length = G.T @ step, 1.0
         while length > 1e-12 and not (
             (slack + length * change > 0.0).all()
