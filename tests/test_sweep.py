@@ -275,6 +275,17 @@ def test_selected_features_of_own_data_are_named(tmp_path, capsys, nonzeros):
     assert any(remark.startswith("Minimum L1 selects") for remark in remarks)
 
 
+def test_features_are_selected_whatever_their_units(tmp_path, capsys):
+    """A column in units 1e8 times smaller: y has its rounding, which selects nothing."""
+    Z = np.random.default_rng(0).standard_normal((5, 9))
+    Z[:, 4] *= 1e8
+    np.savez(tmp_path / "own.npz", Z=Z, y=1e-6 * Z[:, 0] - 1e-8 * Z[:, 4])
+    flags = ["--totals", "0", "--seeds", "1", "--schedules", "constant", "--t-end", "1e-6"]
+    run(tmp_path, "--data", str(tmp_path / "own.npz"), *flags, "--jobs", "1")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Minimum L1 selects 2 of 9 features: column 1 (+1e-06), column 5 (-1e-08)." in said
+
+
 def test_balanced_data_gets_its_status(tmp_path):
     """No interpolator with these signs: said in the row, and judged at finite times."""
     ones = np.ones(3)

@@ -66,7 +66,7 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
 
 
 def _cell(points: list[float]) -> str:
-    signs = set(np.sign(points)) if len(points) > 1 else {0.0, 1.0}
+    signs = set(np.sign(np.round(points, 9))) if len(points) > 1 else {0.0, 1.0}
     verdict = {1.0: "ahead", -1.0: "behind"}.get(signs.pop(), "?") if len(signs) == 1 else "?"
     return f"{', '.join(f'{point:+.1f}' for point in points) or '–'}\n{verdict}"
 

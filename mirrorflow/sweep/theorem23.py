@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ import tyro
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.claims.registry import statement
 from mirrorflow.flows import RTOL_RANGE
+from mirrorflow.limits import interpolator
 from mirrorflow.maps import check_pair
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.runs.store import Row, Run
 from mirrorflow.runs.study import Verdict, described
-from mirrorflow.runs.untrusted import naming, read_arrays
+from mirrorflow.runs.untrusted import naming
 from mirrorflow.sweep import theorem23_trials as trials
 from mirrorflow.sweep.table import Judged, unjudged_trials
 from mirrorflow.sweep.theorem23_trials import LATEST, NOT_ARRIVED
@@ -255,13 +257,17 @@ class Theorem23(
             )
         return said
 
-    def _selected(self, frame: pandas.DataFrame) -> str:
+    def _selected(self) -> str:
         """The features of --data that the minimum-L1 point has, the largest first."""
-        problem, name = self._own_problem(), f"{frame['key'].iloc[0]}/x_min_l1"
-        x = read_arrays(self.out / "paths.npz", (name,))[name]
-        x = np.where(np.abs(x) > 1e-9 * np.abs(x).max(), x, 0.0)  # beyond the solver's tolerance
+        problem = self._own_problem()
+        limit = interpolator(problem, Factors.pilot(np.zeros(problem.d)), np.inf)
+        if limit.status == "not_converged":
+            return f"No feature is named: minimum L1 was not found. {limit.message}"
+        # where columns' scales differ much, entries as small as this fit the rounding of y
+        rounding = 1e-13 * math.sqrt(float(np.mean(problem.y**2)))
+        x = np.where(np.abs(limit.x) * problem.scales() > rounding, limit.x, 0.0)
         if not (count := np.count_nonzero(x)):
-            return "No feature is selected: the minimum-L1 point is 0, or cvxpy did not find it."
+            return "No feature is selected: the minimum-L1 point is 0."
         more = f" and {count - NAMED} more" if count > NAMED else ""
         names = problem.leading(x, NAMED)
         return f"Minimum L1 selects {count} of {problem.d} features: {names}{more}."
@@ -289,7 +295,7 @@ class Theorem23(
         said = super().show(console, frame, verdicts)
         if self.data is None:
             return said
-        said["remarks"].append(selected := self._selected(frame))
+        said["remarks"].append(selected := self._selected())
         console.print(selected, highlight=False)
         names = self._own_problem().names
         return said if names is None else {**said, "features": list(names)}
