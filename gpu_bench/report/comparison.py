@@ -123,7 +123,7 @@ def _cost(frame: pandas.DataFrame, targets: Sequence[float]) -> Figure:
                 drawing.percents(axes)
 
     said = (
-        f"{_setting(frame)} {drawing.BANDS} Each course at its sparsity nearest to the panel's, "
+        f"{_setting(frame)} {drawing.BANDS} Each line at its sparsity nearest to the panel's, "
         f"at most half a step of iterative pruning away. Masked weights cost nothing."
     )
     return drawing.drawn(2 * len(targets), 2.3, draw, found, said, across=len(targets))
