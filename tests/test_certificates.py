@@ -997,3 +997,21 @@ def test_the_unit_of_misfits(small_module, direct):
     for order in (slice(None), slice(None, None, -1)):  # wherever it is on the path
         path = changed(direct, m=direct.m[order], w=direct.w[order])
         assert certify.base.misfit_unit(problem, path) == pytest.approx(np.sqrt(max(values)))
+
+
+def test_a_path_that_failed_refutes_nothing(recovery):
+    """Where steps fall below rounding rtol no longer bounds errors; what agrees is confirmed."""
+    problem, start = recovery
+    times, schedule = [0.0, 1.0, 10.0], mf.Constant(0.1, 5.0)
+    dual = mf.gradient_flow(problem, start, schedule, times, 1e-9)
+    direct = mf.direct_flow(problem, start, schedule, times, 1e-9, accumulate=True)
+    off = dataclasses.replace(direct, parameters=1.01 * direct.parameters, x=1.0201 * direct.x)
+    for flow, verdict in ((off, "refuted"), (direct, "confirmed")):
+        assert mf.certificates.path_difference(dual, flow, 1e-9).verdict == verdict
+        assert mf.certificates.mirror_equation(start, flow, 1e-9).verdict == verdict
+    failed = dataclasses.replace(off, status="failed")
+    stopped = dataclasses.replace(dual, status="failed")
+    assert mf.certificates.mirror_equation(start, failed, 1e-9).verdict == "can't be judged"
+    for pair in ((dual, failed), (stopped, off)):
+        assert mf.certificates.path_difference(*pair, 1e-9).verdict == "can't be judged"
+    assert mf.certificates.path_difference(stopped, direct, 1e-9).verdict == "confirmed"

@@ -130,4 +130,5 @@ def path_bounds(
         lost = np.maximum.accumulate(np.sqrt(squares)[:, None] / np.abs(parts)) * parts * parts
         worst = np.fmax.reduce(np.sum(lost, axis=1) / squares, axis=None, initial=1.0)
     tight = unit * drift(path, rtol)
-    return tight + added, 2.0 * tight * float(worst) + added
+    explained = math.inf if path.status == "failed" else 2.0 * tight * float(worst) + added
+    return tight + added, explained

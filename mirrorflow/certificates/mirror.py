@@ -325,7 +325,7 @@ def path_difference(dual: Flow, direct: Flow, rtol: float) -> Certificate:
         exponents = np.log(parts) + 2.0 * dual.total[:, None, None]  # of θ without decay
         span = np.nan_to_num(np.ptp(exponents, axis=0), nan=0.0, posinf=np.inf)
     bound, explained = path_bounds(direct, rtol, growth(direct), by_dual)
-    explained += 2.0 * by_dual * float(span.max(initial=0.0))
+    explained += math.inf if dual.status == "failed" else 2.0 * by_dual * float(span.max(initial=0))
     return Certificate.of("path_difference", difference, bound, explained)
 
 
