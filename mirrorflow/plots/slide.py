@@ -83,7 +83,7 @@ def slide(problem: Regression, start: Factors, totals: Sequence[float]) -> Figur
         caption(
             figure,
             "Black: all x with Zx = y. Blue: level sets of the potential after decay A = ∫α, the "
-            "one through the predicted limit (dot) bold. Orange: the integrated gradient flow with a "
-            f"fading α ∝ (1 + t/{TIMESCALE:g})⁻². {setting(problem, start)}.",
+            "one through the predicted limit (dot) bold. Orange: the integrated gradient flow with "
+            f"a fading α ∝ (1 + t/{TIMESCALE:g})⁻². {setting(problem, start)}.",
         )
     return figure
