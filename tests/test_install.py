@@ -111,7 +111,9 @@ def test_commands_name_what_is_missing(module):
     code = f"import sys; from {module.strip()} import main; sys.exit(main())"
     done = light(code, *words)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: python -m ")
+    # the command as it was typed
+    name = f"mirrorflow {words[0]}" if module.startswith("mirrorflow.__") else "python -m "
+    assert done.stderr.startswith(f"error: {name}")
     assert done.stderr.endswith(f"; pip install 'mirrorflow[{extra}]'.\n")
     assert done.stderr.count("\n") == 1
 
