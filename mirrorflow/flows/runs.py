@@ -172,11 +172,12 @@ def _gram(Z: Any) -> Array:
 
 def _full_rank(G: Array) -> bool:
     """Whether the eigenvalues of G > 0 are within `FULL_RANK` of each other."""
-    factor, failed = scipy.linalg.lapack.dpotrf(G)
+    size = float(np.trace(G))
+    factor, failed = scipy.linalg.lapack.dpotrf(G / size) if size > 0.0 else (G, 1)
     if not failed:
-        # ‖G⁻¹‖ ≤ its Frobenius norm: a few times cheaper than eigenvalues, and mostly enough
+        # ‖G⁻¹‖ ≤ n times its largest entry: a few times cheaper than eigenvalues, and mostly enough
         inverse = scipy.linalg.lapack.dpotri(factor)[0]
-        if np.linalg.norm(inverse) * np.sqrt(2.0) * np.trace(G) < 1.0 / FULL_RANK:
+        if len(G) * np.abs(inverse).max() < 1.0 / FULL_RANK:
             return True
     eigenvalues = np.linalg.eigvalsh(G)
     return bool(eigenvalues[0] > FULL_RANK * eigenvalues[-1])
