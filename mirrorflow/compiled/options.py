@@ -102,7 +102,8 @@ def compile_apart() -> None:
         return
     done = Path(folder) / f"mirrorflow-{digest()[:16]}-{numba.__version__}-{_processor()}.done"
     if not done.exists() and _first(done.with_suffix(".lock")):
-        program = "import mirrorflow.compiled.options as o; [k.address for k in o.KERNELS]"
+        program = "import mirrorflow.flows, mirrorflow.limits, mirrorflow.compiled.options as o; "
+        program += "[kernel.address for kernel in o.KERNELS]"
         words = [sys.executable, "-W", "ignore", "-c", program]
         path = os.pathsep.join([str(PACKAGE.parent), *filter(None, sys.path)])
         where = {"PYTHONPATH": path, COMPILES: "1"}
