@@ -6,6 +6,7 @@ work they wait for each other in every product.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import os
@@ -100,12 +101,28 @@ def on_one_thread(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def spread(one: Callable[[int], R], count: int) -> list[R]:
-    """`one(0)` … `one(count − 1)` on all cores, for compiled runs that hold no interpreter lock."""
+    """`one(0)` … `one(count − 1)` on all cores, for compiled runs that hold no interpreter lock.
+
+    The calling thread takes its part: one that only waited would be woken after each run, and take
+    the lock and a core from those that work. After an error no further run begins.
+    """
+    left = iter(range(count))
+    found: dict[int, R] = {}
     threads = min(_threads(), count)
-    if threads <= 1:
-        return [one(i) for i in range(count)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(count)))
+
+    def work() -> None:
+        try:
+            for i in left:  # each number goes to one thread
+                found[i] = one(i)
+        finally:
+            collections.deque(left, 0)
+
+    with ThreadPoolExecutor(max(threads - 1, 1)) as pool:
+        others = [pool.submit(work) for _ in range(threads - 1)]
+        work()
+        for other in others:
+            other.result()
+    return [found[i] for i in range(count)]
 
 
 def _threads() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -163,6 +164,52 @@ def test_each_thread_restores_its_own_number(monkeypatch):
     left.set()
     other.join(60)
     assert seen == [1, 4]
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_spread_calls_each_once_and_keeps_their_order(monkeypatch, number, count):
+    monkeypatch.setattr(threads, "_threads", lambda: number)
+    called = []
+
+    def one(i):
+        called.append(i)
+        time.sleep(0.05 / (i + 1))  # later ones may end first
+        return i * i
+
+    assert threads.spread(one, count) == [i * i for i in range(count)]
+    assert sorted(called) == list(range(count))
+
+
+def test_spread_works_in_as_many_threads_as_it_may_and_in_the_callers(monkeypatch):
+    monkeypatch.setattr(threads, "_threads", lambda: 3)
+    together = threading.Barrier(3)  # passed by three at a time alone
+
+    def one(i):
+        together.wait(60)
+        return threading.get_ident()
+
+    own = threads.spread(one, 3)
+    assert len(set(own)) == 3
+    assert threading.get_ident() in own
+
+
+@pytest.mark.parametrize("caller", [True, False])
+def test_spread_begins_no_run_after_an_error(monkeypatch, caller):
+    monkeypatch.setattr(threads, "_threads", lambda: 2)
+    mine, both, begun = threading.get_ident(), threading.Barrier(2), []
+
+    def one(i):
+        begun.append(i)
+        if i < 2:
+            both.wait(60)
+            if (threading.get_ident() == mine) == caller:
+                raise KeyError(i)
+        time.sleep(0.5)  # the other thread ends all in a part of this time
+
+    with pytest.raises(KeyError):
+        threads.spread(one, 100)
+    assert len(begun) < 20
 
 
 def test_large_products_keep_their_threads(two):
