@@ -250,7 +250,7 @@ def test_a_jump_of_alpha_costs_nothing_but_a_new_start(small):
     assert np.abs(whole.m[1] - second.m[0]).max() < 1e-12
 
 
-def test_the_referee_turns_implicit_where_stability_holds_it_down(recovery):
+def test_the_reference_integrator_turns_implicit_where_stability_holds_it_down(recovery):
     """To t = 1e4 explicit steps are at most 6/λ_max long, which makes some 10⁶ of them."""
     problem, factors = recovery
     flow = mf.direct_flow(problem, factors, mf.Constant(1.0, 2.0), [1e4])

@@ -239,7 +239,7 @@ def test_a_study_with_failed_runs_is_judged_by_the_others(tmp_path, monkeypatch,
         assert after[name] == before[name]
     contents = Contents.of(tmp_path)
     assert len(contents.failed) == 1
-    assert contents.rows["referee_lost"].dtype == "bool"
+    assert contents.rows["signs_lost"].dtype == "bool"
     found = checked(page(contents))
     assert "1 run has no verdict" in found.words
     assert "ZeroDivisionError: of this test" in found.words

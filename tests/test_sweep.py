@@ -130,7 +130,7 @@ SPEC = set(theorem23.Theorem23().runs()[0].spec)
 PATH = {"invariant", "mirror_flow", "finite_time", "arrival", "convergence"}
 
 
-def test_verdicts_come_from_the_referee(finished, monkeypatch):
+def test_verdicts_come_from_the_reference_integrator(finished, monkeypatch):
     """A wrong dual flow flips `path_difference` alone; a wrong direct flow flips the rest too."""
     frame = results.load(finished)
     row = frame[(frame["schedule"] == "quadratic") & (frame["seed"] == 0)].iloc[0]
@@ -142,19 +142,19 @@ def test_verdicts_come_from_the_referee(finished, monkeypatch):
 
     def wrong(original):
         def flow(*arguments):
-            (run,) = original(*arguments)
+            run = original(*arguments)
             layers = np.stack([1.05 * run.m, run.w], axis=1)
-            return [dataclasses.replace(run, parameters=layers, x=1.05 * run.x)]
+            return dataclasses.replace(run, parameters=layers, x=1.05 * run.x)
 
         return flow
 
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "gradient_flows", wrong(mf.gradient_flows))
+        patch.setattr(trials, "gradient_flow", wrong(mf.gradient_flow))
         ((seen, _),) = trials.compute([spec])
     assert not seen["path_difference_holds"]
     assert {name: seen[name] for name in PATH} == {name: right[name] for name in PATH}
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "direct_flows", wrong(mf.direct_flows))
+        patch.setattr(trials, "direct_flow", wrong(mf.direct_flow))
         ((seen, _),) = trials.compute([spec])
     assert not any(seen[f"{name}_holds"] for name in PATH | {"path_difference"})
 
@@ -526,15 +526,15 @@ def test_a_flow_that_stops_early_is_judged_as_far_as_it_came(monkeypatch):
     spec = spec_of(study)[0]
 
     def stopping(original):
-        def flows(*arguments):
-            (flow,) = original(*arguments)
+        def stopped(*arguments):
+            flow = original(*arguments)
             kept = {name: getattr(flow, name)[:40] for name in ("times", "x", "loss")}
             kept |= {"total": flow.total[:40], "parameters": flow.parameters[:40]}
-            return [dataclasses.replace(flow, **kept, status="failed", message="Too stiff.")]
+            return dataclasses.replace(flow, **kept, status="failed", message="Too stiff.")
 
-        return flows
+        return stopped
 
-    monkeypatch.setattr(trials, "direct_flows", stopping(mf.direct_flows))
+    monkeypatch.setattr(trials, "direct_flow", stopping(mf.direct_flow))
     ((row, _),) = trials.compute([spec])
     assert (row["status"], row["flow_status"]) == ("completed", "stopped early")
     assert row["message"].endswith("integrated (m, w): Too stiff.")

@@ -237,7 +237,7 @@ class Theorem23(
         for _, some in frame[frame["limit_status"].ne("converged")].groupby("limit_status"):
             said.append(f"{len(some)} runs: limit {some['message'].iloc[0]}")
         stopped = frame["flow_status"].ne("completed")
-        lost = frame["referee_lost"].astype(bool)
+        lost = frame["signs_lost"].astype(bool)
         if lost.any():
             said.append(
                 f"{int(lost.sum())} flows: rounding let balanced coordinates of integrated (m, w) "

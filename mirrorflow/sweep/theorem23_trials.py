@@ -9,15 +9,15 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mirrorflow import certificates as certify
 from mirrorflow import references
 from mirrorflow.checks import Array, InputError
-from mirrorflow.flows import Flow, direct_flows, gradient_flows
-from mirrorflow.limits import Interpolator, interpolator, interpolators
+from mirrorflow.flows import Flow, direct_flow, gradient_flow
+from mirrorflow.limits import Interpolator, interpolator
 from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import (
@@ -112,65 +112,23 @@ def build_schedule(name: str, total: float, timescale: float, end: float) -> Sch
     return Harmonic.from_total(total, timescale, end)
 
 
-class _Run(NamedTuple):
-    """One run before it starts, and its limit."""
-
-    row: Row
-    factors: Factors
-    limit: Interpolator
-    rate: float  # slowest rate at the limit
-    schedule: Schedule
-    times: Array
-
-
 def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:
-    """Runs of one problem, whose limits and flows are computed together.
+    """The runs that the rows name; a process makes each of their problems once."""
+    return [_run(row) for row in specs]
 
-    What becomes of a run does not depend on the others, to the last bit; its times are shares.
-    """
-    (key,) = {problem_key(row) for row in specs}
-    problem = build_problem(key)
-    clock = _Clock(len(specs))
-    runs = _with_limits(problem, specs)
+
+def _run(row: Row) -> tuple[Row, dict[str, Array]]:
+    problem, clock = build_problem(problem_key(row)), _Clock()
+    factors, rtol = start_factors(row, problem), row["rtol"]
+    limit = interpolator(problem, factors, row["total"])
+    rate = certify.slowest_rate(problem, limit)
+    schedule, times = _until_arrival(row, rate)
     clock.lap("limit_seconds")
-    factors, schedules = [run.factors for run in runs], [run.schedule for run in runs]
-    times, rtol = [run.times for run in runs], specs[0]["rtol"]
-    dual = gradient_flows(problem, factors, schedules, times, rtol)
+    dual = gradient_flow(problem, factors, schedule, times, rtol)
     clock.lap("dual_flow_seconds")
-    direct = direct_flows(problem, factors, schedules, times, rtol)
+    direct = direct_flow(problem, factors, schedule, times, rtol)
     clock.lap("direct_flow_seconds")
-    flows = zip(runs, dual, direct, strict=True)
-    return [_judge(problem, run, by_dual, itself, clock.laps) for run, by_dual, itself in flows]
-
-
-def _with_limits(problem: Regression, rows: Sequence[Row]) -> list[_Run]:
-    together: dict[float, list[int]] = {}
-    for i, row in enumerate(rows):
-        together.setdefault(row["total"], []).append(i)
-    factors = [start_factors(row, problem) for row in rows]
-    limits: dict[int, Interpolator] = {}
-    for total, which in together.items():
-        paths = interpolators(problem, [factors[i] for i in which], [total])
-        limits.update({i: path[0] for i, path in zip(which, paths, strict=True)})
-    return [_set_up(problem, row, factors[i], limits[i]) for i, row in enumerate(rows)]
-
-
-def _set_up(problem: Regression, row: Row, factors: Factors, limit: Interpolator) -> _Run:
-    rate, end = certify.slowest_rate(problem, limit), row["t_end_asked"]
-    if end is None:
-        end = min(row["timescale"] + 40.0 / rate, LATEST) if rate > 0 else LATEST
-    schedule = build_schedule(row["schedule"], row["total"], row["timescale"], end)
-    times = np.concatenate([[0.0], np.geomspace(min(1e-3, end / 2), end, OUTPUT_TIMES - 1)])
-    return _Run(row, factors, limit, rate, schedule, times)
-
-
-def _judge(
-    problem: Regression, run: _Run, dual: Flow, direct: Flow, laps: Row
-) -> tuple[Row, dict[str, Array]]:
-    """One run's certificates, distances and paths."""
-    row, factors, limit, rate, schedule, times = run
-    key, total, end, clock = problem_key(row), row["total"], float(times[-1]), _Clock(1)
-    best, best_margin = _sparsest(key)
+    total, (best, best_margin) = row["total"], _sparsest(problem_key(row))
     potential = HyperbolicEntropy.of(factors, total)
     nearest = _nearest(problem, potential.minimizer)
     entropic = references.min_potential(problem, factors, total) if row["cvxpy_check"] else None
@@ -201,14 +159,14 @@ def _judge(
         "features": problem.d,
         "samples": problem.n,
         "scale_a": float(np.exp(np.median(potential.log_a))),
-        "t_end": end,
+        "t_end": float(times[-1]),
         "slowest_rate": rate,
         "margin": best_margin,
         "status": "completed",
         "message": " ".join([f"{limit.status}: {limit.message}", *stopped]),
         "flow_status": "stopped early" if stopped else "completed",
         "limit_status": limit.status,
-        "referee_lost": referee_lost(factors, certify.invariant(factors, direct, row["rtol"])),
+        "signs_lost": signs_lost(factors, certify.invariant(factors, direct, row["rtol"])),
         "limit_factorizations": limit.iterations,
         "dual_right_hand_sides": dual.right_hand_sides,
         "direct_steps": direct.steps,
@@ -221,7 +179,6 @@ def _judge(
         "limit_to_min_l1": _distance(limit.x, best.x),
         "limit_to_min_l2": _distance(limit.x, nearest),
         "norm2_limit": float(np.linalg.norm(limit.x)),
-        **laps,
         **clock.laps,
     }
     if problem.names is not None:
@@ -240,6 +197,17 @@ def _judge(
     return result, paths
 
 
+def _until_arrival(row: Row, rate: float) -> tuple[Schedule, Array]:
+    """The schedule, and times to the end asked for or 40 units of the slowest mode after it."""
+    end = row["t_end_asked"]
+    if end is None:
+        end = min(row["timescale"] + 40.0 / rate, LATEST) if rate > 0 else LATEST
+    schedule = build_schedule(row["schedule"], row["total"], row["timescale"], end)
+    return schedule, np.concatenate(
+        [[0.0], np.geomspace(min(1e-3, end / 2), end, OUTPUT_TIMES - 1)]
+    )
+
+
 def _certificates(
     row: Row,
     problem: Regression,
@@ -252,7 +220,7 @@ def _certificates(
     rtol, total = row["rtol"], row["total"]
     kept = certify.invariant(factors, direct, rtol)
     proof = certify.optimality(problem, limit, total)
-    if referee_lost(factors, kept):
+    if signs_lost(factors, kept):
         return [proof]
     checks = [
         kept,
@@ -278,7 +246,7 @@ def _certificates(
     return checks
 
 
-def referee_lost(factors: Factors, invariant: certify.Certificate) -> bool:
+def signs_lost(factors: Factors, invariant: certify.Certificate) -> bool:
     """Whether rounding has let integrated (m, w) of balanced coordinates change sign.
 
     In exact arithmetic |m| = |w| lasts; where the drift shows that it did not, the path judges
@@ -299,14 +267,13 @@ def _distance(x: Array, other: Array) -> float:
 
 
 class _Clock:
-    """Wall time between laps, in seconds, and in equal shares."""
+    """Wall time between laps, in seconds."""
 
-    def __init__(self, shares: int) -> None:
+    def __init__(self) -> None:
         self.laps: Row = {}
-        self.shares = shares
         self._since = time.perf_counter()
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.laps[name] = (now - self._since) / self.shares
+        self.laps[name] = now - self._since
         self._since = now
