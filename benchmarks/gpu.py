@@ -19,7 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mirrorflow.checks import InputError, number, shown, whole
+from mirrorflow.checks import InputError, brief, number, whole
 from mirrorflow.extras import TABLES, require
 from mirrorflow.runs.cli import command
 from mirrorflow.runs.stopping import stoppable
@@ -265,7 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in given.stages or ():
         if name not in known:
             rule = f"--stages must be among {', '.join(known)}"
-            raise InputError(f"{rule}, but {shown(name)} is not.")
+            raise InputError(f"{rule}, but {brief(name)} is not.")
     with stoppable(FAREWELL):
         return work(given, time.monotonic() + 60.0 * given.minutes)
 

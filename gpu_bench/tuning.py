@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpu_bench import methods
-from mirrorflow.checks import InputError, number, shown
+from mirrorflow.checks import InputError, brief, number
 from mirrorflow.runs.store import Row, atomic_write
 from mirrorflow.runs.untrusted import file_size
 
@@ -111,15 +111,15 @@ def read(path: Path, dataset: str, model: str) -> dict[str, dict[str, float]]:
         ) from None
     if place != (dataset, model):
         raise InputError(
-            f"--tuned must be of {dataset} and {model}, but {path} is of {shown(place[0])} and "
-            f"{shown(place[1])}."
+            f"--tuned must be of {dataset} and {model}, but {path} is of {brief(place[0])} and "
+            f"{brief(place[1])}."
         )
     for name, setting in found.items():
         expected = methods.METHODS[name].grid[0] if name in methods.METHODS else {}
         if not expected or set(setting) != set(expected):
             raise InputError(
                 f"--tuned must hold settings that tune tries, but {path} has "
-                f"{shown(sorted(setting))} of {shown(name)}."
+                f"{brief(sorted(setting))} of {brief(name)}."
             )
         for flag, value in setting.items():
             said = f"{flag} of {name} in {path}"

@@ -112,11 +112,11 @@ if not TYPE_CHECKING:  # for mypy no name but these exists
     @cache
     def _origins() -> dict[str, str]:
         """The module of each name that is imported above."""
-        found = {}
+        origins = {}
         for node in ast.walk(ast.parse(Path(__file__).read_bytes())):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{__name__}."):
-                found |= dict.fromkeys((alias.name for alias in node.names), node.module)
-        return found
+                origins |= dict.fromkeys((alias.name for alias in node.names), node.module)
+        return origins
 
     def __getattr__(name: str) -> Any:
         if name in __all__:
@@ -129,5 +129,5 @@ if not TYPE_CHECKING:  # for mypy no name but these exists
 
     def __dir__() -> list[str]:
         """What can be had here: whoever loads all of it, as `help` does, finds no gap."""
-        found = {name for name, needs in _MODULES.items() if importlib.util.find_spec(needs)}
-        return sorted({*globals(), *__all__, *found})
+        available = {name for name, needs in _MODULES.items() if importlib.util.find_spec(needs)}
+        return sorted({*globals(), *__all__, *available})

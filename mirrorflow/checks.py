@@ -42,10 +42,10 @@ class InputError(ValueError):
 
 def printable(text: str) -> str:
     """The text as one line that steers no terminal."""
-    return "".join(map(_shown, text))
+    return "".join(map(_printable, text))
 
 
-def _shown(letter: str) -> str:
+def _printable(letter: str) -> str:
     if letter.isprintable():
         return letter
     return " " if letter.isspace() else "\N{REPLACEMENT CHARACTER}"
@@ -69,7 +69,7 @@ def real_array(name: str, value: ArrayLike, ndim: int, largest: float = FLOAT_MA
     if not max(array.max(), -array.min()) <= largest:  # nan neither; |array| would be a copy
         at = tuple(np.argwhere(~(np.abs(array) <= largest))[0].tolist())
         rule = f"at most {largest:g} in size" if np.isfinite(array[at]) else "finite"
-        raise InputError(f"{name} must be {rule}, but {_place(name, value, at)} is {array[at]:g}.")
+        raise InputError(f"{name} must be {rule}, but {_entry(name, value, at)} is {array[at]:g}.")
     array.flags.writeable = False
     return array
 
@@ -96,13 +96,13 @@ def _given(name: str, value: Any, ndim: int) -> np.ndarray:
         for at, entry in np.ndenumerate(given):
             real: Any = entry if isinstance(entry, Real | np.bool_) else np.inf
             if abs(real) > FLOAT_MAX:
-                said = f"its dtype is object and {_place(name, value, at)} is {shown(entry)}"
-                raise InputError(f"{name} must hold real numbers, but {said}.")
+                fault = f"its dtype is object and {_entry(name, value, at)} is {brief(entry)}"
+                raise InputError(f"{name} must hold real numbers, but {fault}.")
         given = given.astype(np.float64)
     return given[:, 0] if ndim == 1 and given.ndim == 2 and given.shape[1] == 1 else given
 
 
-def _place(name: str, value: Any, at: tuple[int, ...]) -> str:
+def _entry(name: str, value: Any, at: tuple[int, ...]) -> str:
     """Where an entry stands: by its labels where pandas has some, else by its indices."""
     if not at or not hasattr(value, "iloc"):
         return f"{name}[{', '.join(map(str, at))}]" if at else "it"
@@ -116,7 +116,7 @@ def column_names(of: str, names: Iterable[Any]) -> tuple[str, ...]:
 
     A column without a name is an index that a program has written, and no feature.
     """
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for j, given in enumerate(names, 1):
         name = str(given).strip()
         if not name or name.startswith("Unnamed: "):  # pandas' name for one that has none
@@ -125,13 +125,13 @@ def column_names(of: str, names: Iterable[Any]) -> tuple[str, ...]:
                 "it, or if it only numbers the rows leave it out (pandas: to_csv(index=False), "
                 "read_csv(index_col=0); R: write.csv(row.names = FALSE))."
             )
-        if found.setdefault(name, j) != j:
-            twice = f"columns {found[name]} and {j} are both {name[:40]!r}"
+        if numbers.setdefault(name, j) != j:
+            twice = f"columns {numbers[name]} and {j} are both {name[:40]!r}"
             raise InputError(f"{of} must name each column once, but {twice}; rename one.")
-    return tuple(found)
+    return tuple(numbers)
 
 
-def shown(value: Any) -> str:
+def brief(value: Any) -> str:
     """A value for a message of one line, at most 100 characters."""
     try:
         text = " ".join(repr(value).split())
@@ -179,14 +179,14 @@ def number(
             raise TypeError
         result = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a number, but it is {shown(value)}.") from None
+        raise InputError(f"{name} must be a number, but it is {brief(value)}.") from None
     inside = (result > low if open_low else result >= low) and result <= high
     if math.isnan(result) or not inside or (math.isinf(result) and not infinite):
         finite = "" if infinite else "finite "
         lower = "" if low == -math.inf else f" {'above' if open_low else 'at least'} {low:g}"
         upper = "" if high == math.inf else f" {'and ' if lower else ''}at most {high:g}"
-        said = f"{name} must be a {finite}number{lower}{upper}"
-        raise InputError(f"{said}, but it is {shown(value)}.")
+        rule = f"{name} must be a {finite}number{lower}{upper}"
+        raise InputError(f"{rule}, but it is {brief(value)}.")
     return result
 
 
@@ -194,16 +194,16 @@ def instance(name: str, value: Any, *kinds: type) -> None:
     """Refuse what is none of `kinds`."""
     if not isinstance(value, kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
-        raise InputError(f"{name} must be of the type {names}, but it is {shown(value)}.")
+        raise InputError(f"{name} must be of the type {names}, but it is {brief(value)}.")
 
 
 def whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
     """Return `value` as an int in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InputError(f"{name} must be a whole number, but it is {shown(value)}.")
+        raise InputError(f"{name} must be a whole number, but it is {brief(value)}.")
     if not low <= value <= high:
         upper = "" if high == math.inf else f" and at most {high:g}"
-        raise InputError(f"{name} must be at least {low}{upper}, but it is {shown(int(value))}.")
+        raise InputError(f"{name} must be at least {low}{upper}, but it is {brief(int(value))}.")
     return int(value)
 
 
@@ -211,7 +211,7 @@ def ascending(name: str, value: ArrayLike, *, infinite_end: bool = False) -> Arr
     """Return times: non-negative, strictly ascending, finite (the last may be inf if allowed)."""
     given = _given(name, value, 1)
     if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "fiu":
-        raise InputError(f"{name} must be a non-empty list of numbers, but it is {shown(value)}.")
+        raise InputError(f"{name} must be a non-empty list of numbers, but it is {brief(value)}.")
     with np.errstate(over="ignore"):
         times = np.array(given, dtype=np.float64)
     if np.isnan(times).any() or times[0] < 0:

@@ -225,19 +225,19 @@ def _functions(g: Torch, h: Torch, theta: Array) -> tuple[list[Function], Functi
 
 def terms_of_penalty(gs: Sequence[Function], h: Function, theta: Array) -> tuple[Array, ...]:
     """∇g_i, and the terms ∇²h∇g_i and ∇²g_i∇h of the brackets with h; (d, D) each."""
-    slopes, down = [g.gradient(theta) for g in gs], h.gradient(theta)
-    along_g = [h.along(theta, slope) for slope in slopes]
+    gradients, down = [g.gradient(theta) for g in gs], h.gradient(theta)
+    along_g = [h.along(theta, gradient) for gradient in gradients]
     along_h = [g.along(theta, down) for g in gs]
-    return tuple(np.reshape(rows, (len(gs), -1)) for rows in (slopes, along_g, along_h))
+    return tuple(np.reshape(rows, (len(gs), -1)) for rows in (gradients, along_g, along_h))
 
 
 def scale_of_penalty(terms: Sequence[tuple[Array, ...]], bound: float) -> tuple[Certificate, float]:
     """The certificate and κ of `regularizer_scale` from the terms at several points."""
-    slopes, along_g, along_h = map(np.concatenate, zip(*terms, strict=True))
+    gradients, along_g, along_h = map(np.concatenate, zip(*terms, strict=True))
     # each row counts alike, whatever its size
     sizes = np.linalg.norm(np.stack([along_g, along_h]), axis=2).max(0)[:, None]
     sizes = np.where(sizes > 0, sizes, 1.0)
-    brackets, units = (along_g - along_h) / sizes, slopes / sizes
+    brackets, units = (along_g - along_h) / sizes, gradients / sizes
     kappa = -float(np.vdot(brackets, units) / max(np.vdot(units, units), 1e-300))
     misfit = float(np.linalg.norm(brackets + kappa * units, axis=1).max())
     if abs(kappa) * float(np.linalg.norm(units, axis=1).max()) <= bound:
@@ -251,13 +251,13 @@ def _derivatives(g: Torch, theta: Array) -> tuple[Array, Array]:
     from torch.func import jacrev, jvp, vmap
 
     _check_vector(g, theta)
-    point, slopes = torch.tensor(theta), jacrev(g)
+    point, jacobian_at = torch.tensor(theta), jacrev(g)
     v = random_stream("commuting", "direction", theta.size).standard_normal(theta.size)
     v *= (1.0 + np.abs(theta).max()) / np.linalg.norm(v)
     try:
-        jacobian = slopes(point)
-        terms = vmap(lambda along: jvp(slopes, (point,), (along,))[1])(jacobian)
-        bend = jvp(slopes, (point,), (torch.tensor(v),))[1].detach().numpy()
+        jacobian = jacobian_at(point)
+        terms = vmap(lambda along: jvp(jacobian_at, (point,), (along,))[1])(jacobian)
+        hessian_v = jvp(jacobian_at, (point,), (torch.tensor(v),))[1].detach().numpy()
     except Exception as error:  # torch names the operation that it can't differentiate
         raise InputError(
             f"g must be twice differentiable by torch.func, but torch says: {first_line(error)}"
@@ -269,5 +269,5 @@ def _derivatives(g: Torch, theta: Array) -> tuple[Array, Array]:
     def by_numpy(function: Torch) -> Callable[[Array], Array]:
         return lambda at: function(torch.tensor(at)).detach().numpy()
 
-    check_smooth("g", [(by_numpy(g), J @ v), (by_numpy(slopes), bend)], theta, v)
+    check_smooth("g", [(by_numpy(g), J @ v), (by_numpy(jacobian_at), hessian_v)], theta, v)
     return J, T

@@ -72,8 +72,8 @@ class Function:
             raise InputError(f"{self.name} must return {text}, but its shape is {value.shape}.")
         sizes = np.where(theta != 0, np.abs(theta), np.linalg.norm(theta, axis=0))
         v = np.where(sizes > 0, sizes, 1.0) * np.random.default_rng(0).standard_normal(theta.shape)
-        gradient, bend = self.gradient(theta), self.along(theta, v)
-        if not all(np.isfinite(array).all() for array in (value, gradient, bend)):
+        gradient, hessian_v = self.gradient(theta), self.along(theta, v)
+        if not all(np.isfinite(array).all() for array in (value, gradient, hessian_v)):
             raise InputError(
                 f"{self.name} must be twice differentiable, but a derivative is not finite."
             )
@@ -81,7 +81,7 @@ class Function:
             _check_alone(self.name, self.value if self.shape else self.gradient, theta)
             self.stacked = bool(self.shape) and self._stacks(np.stack([theta, theta + 0.01 * v]))
         change = (gradient * v).sum(0 if self.shape else None)
-        check_smooth(self.name, [(self.value, change), (self.gradient, bend)], theta, v)
+        check_smooth(self.name, [(self.value, change), (self.gradient, hessian_v)], theta, v)
         return self
 
     def _stacks(self, points: Array) -> bool:
@@ -148,12 +148,12 @@ class ByComplexSteps(Function):
 
     def gradient(self, theta: Array) -> Array:
         # where each coordinate has its own value, a layer's derivatives come at once
-        places: Iterable[Any] = range(len(theta)) if self.shape else np.ndindex(*theta.shape)
+        indices: Iterable[Any] = range(len(theta)) if self.shape else np.ndindex(*theta.shape)
         out = np.empty(theta.shape)
-        for place in places:
+        for index in indices:
             moved = theta.astype(complex)
-            moved[place] += 1j * IMAGINARY
-            out[place] = np.imag(self.function(moved)) / IMAGINARY
+            moved[index] += 1j * IMAGINARY
+            out[index] = np.imag(self.function(moved)) / IMAGINARY
         return out
 
     def along(self, theta: Array, v: Array) -> Array:
@@ -164,8 +164,8 @@ class ByComplexSteps(Function):
         step = np.clip(SHORT * ratio.min(0), SHORTEST * widest, SHORT * widest)
         turns = np.array([m * sign for m in (1, 2, 3, 4) for sign in (1, -1)])
         weights = np.repeat(CENTRAL, 2) * np.sign(turns)
-        slopes = self.gradients(theta + turns[:, None, None] * (step * v))
-        return np.tensordot(weights, slopes, 1) / step
+        gradients = self.gradients(theta + turns[:, None, None] * (step * v))
+        return np.tensordot(weights, gradients, 1) / step
 
 
 class Squares(Function):

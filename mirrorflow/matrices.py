@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from mirrorflow.checks import InputError, column_names, real_array, shown
+from mirrorflow.checks import InputError, brief, column_names, real_array
 from mirrorflow.rowspace import Matrix, RowSpace
 
 __all__ = ["LARGEST", "check_matrix", "check_row_space", "feature_names"]
@@ -41,7 +41,7 @@ def feature_names(names: Iterable[str] | None, Z: Any) -> tuple[str, ...] | None
     """The names given, or those of a DataFrame's columns where all are text."""
     if names is not None:
         if isinstance(names, str) or not isinstance(names, Iterable):
-            raise InputError(f"names must be a sequence of strings, but it is {shown(names)}.")
+            raise InputError(f"names must be a sequence of strings, but it is {brief(names)}.")
         return column_names("names", names)
     columns = getattr(Z, "columns", None)
     if columns is None or not all(isinstance(name, str) for name in columns):

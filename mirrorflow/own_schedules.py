@@ -13,7 +13,7 @@ from numpy.polynomial import Chebyshev
 from numpy.typing import ArrayLike
 from scipy.integrate import quad_vec
 
-from mirrorflow.checks import InputError, ascending, number, shown
+from mirrorflow.checks import InputError, ascending, brief, number
 from mirrorflow.schedules import LATEST, Constant, Geometric, Harmonic, Piecewise, Quadratic
 
 __all__ = ["IntegratedSchedule", "check_schedule"]
@@ -43,10 +43,10 @@ def check_schedule(schedule: Any) -> None:
     name = type(schedule).__name__
     lacks = [member for member in VALUES + FUNCTIONS if not hasattr(schedule, member)]
     if lacks:
-        said = f" and {lacks[-1]}" if lacks[1:] else lacks[0]
+        ending = f" and {lacks[-1]}" if lacks[1:] else lacks[0]
         raise InputError(
             f"schedule must have the members of mirrorflow.Schedule, but {name} lacks "
-            f"{', '.join(lacks[:-1])}{said}."
+            f"{', '.join(lacks[:-1])}{ending}."
         )
     for member in ("alpha", "total"):
         try:
@@ -79,19 +79,19 @@ def check_schedule(schedule: Any) -> None:
 def _compare(what: str, t: float, stated: float, true: float, slack: float, size: float) -> None:
     """Refuse values that differ by more than `slack` and AGREEMENT of size and true."""
     if stated != true and not abs(stated - true) <= slack + AGREEMENT * (size + true) < math.inf:
-        said = f"at t = {t:g} {what} is {stated:.8g} and should be {true:.8g}"
-        raise InputError(f"schedule must have A = ∫α, but {said}.")
+        fault = f"at t = {t:g} {what} is {stated:.8g} and should be {true:.8g}"
+        raise InputError(f"schedule must have A = ∫α, but {fault}.")
 
 
 def _strength(alpha: Callable[[Any], Any], t: Any) -> Any:
     """α(t), refused where it is negative or no number."""
     with np.errstate(all="ignore"):
-        found = np.asarray(alpha(t), dtype=np.float64)
-    wrong = ~((found >= 0.0) & np.isfinite(found))
+        values = np.asarray(alpha(t), dtype=np.float64)
+    wrong = ~((values >= 0.0) & np.isfinite(values))
     if wrong.any():
-        said = f"at t = {np.broadcast_to(t, found.shape)[wrong][0]:g} it is {found[wrong][0]:g}"
-        raise InputError(f"schedule.alpha must be at least 0 and finite, but {said}.")
-    return found[()]
+        fault = f"at t = {np.broadcast_to(t, values.shape)[wrong][0]:g} it is {values[wrong][0]:g}"
+        raise InputError(f"schedule.alpha must be at least 0 and finite, but {fault}.")
+    return values[()]
 
 
 def _area(alpha: Callable[[Any], Any], low: float, high: float, before: float) -> Any:
@@ -118,7 +118,7 @@ class IntegratedSchedule:
         alpha_infinity: float | None,
     ) -> None:
         if not callable(alpha):
-            raise InputError(f"alpha must be a function of t, but it is {shown(alpha)}.")
+            raise InputError(f"alpha must be a function of t, but it is {brief(alpha)}.")
         knots = ascending("breakpoints", breakpoints).tolist() if np.size(breakpoints) else []
         try:
             many = np.shape(alpha(np.array([0.5, 1.0]))) == (2,)
@@ -177,8 +177,8 @@ class IntegratedSchedule:
     def total(self, t: Any) -> Any:
         t = np.asarray(t, float)
         i, inside = self._piece(t), np.minimum(t, LATEST)
-        found = self._totals[i] + self._integral(self._edges[i], inside)
-        return np.where(t > LATEST, self.total_infinity, found)[()]
+        values = self._totals[i] + self._integral(self._edges[i], inside)
+        return np.where(t > LATEST, self.total_infinity, values)[()]
 
     def slope(self, t: float) -> float:
         ends = self._edges[self._piece(t) :][:2]

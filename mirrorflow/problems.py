@@ -20,10 +20,10 @@ from numpy.typing import ArrayLike
 from mirrorflow.checks import (
     Array,
     InputError,
+    brief,
     number,
     printable,
     real_array,
-    shown,
     vector,
     whole,
 )
@@ -93,7 +93,7 @@ class Regression(Displayed):
         object.__setattr__(self, "y", y)
         if not isinstance(self.loss, Loss):
             raise InputError(
-                f"loss must be a Loss such as Squared(), but it is {shown(self.loss)}."
+                f"loss must be a Loss such as Squared(), but it is {brief(self.loss)}."
             )
         self.loss.check(y)
         if self.x_true is not None:
@@ -191,7 +191,7 @@ class Regression(Displayed):
         return f"column {j + 1}" if self.names is None else printable(self.names[j][:40])
 
     def _changed(self, **values: Any) -> Regression:
-        """A copy with other values, all of them checked; nothing is said of n ≥ d again."""
+        """A copy with other values, all of them checked; no second warning of n ≥ d."""
         other = copy.copy(self)
         for name, value in values.items():
             object.__setattr__(other, name, value)

@@ -89,8 +89,8 @@ def min_l1(problem: Regression) -> Reference:
     """
     cp = _cvxpy("min_l1")
     x, (Z, y, scale) = cp.Variable(problem.d), _attainable(problem)
-    found = _solve(cp.Minimize(cp.norm1(x)), [Z @ x == y], x, {"method": "highs-ipm"}, "SCIPY")
-    return _rescaled(found, _misfit(found, Z, y), scale, scale)
+    solution = _solve(cp.Minimize(cp.norm1(x)), [Z @ x == y], x, {"method": "highs-ipm"}, "SCIPY")
+    return _rescaled(solution, _misfit(solution, Z, y), scale, scale)
 
 
 def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
@@ -122,8 +122,8 @@ def min_l2(problem: Regression, origin: ArrayLike | float = 0.0) -> Reference:
     # the step from the origin, in units of its least-norm solution
     Z, y, scale = _attainable(problem, centre)
     step = cp.Variable(problem.d)
-    found = _solve(cp.Minimize(cp.sum_squares(step)), [Z @ step == y], step, TIGHT)
-    moved = _rescaled(found, _misfit(found, Z, y), scale, scale**2)
+    solution = _solve(cp.Minimize(cp.sum_squares(step)), [Z @ step == y], step, TIGHT)
+    moved = _rescaled(solution, _misfit(solution, Z, y), scale, scale**2)
     return Reference(centre + moved.x, moved.value, moved.status, moved.message)
 
 
@@ -155,14 +155,14 @@ def lasso(problem: Regression, alpha: float) -> Reference:
     unit = float(_units(abs(problem.Z).max()))
     Z, y, penalty = problem.Z / unit, problem.y / unit / scale, 2 * alpha / unit / unit / scale
     fit = cp.sum_squares(Z @ x - y) / (2 * problem.n)
-    found = _solve(cp.Minimize(fit + penalty * cp.norm1(x)), [], x, TIGHT)
+    solution = _solve(cp.Minimize(fit + penalty * cp.norm1(x)), [], x, TIGHT)
     # the duality gap: y − Zx, shrunk until |Zᵀ(y − Zx)|/n ≤ penalty, is a point of the dual
-    residual = y - Z @ found.x
-    slope = float(np.abs(Z.T @ residual).max()) / problem.n
-    theta = residual * min(1.0, penalty / slope if slope > 0 else 1.0)
-    gap = found.value - float(y @ theta - 0.5 * theta @ theta) / problem.n
+    residual = y - Z @ solution.x
+    grad_norm = float(np.abs(Z.T @ residual).max()) / problem.n
+    theta = residual * min(1.0, penalty / grad_norm if grad_norm > 0 else 1.0)
+    gap = solution.value - float(y @ theta - 0.5 * theta @ theta) / problem.n
     at_zero = 0.5 * float(y @ y) / problem.n
-    return _rescaled(found, gap / at_zero if at_zero > 0 else 0.0, scale, scale**2 * unit**2)
+    return _rescaled(solution, gap / at_zero if at_zero > 0 else 0.0, scale, scale**2 * unit**2)
 
 
 def min_potential(problem: Regression, factors: Factors, total: float) -> Reference:
@@ -218,8 +218,8 @@ def min_potential(problem: Regression, factors: Factors, total: float) -> Refere
             goal = goal - offset @ mass[there]
         if not there.all():
             rules.append(mass[~there] == 0)
-    found = _solve(cp.Minimize(goal / scale), rules, p - q, CONIC)
-    return _rescaled(found, _misfit(found, Z, y), unit, 0.5 * scale * unit)
+    solution = _solve(cp.Minimize(goal / scale), rules, p - q, CONIC)
+    return _rescaled(solution, _misfit(solution, Z, y), unit, 0.5 * scale * unit)
 
 
 def _cvxpy(purpose: str) -> Any:
@@ -257,24 +257,24 @@ def _attainable(
     return dense / rows[:, None], (y if solvable else reached) / unit / rows / scale, scale
 
 
-def _misfit(found: Reference, Z: Array, y: Array) -> float:
+def _misfit(solution: Reference, Z: Array, y: Array) -> float:
     """Residual of Zx = y relative to its own terms, or the step that removes it relative to x.
 
     The larger one: where columns are nearly dependent, a small residual hides a long step.
     """
-    residual, tiny = Z @ found.x - y, np.finfo(float).tiny
-    size = np.maximum(np.abs(Z) @ np.abs(found.x) + np.abs(y), tiny)
+    residual, tiny = Z @ solution.x - y, np.finfo(float).tiny
+    size = np.maximum(np.abs(Z) @ np.abs(solution.x) + np.abs(y), tiny)
     step, _, _, _ = np.linalg.lstsq(Z, residual, rcond=None)
-    far = float(np.abs(step).max()) / max(float(np.abs(found.x).max()), tiny)
+    far = float(np.abs(step).max()) / max(float(np.abs(solution.x).max()), tiny)
     return max(float((np.abs(residual) / size).max()), far)
 
 
-def _rescaled(found: Reference, off: float, scale: float, value: float) -> Reference:
+def _rescaled(solution: Reference, off: float, scale: float, value: float) -> Reference:
     """In the data's units; the solver's word counts where it is `off` by little, relatively."""
-    status, message = found.status, found.message
-    if found.success and not off <= LOOSEST:
+    status, message = solution.status, solution.message
+    if solution.success and not off <= LOOSEST:
         status, message = "inaccurate", f"{message} But it is off by {off:.1e}, relatively."
-    return Reference(scale * found.x, value * found.value, status, message)
+    return Reference(scale * solution.x, value * solution.value, status, message)
 
 
 def _solve(

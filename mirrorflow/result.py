@@ -174,34 +174,34 @@ class Result(Displayed):
         arrays = read_arrays(path, (ABOUT,), text=(ABOUT,), every=True)
         with naming(path):
             try:
-                found = _put_together(json.loads(str(arrays[ABOUT].ravel()[0])), arrays)
+                result = _put_together(json.loads(str(arrays[ABOUT].ravel()[0])), arrays)
             except InputError:
                 raise
             except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
                 raise InputError(f"it must be a file that save wrote, but {error!r}.") from None
-            if not isinstance(found, cls):
-                held = type(found).__name__
+            if not isinstance(result, cls):
+                held = type(result).__name__
                 raise InputError(f"it must hold a {cls.__name__}, but it holds a {held}.")
-        return found
+        return result
 
 
-def _taken_apart(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
-    """`value` as JSON; its arrays go to `arrays`, by their place in it."""
+def _taken_apart(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+    """`value` as JSON; its arrays go to `arrays`, by their path in it."""
     if isinstance(value, np.ndarray):
-        arrays[place] = value
-        return {"array": place}
+        arrays[path] = value
+        return {"array": path}
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, tuple):
-        return {"tuple": [_taken_apart(v, f"{place}.{i}", arrays) for i, v in enumerate(value)]}
+        return {"tuple": [_taken_apart(v, f"{path}.{i}", arrays) for i, v in enumerate(value)]}
     kind = type(value).__name__
     if not dataclasses.is_dataclass(value) or kind not in KINDS:
-        raise InputError(f"a saved result must consist of arrays, but {place} is a {kind}.")
+        raise InputError(f"a saved result must consist of arrays, but {path} is a {kind}.")
     parts = {}
     for field in dataclasses.fields(value):
-        inner = f"{place}.{field.name}".lstrip(".")
+        inner = f"{path}.{field.name}".lstrip(".")
         parts[field.name] = _taken_apart(getattr(value, field.name), inner, arrays)
     return {"kind": kind, "parts": parts}
 
@@ -215,8 +215,8 @@ def _put_together(about: Any, arrays: dict[str, np.ndarray]) -> Any:
     if "tuple" in about:
         return tuple(_put_together(part, arrays) for part in about["tuple"])
     kind = KINDS[about["kind"]]
-    found = object.__new__(kind)
+    result = object.__new__(kind)
     for field in dataclasses.fields(kind):
-        object.__setattr__(found, field.name, _put_together(about["parts"][field.name], arrays))
-    getattr(found, "__post_init__", lambda: None)()
-    return found
+        object.__setattr__(result, field.name, _put_together(about["parts"][field.name], arrays))
+    getattr(result, "__post_init__", lambda: None)()
+    return result

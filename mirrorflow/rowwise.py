@@ -32,5 +32,5 @@ def products(rows: Array, matrix: Any) -> Array:
     if short:
         rows = np.concatenate([rows, np.zeros((short, width))])
     blocks = (L + short) // BLOCK
-    found = np.matmul(rows.reshape(blocks, BLOCK, width), matrix)
-    return found.reshape(L + short, matrix.shape[1])[:L]
+    product = np.matmul(rows.reshape(blocks, BLOCK, width), matrix)
+    return product.reshape(L + short, matrix.shape[1])[:L]

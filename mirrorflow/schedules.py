@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.checks import SHORTEST, Array, InputError, ascending, number, shown, vector
+from mirrorflow.checks import SHORTEST, Array, InputError, ascending, brief, number, vector
 from mirrorflow.schedule_protocol import Schedule
 
 __all__ = ["Constant", "Geometric", "Harmonic", "Piecewise", "Quadratic", "Schedule"]
@@ -316,8 +316,8 @@ class Piecewise:
         """Alphas proportional to `weights`, the last of them 0, scaled to A_∞ = `total`."""
         given = np.asarray(cls(times, weights).alphas)
         if given[-1] != 0.0 or not given.any():
-            said = "weights must end with 0 and hold a positive number"
-            raise InputError(f"{said}, but they are {shown(weights)}.")
+            rule = "weights must end with 0 and hold a positive number"
+            raise InputError(f"{rule}, but they are {brief(weights)}.")
         shape = cls(times, given / given.max())
         largest = number("total", total, 0.0) / shape.total_infinity
         return cls(times, number("the largest alpha", largest, 0.0) * np.asarray(shape.alphas))

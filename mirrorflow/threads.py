@@ -106,23 +106,23 @@ def spread(one: Callable[[int], R], count: int) -> list[R]:
     The calling thread takes its part: one that only waited would be woken after each run, and take
     the lock and a core from those that work. After an error no further run begins.
     """
-    left = iter(range(count))
-    found: dict[int, R] = {}
+    remaining = iter(range(count))
+    results: dict[int, R] = {}
     threads = min(_threads(), count)
 
     def work() -> None:
         try:
-            for i in left:  # each number goes to one thread
-                found[i] = one(i)
+            for i in remaining:  # each number goes to one thread
+                results[i] = one(i)
         finally:
-            collections.deque(left, 0)
+            collections.deque(remaining, 0)
 
     with ThreadPoolExecutor(max(threads - 1, 1)) as pool:
         others = [pool.submit(work) for _ in range(threads - 1)]
         work()
         for other in others:
             other.result()
-    return [found[i] for i in range(count)]
+    return [results[i] for i in range(count)]
 
 
 def _threads() -> int:

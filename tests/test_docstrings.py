@@ -47,7 +47,7 @@ def refuses(function: Any, seen: frozenset[str] = frozenset()) -> bool:
             continue
         called = function.__globals__.get(node.func.id)
         home = getattr(called, "__module__", None)
-        if home == "mirrorflow.checks" and called.__name__ not in ("shown", "meant", "freeze"):
+        if home == "mirrorflow.checks" and called.__name__ not in ("brief", "meant", "freeze"):
             return True
         inside = inspect.isfunction(called) and home == function.__module__
         if inside and called.__name__ not in seen and refuses(called, seen | {called.__name__}):

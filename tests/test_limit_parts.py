@@ -17,7 +17,7 @@ from mirrorflow.limits.l1_distance import margin_program
 from mirrorflow.limits.max_margin import signed_rows
 from mirrorflow.limits.nonnegative import least_squares
 from mirrorflow.limits.optimality import Points, proven, smooth_proofs
-from mirrorflow.limits.reach import Reach
+from mirrorflow.limits.sign_cone import SignCone
 
 EPS = 2.0**-52
 TINY = 2.0**-1022
@@ -338,28 +338,28 @@ def test_a_failed_limit_claims_nothing():
     assert made.iterations == 0
 
 
-def test_reach_knows_signs_and_weights():
+def test_a_sign_cone_knows_signs_and_weights():
     problem = drawn(3)
     m = np.array([1.0, 1.0, -1.0, 0.0, 2.0, 1.0, 1.0, 0.0, 1.0])
     w = np.array([1.0, -1.0, 1.0, 0.0, 1.0, 1.0, 0.5, 0.0, -1.0])
-    reach = Reach.of(mf.Factors(m, w), problem.row_space, problem.y)
-    assert reach.positive.tolist() == [True, False, False, False, True, True, True, False, False]
-    assert reach.negative.tolist() == [False, True, True, False, True, False, True, False, True]
-    assert (reach.free == (m != 0)).all()
-    assert not reach.all_signs
-    assert reach.signed.plus.tolist() == [0, 4, 5, 6]
-    assert reach.signed.minus.tolist() == [1, 2, 4, 6, 8]
-    inside = reach.restricted(np.arange(9) < 5, reach.b, "converged")
+    cone = SignCone.of(mf.Factors(m, w), problem.row_space, problem.y)
+    assert cone.positive.tolist() == [True, False, False, False, True, True, True, False, False]
+    assert cone.negative.tolist() == [False, True, True, False, True, False, True, False, True]
+    assert (cone.free == (m != 0)).all()
+    assert not cone.all_signs
+    assert cone.signed.plus.tolist() == [0, 4, 5, 6]
+    assert cone.signed.minus.tolist() == [1, 2, 4, 6, 8]
+    inside = cone.restricted(np.arange(9) < 5, cone.b, "converged")
     assert np.flatnonzero(inside.positive).tolist() == [0, 4, 5, 6]
     assert np.flatnonzero(inside.negative).tolist() == [1]
-    assert inside.fit is reach.fit
-    other = reach.restricted(np.arange(9) < 5, 2.0 * reach.b, "inconsistent")
+    assert inside.fit is cone.fit
+    other = cone.restricted(np.arange(9) < 5, 2.0 * cone.b, "inconsistent")
     assert other.fit == pytest.approx(2.0 * problem.y)
     assert other.status == "inconsistent"
     deep = mf.Powers(np.linspace(0.5, 1.0, 9), np.linspace(0.3, 2.0, 9), 3)
-    reach = Reach.of(deep, problem.row_space, problem.y)
+    cone = SignCone.of(deep, problem.row_space, problem.y)
     weights = np.concatenate(deep.weights)
-    assert whole(reach.weighted) == pytest.approx(whole(reach.signed) / weights, rel=1e-12)
+    assert whole(cone.weighted) == pytest.approx(whole(cone.signed) / weights, rel=1e-12)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -533,7 +533,7 @@ def test_a_cone_that_cannot_be_projected_on_is_said(monkeypatch):
     def no(*_):
         raise faces.FaceError("no face")
 
-    monkeypatch.setattr("mirrorflow.limits.reach.cone_projection", no)
+    monkeypatch.setattr("mirrorflow.limits.sign_cone.cone_projection", no)
     starts = [mf.Factors.balanced(np.ones(9)), mf.Factors.pilot(np.full(9, 0.2))]
     (bad, worse), good = mf.interpolators(problem, starts, [0.0, 0.5])
     for limit in (bad, worse):

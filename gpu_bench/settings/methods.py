@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import tyro
 
 from gpu_bench.methods import METHODS, Method, find, option_groups
-from mirrorflow.checks import InputError, number, shown
+from mirrorflow.checks import InputError, brief, number
 from mirrorflow.runs.store import Row, Run
 from mirrorflow.runs.study import Study, described
 
@@ -115,7 +115,7 @@ class Chosen(Study):
             value, default = getattr(holder, option), getattr(type(holder), option)
             changed = value != default  # the class keeps the default
             if not there and (changed if words is None else not changed and typed in words):
-                said = shown(str(value) if isinstance(value, Path) else value)
+                said = brief(str(value) if isinstance(value, Path) else value)
                 raise InputError(f"{typed} must be left out unless {rule}, but it is {said}.")
 
     def belongings(self) -> Iterator[tuple[str, bool, str]]:

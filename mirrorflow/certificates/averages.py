@@ -72,9 +72,9 @@ def energy_balance(
     if not flow.success:
         raise InputError(f"end must be a time that integration reaches: {flow.message}")
     x, theta = flow.x[:-1], flow.parameters[:-1]
-    slopes = np.array([problem.gradient(point) for point in x])
+    gradients = np.array([problem.gradient(point) for point in x])
     alpha = np.broadcast_to(np.asarray(schedule.alpha(times), float), times.size)
-    by_loss = weights @ np.sum(slopes * (x - x_star), axis=1)
+    by_loss = weights @ np.sum(gradients * (x - x_star), axis=1)
     by_penalty = weights @ (alpha * np.sum(theta**2, axis=(1, 2)))
     drop, sizes = 0.0, 0.0
     for sign, point, total in ((1.0, start.x, 0.0), (-1.0, flow.x[-1], float(flow.total[-1]))):
@@ -143,8 +143,8 @@ def lasso_of_average(
     f = problem.value(average)
     claimed = penalty * float(np.sum(np.abs(average) - s * theta * average)) + (1.0 - s) ** 2 * f
     residual = problem.y - problem.Z @ average
-    slope = float(np.abs(problem.Z.T @ residual).max()) / problem.n
-    dual = residual * min(1.0, penalty / slope if slope > 0 else 1.0)
+    grad_norm = float(np.abs(problem.Z.T @ residual).max()) / problem.n
+    dual = residual * min(1.0, penalty / grad_norm if grad_norm > 0 else 1.0)
     objective = f + penalty * float(np.abs(average).sum())
     gap = objective - float(problem.y @ dual - 0.5 * dual @ dual) / problem.n
     value = abs(gap - claimed) / objective if math.isfinite(claimed) else math.inf

@@ -85,8 +85,8 @@ def size_of(flow: Flow) -> float:
 
 def dual_units(flow: Flow) -> Array:
     """e^{−κA}|θ|/|∂g|, (T, d): what relative errors of θ are worth in ∇R; 1 for m ⊙ w."""
-    lengths, slopes = _lengths(flow.parameters), np.sqrt(metric(flow.start, flow.parameters))
-    ratio = np.divide(lengths, slopes, out=np.ones_like(lengths), where=slopes > 0)
+    lengths, grad_norms = _lengths(flow.parameters), np.sqrt(metric(flow.start, flow.parameters))
+    ratio = np.divide(lengths, grad_norms, out=np.ones_like(lengths), where=grad_norms > 0)
     return faded(flow.start.kappa, flow.total)[:, None] * ratio
 
 

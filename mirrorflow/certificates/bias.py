@@ -69,11 +69,11 @@ def late_l1(
     first, second = (HyperbolicEntropy.of(factors, total) for total in totals)
     values = first.value(x), second.value(x)
     span, norm1 = factors.decay * (totals[1] - totals[0]), float(np.abs(x).sum())
-    slope = (values[1] - values[0]) / (span * norm1)
+    measured = (values[1] - values[0]) / (span * norm1)
     a = np.exp(first.log_a)
     excess = 0.5 * float(np.sum(a * a / (np.hypot(x, a) + np.abs(x)))) / norm1
     rounding = 10.0 * x.size * EPS * (abs(values[0]) + abs(values[1])) / (span * norm1)
-    return Certificate.of("late_l1", abs(slope - claimed), excess + rounding)
+    return Certificate.of("late_l1", abs(measured - claimed), excess + rounding)
 
 
 def early_l2(potential: HyperbolicEntropy, x: Array) -> Certificate:
@@ -135,7 +135,7 @@ def bias_exponent(potential: HyperbolicEntropy, x: Array) -> Array:
     >>> mf.certificates.bias_exponent(potential, np.array([1e-3, 1e3])).round(2)
     array([2.  , 1.14])
     """
-    slope = (potential.gradient(x) - potential.gradient(np.zeros_like(x))) * x
+    derivative = (potential.gradient(x) - potential.gradient(np.zeros_like(x))) * x
     parts = zip(potential.log_p, potential.log_q, potential.c, x, strict=True)
     single = [
         HyperbolicEntropy(np.array([p]), np.array([q]), np.array([c])).divergence(
@@ -143,7 +143,7 @@ def bias_exponent(potential: HyperbolicEntropy, x: Array) -> Array:
         )
         for p, q, c, at in parts
     ]
-    return slope / np.array(single)
+    return derivative / np.array(single)
 
 
 def type_of_bias(factors: Factors, x: Array, totals: Sequence[float]) -> Certificate:

@@ -193,8 +193,8 @@ def deep_stationarity(
         return Certificate.of("deep_stationarity", math.inf, math.nan)
     balanced = metric(start, start.shortest(x))
     pull = share * 2.0 * alpha * _deep(start) * x[on] / balanced[on]
-    slope = problem.gradient(x)[on]
-    value = float((np.abs(slope + pull) / (np.abs(slope) + np.abs(pull))).max())
+    grad_f = problem.gradient(x)[on]
+    value = float((np.abs(grad_f + pull) / (np.abs(grad_f) + np.abs(pull))).max())
     return Certificate.of("deep_stationarity", value, drift(flow, rtol))
 
 

@@ -200,8 +200,8 @@ def lag_law(errors: Sequence[float], order: float = 2.0) -> Certificate:
     """
     if len(errors) < 2 or not min(errors) > 0:
         raise InputError(f"errors must be two numbers above 0 or more, but it is {errors!r}.")
-    slope = math.log2(errors[-2] / errors[-1])
-    return Certificate.of("lag_law", abs(slope - order), 0.25)
+    measured = math.log2(errors[-2] / errors[-1])
+    return Certificate.of("lag_law", abs(measured - order), 0.25)
 
 
 def energy(

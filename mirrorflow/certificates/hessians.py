@@ -41,8 +41,8 @@ def hessian(problem: Regression, m: Array, w: Array, alpha: float = 0.0) -> Arra
     """
     Z = dense(problem)
     G = (Z.T * problem.loss.curvature(Z @ (m * w), problem.y)) @ Z / problem.n
-    slope = problem.gradient(m * w)
-    cross = w[:, None] * G * m + np.diag(slope)
+    grad_f = problem.gradient(m * w)
+    cross = w[:, None] * G * m + np.diag(grad_f)
     H = np.block([[w[:, None] * G * w, cross], [cross.T, m[:, None] * G * m]])
     return H + 2.0 * alpha * np.eye(2 * m.size)
 
@@ -152,13 +152,13 @@ def limit_sharpness(problem: Regression, factors: Factors, limit: Interpolator) 
     'confirmed'
     """
     m, w = limit.parameters
-    found = float(np.linalg.eigvalsh(hessian(problem, m, w))[-1])
+    largest = float(np.linalg.eigvalsh(hessian(problem, m, w))[-1])
     Z = dense(problem)
     weighted = (Z * (limit.p + limit.q)) @ Z.T * (2.0 / problem.n)
     expected = float(np.linalg.eigvalsh(weighted)[-1])
-    left = 2.0 * float(np.abs(problem.gradient(m * w)).max()) / expected
-    bound = 100.0 * problem.d * EPS + left
-    return Certificate.of("limit_sharpness", abs(found / expected - 1.0), bound)
+    misfit = 2.0 * float(np.abs(problem.gradient(m * w)).max()) / expected
+    bound = 100.0 * problem.d * EPS + misfit
+    return Certificate.of("limit_sharpness", abs(largest / expected - 1.0), bound)
 
 
 def stability(
@@ -217,8 +217,8 @@ def stability(
     rest = np.concatenate([m, w])
     state = rest + start * vectors[:, -1]
     for _ in range(steps):
-        slope = problem.gradient(state[:d] * state[d:])
-        state = state - step * np.concatenate([state[d:] * slope, state[:d] * slope])
+        grad_f = problem.gradient(state[:d] * state[d:])
+        state = state - step * np.concatenate([state[d:] * grad_f, state[:d] * grad_f])
     measured = abs(float((state - rest) @ vectors[:, -1])) / start
     far, near = start * max(1.0, growth**steps), start * min(1.0, growth**steps)
     size = float(np.hypot(m, w).max())

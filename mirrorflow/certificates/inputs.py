@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mirrorflow.checks import Array, InputError, instance, number, real_array, shown, whole
+from mirrorflow.checks import Array, InputError, brief, instance, number, real_array, whole
 from mirrorflow.own_schedules import check_schedule
 from mirrorflow.schedules import Schedule
 
@@ -74,7 +74,7 @@ def _sequence(name: str, value: Any, kind: Any) -> Any:
     parts = typing.get_args(kind)
     fixed = typing.get_origin(kind) is tuple and Ellipsis not in parts
     if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or not len(value):
-        raise InputError(f"{name} must be a sequence that is not empty, but it is {shown(value)}.")
+        raise InputError(f"{name} must be a sequence that is not empty, but it is {brief(value)}.")
     if fixed and len(value) != len(parts):
         raise InputError(f"{name} must have {len(parts)} entries, but it has {len(value)}.")
     return tuple(_of_kind(name, one, parts[0]) for one in value)

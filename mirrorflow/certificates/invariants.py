@@ -18,8 +18,8 @@ def _off(start: MirrorMap, flow: Flow) -> tuple[Array, Array, Array]:
     """Errors of the invariants, (T, M, d); what relative errors of θ are worth in them, and what
     they would be worth if there were decay alone."""
     alone = np.exp(-2.0 * flow.total)[:, None, None] * start.theta  # θ̇ = −2αθ
-    (found, terms), (expected, still) = (start.invariants(at) for at in (flow.parameters, alone))
-    return np.abs(found - expected), terms, still
+    (values, terms), (expected, still) = (start.invariants(at) for at in (flow.parameters, alone))
+    return np.abs(values - expected), terms, still
 
 
 def signs_kept(start: MirrorMap, path: Flow, rtol: float) -> Certificate:

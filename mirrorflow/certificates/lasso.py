@@ -52,8 +52,8 @@ def lasso_kkt(problem: Regression, x: Array, alpha: float) -> Certificate:
     'refuted'
     """
     alpha = number("alpha", alpha, 0.0, open_low=True)
-    slope = problem.gradient(x) / (2.0 * alpha)
-    off = np.where(x != 0, np.abs(slope + np.sign(x)), np.maximum(np.abs(slope) - 1.0, 0.0))
+    ratio = problem.gradient(x) / (2.0 * alpha)
+    off = np.where(x != 0, np.abs(ratio + np.sign(x)), np.maximum(np.abs(ratio) - 1.0, 0.0))
     Z = np.abs(problem.Z)
     size = float((Z.T @ (Z @ np.abs(x) + np.abs(problem.y))).max()) / (2.0 * alpha * problem.n)
     bound = 10.0 * (problem.n + problem.d) * EPS * (1.0 + size)
@@ -102,8 +102,8 @@ def lasso_agreement(problem: Regression, x: Array, alpha: float) -> Certificate:
     at_zero = problem.value(np.zeros(problem.d)) or 1.0
     ours, theirs = (problem.value(v) + 2.0 * alpha * float(np.abs(v).sum()) for v in (x, other))
     residual = problem.y - problem.Z @ other
-    slope = float(np.abs(problem.Z.T @ residual).max()) / problem.n
-    theta = residual / max(1.0, slope / (2.0 * alpha))
+    grad_norm = float(np.abs(problem.Z.T @ residual).max()) / problem.n
+    theta = residual / max(1.0, grad_norm / (2.0 * alpha))
     dual = float(problem.y @ theta - 0.5 * theta @ theta) / problem.n
     bound = max(theirs - dual, 0.0) / at_zero + 100.0 * EPS
     value = abs(ours - theirs) / at_zero

@@ -122,12 +122,12 @@ def _remainder(
     problem: Regression, limit: Interpolator, schedule: Schedule, flow: Flow, last: int
 ) -> tuple[float, float, float]:
     """To first order, how far a flow is from its limit in x, as A still grows and the flow lags
-    behind; how far in Zx; and e^{−rate·(T − stop)}, what is left of its start."""
+    behind; how far in Zx; and e^{−rate·(T − stop)}, what remains of its start."""
     end = float(flow.times[last])
-    alpha, left, away, misfit = float(schedule.alpha(end)), schedule.remaining(end), 0.0, 0.0
-    if alpha > 0 or left > 0:
+    alpha, remaining, away, misfit = float(schedule.alpha(end)), schedule.remaining(end), 0.0, 0.0
+    if alpha > 0 or remaining > 0:
         along = Moving.at(problem, limit)
-        moving = 0.0 if math.isinf(left) else float(np.abs(along.drift).max()) * left
+        moving = 0.0 if math.isinf(remaining) else float(np.abs(along.drift).max()) * remaining
         away = moving + alpha * float(np.abs(along.lag).max())
         misfit = alpha * float(np.linalg.norm(along.misfit))
     stop = max((t for t in schedule.breakpoints if t <= end), default=0.0)
@@ -269,16 +269,16 @@ def optimality(problem: Regression, limit: Interpolator, total: float) -> Certif
     units = sizes(start, limit.parameters)
     scale = float(problem.magnitude(units).max()) or 1.0
     mass, stationarity = float(np.sum(units)) or 1.0, limit.stationarity_residual
-    reach = 1.0 + (start.decay * total if 0.0 < total < math.inf else 0.0)
+    amplification = 1.0 + (start.decay * total if 0.0 < total < math.inf else 0.0)
     if start.rate == 0.0:
         worth = np.divide(dual * limit.metric, units, out=np.zeros_like(units), where=units > 0)
-        reach = 1.0 + float(worth.max(initial=0.0))
+        amplification = 1.0 + float(worth.max(initial=0.0))
         stationarity /= float(dual.max(initial=0.0)) or 1.0
         mass += float(np.abs(limit.x) @ dual)
-    value = max(limit.constraint_residual / scale, stationarity, limit.gap / (reach * mass))
+    value = max(limit.constraint_residual / scale, stationarity, limit.gap / (amplification * mass))
     solved = TIED if math.isinf(total) else SOLVED
     explained = solved if limit.success else math.inf
-    return Certificate.of("optimality", value, 50.0 * EPS * reach, explained)
+    return Certificate.of("optimality", value, 50.0 * EPS * amplification, explained)
 
 
 def agreement(

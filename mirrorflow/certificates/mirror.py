@@ -382,10 +382,10 @@ def finite_time(
     for i in chosen[alive[chosen]]:
         at = problem.with_targets(problem.Z @ flow.x[i])
         if decay is None:
-            found = interpolator(at, start, float(flow.total[i]))
+            limit = interpolator(at, start, float(flow.total[i]))
         else:
-            found = interpolator(at, start, 0.0, gain=start.decay * decay * flow.total[i])
-        if not found.success:
+            limit = interpolator(at, start, 0.0, gain=start.decay * decay * flow.total[i])
+        if not limit.success:
             return Certificate.of("finite_time", math.inf, math.nan)
-        worst = max(worst, float(np.abs(flow.x[i] - found.x).max()) / size_of(flow))
+        worst = max(worst, float(np.abs(flow.x[i] - limit.x).max()) / size_of(flow))
     return Certificate.of("finite_time", worst, *path_bounds(flow, rtol, growth(flow)))

@@ -186,8 +186,8 @@ def compensator(
     for path in paths:
         if path.steps.size != path.steps[-1] + 1:
             raise InputError(f"paths must hold every step, but one holds {path.steps.size}.")
-        slope = problem.loss.slope(path.x[:-1] @ Z.T, problem.y)
-        rises = -np.log(np.abs(1.0 - (step_size * slope[:, :, None] * Z) ** 2))  # (K, n, d)
+        dphi = problem.loss.slope(path.x[:-1] @ Z.T, problem.y)
+        rises = -np.log(np.abs(1.0 - (step_size * dphi[:, :, None] * Z) ** 2))  # (K, n, d)
         spread += rises.var(axis=1).sum(axis=0)
         ends += path.gain[-1] - share * rises.mean(axis=1).sum(axis=0)
     return Certificate.of("compensator", float(np.abs(ends / np.sqrt(spread)).max()), 6.0)

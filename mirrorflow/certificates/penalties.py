@@ -140,9 +140,9 @@ def commuting_quadratics(
 
     def derivative(t: float, state: Array) -> Array:
         at = state[:D]
-        slope = problem.gradient(g(at))
-        moved = -np.einsum("i,ijk,k->j", slope, forms, at) - float(schedule.alpha(t)) * (B @ at)
-        return np.append(moved, slope)
+        grad_f = problem.gradient(g(at))
+        moved = -np.einsum("i,ijk,k->j", grad_f, forms, at) - float(schedule.alpha(t)) * (B @ at)
+        return np.append(moved, grad_f)
 
     state = np.append(theta, np.zeros(problem.d))
     done = solve_ivp(derivative, (0.0, end), state, "DOP853", rtol=RTOL, atol=1e-3 * RTOL)
@@ -190,13 +190,13 @@ def isometry(
     x0, a = flow.start.x, np.exp(potential.log_a)
     options = {"rtol": 1e-8, "atol": 1e-11}
 
-    def slope(x: Array) -> Array:
+    def dx_dphi(x: Array) -> Array:
         return np.asarray((2.0 * np.hypot(x, a)) ** power)
 
     # x(φ) from φ = 0 both ways, as far as twice the path goes
-    far = 2.0 * float((np.abs(flow.x - x0).max(axis=0) / slope(np.zeros_like(a))).max())
+    far = 2.0 * float((np.abs(flow.x - x0).max(axis=0) / dx_dphi(np.zeros_like(a))).max())
     both = [
-        solve_ivp(lambda _, x, s=side: s * slope(x), (0.0, far), x0, "DOP853", **options,
+        solve_ivp(lambda _, x, s=side: s * dx_dphi(x), (0.0, far), x0, "DOP853", **options,
                   dense_output=True).sol
         for side in (1.0, -1.0)
     ]  # fmt: skip
@@ -208,7 +208,7 @@ def isometry(
 
     def derivative(t: float, phi: Array) -> Array:
         x = x_of(phi)
-        return -slope(x) * problem.gradient(x)
+        return -dx_dphi(x) * problem.gradient(x)
 
     end = float(flow.times[-1])
     done = solve_ivp(derivative, (0.0, end), np.zeros_like(x0), "DOP853", **options)
@@ -256,9 +256,9 @@ def linear_risk(Z: Array, x_true: Array, sigma: float, times: Array, power: floa
     (n, d), x_true = Z.shape, vector("x_true", x_true, Z.shape[1], "one for each column of Z")
     values, vectors = np.linalg.eigh(Z.T @ Z / n)
     seen = values > d * EPS * values[-1]
-    left = np.exp(-np.outer(times, np.where(seen, values, 0.0)))
-    noise = (1.0 - left[:, seen]) ** power / values[seen]
-    return np.asarray(left**2 @ (vectors.T @ x_true) ** 2 + sigma**2 / n * noise.sum(axis=1))
+    decays = np.exp(-np.outer(times, np.where(seen, values, 0.0)))
+    noise = (1.0 - decays[:, seen]) ** power / values[seen]
+    return np.asarray(decays**2 @ (vectors.T @ x_true) ** 2 + sigma**2 / n * noise.sum(axis=1))
 
 
 def risk_of_draws(

@@ -199,8 +199,8 @@ def asymptotic_rate(
     best = Certificate.of("asymptotic_rate", math.nan, math.nan)
     if window.size < 2:
         return best
-    slopes = problem.loss.slope(apart + goal, problem.y)
-    ratios = np.divide(slopes, apart, out=np.ones_like(apart) * roots**2, where=apart != 0)
+    dphi = problem.loss.slope(apart + goal, problem.y)
+    ratios = np.divide(dphi, apart, out=np.ones_like(apart) * roots**2, where=apart != 0)
     off = np.array([np.linalg.norm(rates_at(path.parameters[i], ratios[i]) - H, 2) for i in window])
     pieces = 0.5 * (off[1:] + off[:-1]) * np.diff(path.times[window])
     noise = 2.0 * PATH_FACTOR * rtol / float(lengths[window[-1]])
@@ -267,14 +267,14 @@ def power_law(
         limit = interpolator(problem, start, float(schedule.total(t)))
         vectors.append(float(schedule.alpha(t)) * tracking_misfit(problem, limit))
     H = Moving.at(problem, limit).rates
-    slope = (vectors[1] - vectors[0]) / (0.01 * end)
+    derivative = (vectors[1] - vectors[0]) / (0.01 * end)
     size = float(np.linalg.norm(vectors[1]))
-    lag = float(np.linalg.norm(np.linalg.solve(H, slope))) / size
+    lag = float(np.linalg.norm(np.linalg.solve(H, derivative))) / size
     expected = size**2 / (2.0 * problem.n)
-    bent = 2.0 * (1.0 - problem.loss.steepness(size))
+    non_quadratic = 2.0 * (1.0 - problem.loss.steepness(size))
     noise = 2.0 * PATH_FACTOR * rtol * float(np.linalg.norm(problem.Z @ limit.x)) / size
     value = abs(float(path.loss[-1]) / expected - 1.0)
-    return Certificate.of("power_law", value, 4.0 * lag + bent + noise)
+    return Certificate.of("power_law", value, 4.0 * lag + non_quadratic + noise)
 
 
 def linear_rate(problem: Regression, start: MirrorMap, total: float, path: Flow) -> Certificate:

@@ -185,9 +185,9 @@ def deep_saddle_deviation(
     flow = gradient_flow(problem, start, Constant(0.0), 2.0 * unit * tau, 1e-9)
     if not flow.success:
         raise RuntimeError(flow.message)
-    left = flow.parameters ** (2 - start.depth) / (unit * start.depth * (start.depth - 2))
-    mu = np.where(flow.x > 0, high / unit - left[:, 0], left[:, 1] + low / unit)
-    slack = np.where(flow.x > 0, left[:, 0], left[:, 1])
+    remaining = flow.parameters ** (2 - start.depth) / (unit * start.depth * (start.depth - 2))
+    mu = np.where(flow.x > 0, high / unit - remaining[:, 0], remaining[:, 1] + low / unit)
+    slack = np.where(flow.x > 0, remaining[:, 0], remaining[:, 1])
     apart = _dual(problem, mu) - exact.at(tau)[1]
     density = np.sum(np.abs(flow.x) * slack, axis=1)
     return _compared("deep_saddle_deviation", problem, apart, density, tau)

@@ -22,9 +22,9 @@ def agreement(
     Value: largest |x_t − x'_t| over times and methods, relative to the path's largest |∂g||θ|/L.
     Bound: rtol (100 + steps) + 100 `own`, the tolerance of scipy's; DOP853's dense output needs it.
     """
-    found = [
+    solutions = [
         controlled_flow(problem, path.start, schedule, path.times, method=method, rtol=own).x
         for method in METHODS
     ]
-    value = float(np.abs(np.array(found) - path.x).max()) / size_of(path)
+    value = float(np.abs(np.array(solutions) - path.x).max()) / size_of(path)
     return Certificate.of("scipy_agrees", value, drift(path, rtol) + PATH_FACTOR * own)

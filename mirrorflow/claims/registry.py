@@ -110,10 +110,10 @@ def trial(group: str, loss: str, number: int) -> Checks:
         If a certificate is that of none of the group's claims.
     """
     _, keys, judge = GROUPS[group]
-    found = judge(random_stream("claims", group, number), LOSSES[loss])
-    if not found.keys() <= {*keys}:
-        raise ValueError(f"{group} must judge {keys}, but it judges {tuple(found)}")
-    return found
+    checks = judge(random_stream("claims", group, number), LOSSES[loss])
+    if not checks.keys() <= {*keys}:
+        raise ValueError(f"{group} must judge {keys}, but it judges {tuple(checks)}")
+    return checks
 
 
 def compute(specs: Sequence[Row]) -> list[tuple[Row, dict[str, Array]]]:

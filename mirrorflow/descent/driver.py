@@ -155,8 +155,8 @@ def _alphas(runs: Sequence[Run], steps: int) -> Iterator[tuple[int, Array]]:
     """(steps before, α of shape (steps, B)) for one block of steps after the other."""
     # a schedule that many runs share is evaluated once
     pairs = {(id(run.schedule), run.step_size): run for run in runs}
-    place = {pair: i for i, pair in enumerate(pairs)}
-    columns = [place[id(run.schedule), run.step_size] for run in runs]
+    index = {pair: i for i, pair in enumerate(pairs)}
+    columns = [index[id(run.schedule), run.step_size] for run in runs]
     for begin in range(0, steps, BLOCK):
         before = np.arange(begin, min(begin + BLOCK, steps))
         alphas = np.empty((before.size, len(pairs)))
@@ -172,7 +172,7 @@ def _alphas(runs: Sequence[Run], steps: int) -> Iterator[tuple[int, Array]]:
 def _pieces(
     begin: int, end: int, longest: int, marks: NDArray[np.int64]
 ) -> Iterator[tuple[int, int]]:
-    """Cut [begin, end) at the recorded steps and into pieces of at most `longest` steps."""
+    """Split [begin, end) at the recorded steps and into pieces of at most `longest` steps."""
     inside = marks[(marks > begin) & (marks < end)]
-    cuts = sorted({*range(begin, end, longest), *inside.tolist(), end})
-    yield from itertools.pairwise(cuts)
+    edges = sorted({*range(begin, end, longest), *inside.tolist(), end})
+    yield from itertools.pairwise(edges)

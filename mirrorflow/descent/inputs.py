@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from mirrorflow.checks import InputError, number, shown, whole
+from mirrorflow.checks import InputError, brief, number, whole
 from mirrorflow.descent.steps import LARGEST, REGULARIZERS
 from mirrorflow.maps.product import Factors
 from mirrorflow.own_schedules import check_schedule
@@ -48,7 +48,7 @@ def runs_of(
     }
     if any(isinstance(one, (int, float, np.number)) for one in given["schedule"]):
         raise InputError(
-            f"schedule must be Stepwise or a Schedule, but it is {shown(schedule)}; for α_k of "
+            f"schedule must be Stepwise or a Schedule, but it is {brief(schedule)}; for α_k of "
             f"your own give Piecewise(step_size * np.arange(steps), alphas)."
         )
     lengths = {name: len(values) for name, values in given.items()}

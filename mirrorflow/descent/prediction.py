@@ -164,9 +164,9 @@ def flow_integrals(
     if not flow.success:
         raise InputError(f"schedule must lead to an end that integration reaches: {flow.message}")
     Z: Any = problem.Z
-    slopes = problem.loss.slope((Z @ flow.x.T).T, problem.y)
-    squares = weights @ ((slopes @ Z) / problem.n) ** 2
-    samples = (weights @ slopes**2) @ np.square(Z) / problem.n
+    dphi = problem.loss.slope((Z @ flow.x.T).T, problem.y)
+    squares = weights @ ((dphi @ Z) / problem.n) ** 2
+    samples = (weights @ dphi**2) @ np.square(Z) / problem.n
     alpha = np.broadcast_to(np.asarray(schedule.alpha(times), float), times.size)
     least = problem.value(limit.x)
     return squares, samples, float(weights @ alpha**2), float(weights @ (flow.loss - least))

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mirrorflow.checks import Array, InputError, instance, number, real_array, shown, vector, whole
+from mirrorflow.checks import Array, InputError, brief, instance, number, real_array, vector, whole
 from mirrorflow.descent.gains import Gains, MomentumGains
 from mirrorflow.descent.inputs import recorded_steps
 from mirrorflow.descent.minibatches import Minibatches
@@ -231,8 +231,8 @@ def follow_descent(
             if k == steps:
                 break
             eta, alpha = rates[k], alphas[k]
-            slopes, g, ascent = _gradients(problem, theta, next(weights), next(noise), sam, longest)
-            pull = slopes * scale + 2.0 * alpha * theta
+            grads, g, ascent = _gradients(problem, theta, next(weights), next(noise), sam, longest)
+            pull = grads * scale + 2.0 * alpha * theta
             buffer = momentum * buffer + pull
             moved = theta - eta * (pull + momentum * buffer if nesterov else buffer)
             if not np.abs(moved).max() <= LARGEST:
@@ -287,7 +287,7 @@ def _ratio(learning_rates: Any) -> float:
     if len(given) != 2 or any(np.ndim(rate) for rate in given):
         raise InputError(
             f"learning_rates must be two numbers, for m and for w, but it is "
-            f"{shown(learning_rates)}; rates per coordinate leave the row space of Z."
+            f"{brief(learning_rates)}; rates per coordinate leave the row space of Z."
         )
     of_m, of_w = (number("learning_rates", rate, 0.0, open_low=True) for rate in given)
     return of_w / of_m
@@ -325,7 +325,7 @@ def _weights(
     ):
         raise InputError(
             f"batch_size must be a whole number or {steps} lists of row numbers below {n}, but it "
-            f"is {shown(batch_size)}."
+            f"is {brief(batch_size)}."
         )
     return (np.bincount(rows, minlength=n) / rows.size for rows in batches)
 
@@ -350,26 +350,26 @@ def _gradients(
     """Gradients in (m, w), (2, d); g; and ρ·(mean of g times g at the ascent point)."""
     m, w = theta
     Z: Any = problem.Z
-    y, phi = problem.y + noise, problem.loss.slope
-    slope, ascent = phi(Z @ (m * w), y), np.zeros_like(m)
+    y, derivative = problem.y + noise, problem.loss.slope
+    dphi, ascent = derivative(Z @ (m * w), y), np.zeros_like(m)
     if sam is not None and sam.per_sample:
-        own = slope[:, None] * Z  # g of each sample
+        own = dphi[:, None] * Z  # g of each sample
         rho = _radius(sam, own, m, w)[:, None]
         m, w = m + rho * w * own, w + rho * m * own
-        there = weights[:, None] * phi(np.sum(Z * (m * w), axis=1), y)[:, None] * Z
+        there = weights[:, None] * derivative(np.sum(Z * (m * w), axis=1), y)[:, None] * Z
         g, ascent = there.sum(axis=0), np.sum(rho * own * there, axis=0)
-        slopes = np.stack([np.sum(w * there, axis=0), np.sum(m * there, axis=0)])
+        grads = np.stack([np.sum(w * there, axis=0), np.sum(m * there, axis=0)])
     else:
-        g = Z.T @ (weights * slope)
+        g = Z.T @ (weights * dphi)
         if sam is not None:
             rho, first = _radius(sam, g, m, w), g
             m, w = m + rho * w * g, w + rho * m * g
-            g = Z.T @ (weights * phi(Z @ (m * w), y))
+            g = Z.T @ (weights * derivative(Z @ (m * w), y))
             ascent = rho * first * g
-        slopes = np.stack([w * g, m * g])
-    length = float(np.linalg.norm(slopes))
+        grads = np.stack([w * g, m * g])
+    length = float(np.linalg.norm(grads))
     factor = longest / length if length > longest else 1.0
-    return factor * slopes, factor * g, factor * ascent
+    return factor * grads, factor * g, factor * ascent
 
 
 def _radius(sam: Sam, g: Array, m: Array, w: Array) -> Array:

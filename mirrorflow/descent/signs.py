@@ -82,8 +82,8 @@ def sign_descent(
     kept = 1.0 - eta * number("decay", decay, 0.0)
     theta, crossings = factors.theta, np.zeros(problem.d, dtype=np.int64)
     for _ in range(whole("steps", steps, 0)):
-        slope = problem.gradient(theta[0] * theta[1])
-        moved = kept * theta - eta * np.sign(theta[::-1] * slope)
+        grad_f = problem.gradient(theta[0] * theta[1])
+        moved = kept * theta - eta * np.sign(theta[::-1] * grad_f)
         crossings += np.sum((moved * theta < 0) | ((theta == 0) & (moved != 0)), axis=0)
         theta = moved
     return SignDescent(theta[0], theta[1], crossings)
@@ -131,7 +131,7 @@ def ham_descent(
     eta = number("step_size", step_size, 0.0, open_low=True)
     alpha, beta = number("alpha", alpha, 0.0), number("beta", beta, 0.0)
     for _ in range(whole("steps", steps, 0)):
-        slope = problem.gradient(x)
-        x = x - eta * slope
-        x = x * np.exp(np.clip(-eta * (alpha * np.sign(x) * slope + beta), -CLAMP, CLAMP))
+        grad_f = problem.gradient(x)
+        x = x - eta * grad_f
+        x = x * np.exp(np.clip(-eta * (alpha * np.sign(x) * grad_f + beta), -CLAMP, CLAMP))
     return x

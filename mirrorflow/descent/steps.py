@@ -75,15 +75,15 @@ class Batch(ABC):
 
     def descent(self, weight: Array | None) -> Array:
         """−η∇f at `self.x`, (B, d); weight (B, n): 1/batch size in the minibatch, else 0."""
-        found = products(self.point, self.matrices.first)
-        mine = found[: self.count]
+        product = products(self.point, self.matrices.first)
+        mine = product[: self.count]
         mine -= self.matrices.offset
         mine *= -self.step_sizes[:, None]
         if self.matrices.second is None:
             return mine
         if weight is not None:
             mine *= weight
-        return products(found, self.matrices.second)[: self.count]
+        return products(product, self.matrices.second)[: self.count]
 
     @staticmethod
     def shrink(parameter: Array, strength: Array, spare: Array) -> None:

@@ -67,11 +67,11 @@ class Page:
             row(*panels, styles=wraps),
         )
 
-    def show(self, found: State) -> None:
+    def show(self, new: State) -> None:
         """Put a state into sources and sentences."""
-        for name, columns in found.arrays.items():
+        for name, columns in new.arrays.items():
             self.sources[name].data = columns
-        for name, text in found.texts.items():
+        for name, text in new.texts.items():
             self.texts[name].text = f'<p role="status">{text}</p>'
 
     @property
@@ -87,9 +87,9 @@ def _control(name: str, coarse: bool) -> Any:
         return Select(title="schedule α(t)", value=default, options=names, name=name, width=265)
     title, (start, end, step), values = GRID[name]
     if coarse:
-        shown = [f"{value:g}" for value in values]
+        labels = [f"{value:g}" for value in values]
         return CategoricalSlider(
-            categories=shown, value=f"{default:g}", title=title, name=name, width=265
+            categories=labels, value=f"{default:g}", title=title, name=name, width=265
         )
     return Slider(start=start, end=end, step=step, value=default, title=title, name=name, width=265)
 
@@ -103,8 +103,8 @@ def _panel(title: str, across: str, up: str, **ranges: Any) -> Any:
     return panel
 
 
-def _legend(panel: Any, place: str) -> None:
-    panel.legend.location = place
+def _legend(panel: Any, location: str) -> None:
+    panel.legend.location = location
     panel.legend.label_text_font_size = "9pt"
     panel.legend.padding = panel.legend.spacing = 2
     panel.legend.background_fill_alpha = 0.7

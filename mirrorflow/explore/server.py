@@ -41,9 +41,9 @@ def server(port: int) -> Server:
         for depth in (2, 3, 4):  # what is compiled at its first use is compiled now
             state(Settings(depth=depth, step=0.5))
         visit = Application(FunctionHandler(_visit))
-        found = Server({"/": visit}, port=port, address=HOST, allow_websocket_origin=names)
-        found.start()
-        return found
+        instance = Server({"/": visit}, port=port, address=HOST, allow_websocket_origin=names)
+        instance.start()
+        return instance
     except OSError as error:
         why = "in use" if error.errno == errno.EADDRINUSE else error.strerror
         raise InputError(f"port must be free, but {port} is {why}; name another by --port.") from (

@@ -121,7 +121,7 @@ class Settings:
 
 
 class State(NamedTuple):
-    """What is drawn, by source and column, and what is said, by place.
+    """Arrays of the figures by source and column, and sentences by name.
 
     Attributes
     ----------
@@ -183,7 +183,7 @@ def state(settings: Settings) -> State:
     words = "x<sub>t</sub> = argmin {R(x; A<sub>t</sub>) : Zx = Zx<sub>t</sub>}"
     texts = {
         "profile": _scale(settings),
-        "plane": f"The flow ends at ({end[0]:.3f}, {end[1]:.3f}). {_said(check, words)}",
+        "plane": f"The flow ends at ({end[0]:.3f}, {end[1]:.3f}). {_sentence(check, words)}",
     }
     x, proof, remark = _limit(settings, recovery, wide)
     remarks += [f"Recovery: {remark}"] if remark else []
@@ -194,16 +194,16 @@ def state(settings: Settings) -> State:
     texts["steps"] = texts["run"] = ""
     if settings.descends:
         made = _descent(settings, plane, start)
-        shown = made.x[(np.abs(made.x) < FARTHEST).all(axis=1)]
-        arrays["run"] = {"x": shown[:, 0], "y": shown[:, 1]}
+        visible = made.x[(np.abs(made.x) < FARTHEST).all(axis=1)]
+        arrays["run"] = {"x": visible[:, 0], "y": visible[:, 1]}
         texts["steps"] = _of_run(plane, made)
         made = _descent(settings, recovery, wide)
         texts["run"] = _of_run(recovery, made)
         if made.status == "completed" and np.abs(made.x[-1]).max() < FARTHEST:
             run = made.x[-1]
             texts["run"] = f"{_distances(run, rich, least)} {texts['run']}"
-    place = np.argsort(-np.abs(recovery.x_true), kind="stable")  # type: ignore[arg-type]
-    arrays["recovery"] = {"at": PLACES, "flow": x[place], "run": run[place]}
+    order = np.argsort(-np.abs(recovery.x_true), kind="stable")  # type: ignore[arg-type]
+    arrays["recovery"] = {"at": PLACES, "flow": x[order], "run": run[order]}
     texts["remarks"], texts["limits"] = outside(settings), " ".join(remarks)
     return State(arrays, texts)
 
@@ -238,13 +238,13 @@ def outside(settings: Settings) -> str:
 def _profile(settings: Settings) -> dict[str, Array]:
     """R_A of both coordinates around its minimum, scaled to 1 at distance 1."""
     at = np.linspace(-1.0, 1.0, PROFILE)
-    found = {"at": at}
+    profile = {"at": at}
     for name, x in zip(("first", "second"), settings.x0 * PLANE_START, strict=True):
         centre = _values(settings, x, np.zeros(1))[1]
         values, _ = _values(settings, x, centre + np.append(at, 0.0))
         heights = values[:-1] - values[-1]  # a locked sign leaves one side
-        found[name] = heights / (heights[-1] if np.isfinite(heights[-1]) else heights[0])
-    return found
+        profile[name] = heights / (heights[-1] if np.isfinite(heights[-1]) else heights[0])
+    return profile
 
 
 def _values(settings: Settings, x: float, points: Array) -> tuple[Array, float]:
@@ -283,16 +283,16 @@ def _limit(settings: Settings, problem: Regression, start: MirrorMap) -> tuple[A
     if settings.endless and settings.depth > 2:
         flow = gradient_flow(problem, start, settings.alpha, [LATE], RTOL)
         check = certificates.finite_time(problem, start, flow, RTOL, checks=1)
-        return flow.x[-1], _said(check, "x = argmin {R : same Zx} at t = 40"), ""
+        return flow.x[-1], _sentence(check, "x = argmin {R : same Zx} at t = 40"), ""
     if settings.endless:
         alpha = float(settings.alpha.alpha_infinity)
         lasso = lasso_limit(problem, start, alpha)
         check = certificates.optimality(problem, lasso, math.inf)
-        return lasso.x, _said(check, "the KKT conditions of the LASSO"), ""
-    found = interpolator(problem, start, settings.total)
-    check = certificates.optimality(problem, found, settings.total)
-    proof = _said(check, "x = argmin {R : Zx = y}, its KKT conditions")
-    return found.x, proof, "" if found.status == "converged" else found.message
+        return lasso.x, _sentence(check, "the KKT conditions of the LASSO"), ""
+    limit = interpolator(problem, start, settings.total)
+    check = certificates.optimality(problem, limit, settings.total)
+    proof = _sentence(check, "x = argmin {R : Zx = y}, its KKT conditions")
+    return limit.x, proof, "" if limit.status == "converged" else limit.message
 
 
 @lru_cache
@@ -328,10 +328,10 @@ def _of_run(problem: Regression, path: DescentPath) -> str:
         return f"{STEPS} steps: {'diverged' if path.status != 'outside' else path.message}."
     check = certificates.discrete_argmin(problem, path)
     words = "x<sub>k</sub> = argmin {R(x; Λ) + ⟨r, x⟩ : same Zx}"
-    return f"After {STEPS} steps the loss is {loss:.1e}. {_said(check, words)}"
+    return f"After {STEPS} steps the loss is {loss:.1e}. {_sentence(check, words)}"
 
 
-def _said(check: Certificate, words: str) -> str:
+def _sentence(check: Certificate, words: str) -> str:
     compared = f"{check.value:.0e} {'≤' if check.holds else 'against'} {check.bound:.0e}"
     return f"{words}: {compared}, <b>{check.verdict}</b>."
 

@@ -17,7 +17,7 @@ from mirrorflow.explore.state import SCHEDULES, Settings, outside, state
 __all__ = ["html", "settings_of_grid"]
 
 LARGEST, STEPS = 10.0, 2**15 - 1  # numbers are whole steps of LARGEST/STEPS, NaN is one below
-# the place of the controls in the grid; then every array and sentence that stands there
+# the index of the controls in the grid; then every array and sentence at that index
 SCRIPT = """
 let at = 0;
 for (const control of controls) {
@@ -63,7 +63,7 @@ def html(grid: list[Settings] | None = None) -> str:
         HTML of some 4 MB.
     """
     asked = settings_of_grid() if grid is None else grid
-    found = {settings: state(settings) for settings in dict.fromkeys(map(_alike, asked))}
+    states = {settings: state(settings) for settings in dict.fromkeys(map(_alike, asked))}
     page = Page(coarse=True)
     arrays = state(Settings()).arrays  # `at` is the same in all
     columns = [(name, column) for name, part in arrays.items() for column in part if column != "at"]
@@ -76,7 +76,7 @@ def html(grid: list[Settings] | None = None) -> str:
     for i, settings in enumerate(everything):
         if settings not in known:
             continue
-        state_of = found[_alike(settings)]
+        state_of = states[_alike(settings)]
         texts = state_of.texts | {"remarks": outside(settings)}
         packed = [_packed(state_of.arrays[name][column]) for name, column in columns]
         rows[i] = [

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from mirrorflow.checks import Array, InputError, number, shown, vector
+from mirrorflow.checks import Array, InputError, brief, number, vector
 from mirrorflow.flows.trajectory import Counts, Flow, check_runs, trajectory
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.problems import Regression
@@ -90,10 +90,10 @@ def controlled_flow(
         raise InputError(f"decay must be at least 0, but one is {share.min():g}.")
     kappa = number("kappa", kappa)
     if not (isinstance(method, str) and method in METHODS):
-        raise InputError(f"method must be one of {', '.join(METHODS)}, but it is {shown(method)}.")
+        raise InputError(f"method must be one of {', '.join(METHODS)}, but it is {brief(method)}.")
     for name, function in (("control", control), ("penalty", penalty)):
         if not (function is None or callable(function)):
-            raise InputError(f"{name} must be a function, but it is {shown(function)}.")
+            raise InputError(f"{name} must be a function, but it is {brief(function)}.")
 
     def derivative(t: float, state: Array, end: float) -> Array:
         theta = state[: K * d].reshape(K, d)
@@ -108,15 +108,15 @@ def controlled_flow(
                 raise InputError(
                     f"control must return finite numbers, but at t = {t:g} it has {r}."
                 )
-        slope = problem.Z.T @ r
+        grad_f = problem.Z.T @ r
         # α jumps at the end of a piece, where its value from the left counts
         alpha = float(schedule.alpha(min(t, np.nextafter(end, 0.0))))
         down = 2.0 * theta if penalty is None else np.asarray(penalty(theta), float)
         if down.shape != (K, d):
             raise InputError(f"penalty must return shape {(K, d)}, but it has {down.shape}.")
         weight = np.exp(-kappa * float(schedule.total(t))) if kappa else 1.0
-        moved = -speed * slope * start.slopes(theta) - alpha * share * down
-        return np.append(moved, weight * slope)
+        moved = -speed * grad_f * start.slopes(theta) - alpha * share * down
+        return np.append(moved, weight * grad_f)
 
     state, last = np.append(start.theta, np.zeros(d)), float(finite[-1])
     states, calls, failure = [state for t in finite if t == 0.0], 0, ""

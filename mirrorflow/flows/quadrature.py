@@ -1,4 +1,4 @@
-"""Quadrature along a flow: Gauss's rule on pieces that double in length, cut where α jumps."""
+"""Quadrature along a flow: Gauss's rule on pieces that double in length, split where α jumps."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def gauss_nodes(schedule: Schedule, first: float, ends: ArrayLike) -> tuple[Arra
     >>> round(float(weights @ times**2), 12)  # ∫₀² t² dt
     2.666666666667
     """
-    cuts = _edges(schedule, first, ends)
-    spans = np.diff(cuts)[:, None]
-    return (cuts[:-1, None] + spans * NODES).ravel(), (spans * WEIGHTS).ravel()
+    edges = _edges(schedule, first, ends)
+    spans = np.diff(edges)[:, None]
+    return (edges[:-1, None] + spans * NODES).ravel(), (spans * WEIGHTS).ravel()
 
 
 def _edges(schedule: Schedule, first: float, ends: ArrayLike) -> Array:
@@ -112,11 +112,11 @@ def time_average(
             "times must be above 0, and decay without a weight on gradients, for an average, but "
             f"the first time is {ends[0]:g} and κ = {start.kappa:g}."
         )
-    cuts = _edges(schedule, float(ends[0]) * 2.0**-6, ends)
-    for left in reversed(range(ROUNDS)):
-        spans = np.diff(cuts)[:, None]
-        nodes = (cuts[:-1, None] + spans * NODES).ravel()
-        flow = gradient_flow(problem, start, schedule, np.union1d(nodes, cuts), rtol)
+    edges = _edges(schedule, float(ends[0]) * 2.0**-6, ends)
+    for remaining in reversed(range(ROUNDS)):
+        spans = np.diff(edges)[:, None]
+        nodes = (edges[:-1, None] + spans * NODES).ravel()
+        flow = gradient_flow(problem, start, schedule, np.union1d(nodes, edges), rtol)
         if not flow.success:
             raise InputError(f"times must end before the integration fails: {flow.message}")
         inside = np.isin(flow.times, nodes)
@@ -125,11 +125,11 @@ def time_average(
         # the last Legendre coefficients say whether a piece is short enough for the rule
         missed = spans[:, 0] / ends[-1] * np.abs(np.einsum("lk,pkd->lpd", LAST, x)).max(axis=(0, 2))
         rough = missed > 10.0 * rtol * np.abs(x).max()
-        if not rough.any() or cuts.size > MOST or not left:
+        if not rough.any() or edges.size > MOST or not remaining:
             break
-        cuts = np.union1d(cuts, (cuts[:-1] + 0.5 * spans[:, 0])[rough])
+        edges = np.union1d(edges, (edges[:-1] + 0.5 * spans[:, 0])[rough])
     at_ends = np.isin(flow.times, ends)
-    sums = np.cumsum(integrals, axis=0)[np.searchsorted(cuts, ends) - 1]
+    sums = np.cumsum(integrals, axis=0)[np.searchsorted(edges, ends) - 1]
     kept = {
         name: getattr(flow, name)[at_ends] for name in ("times", "x", "parameters", "loss", "total")
     }

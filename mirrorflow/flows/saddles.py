@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.checks import Array, InputError, instance, number, real_array, shown, vector, whole
+from mirrorflow.checks import Array, InputError, brief, instance, number, real_array, vector, whole
 from mirrorflow.limits.nonnegative import least_squares
 from mirrorflow.losses import Squared
 from mirrorflow.problems import Regression
@@ -137,7 +137,7 @@ def saddle_path(
     ones = np.ones(problem.d)
     pair = (ones, ones) if thresholds is None else thresholds
     if not isinstance(pair, Sequence | np.ndarray) or len(pair) != 2:
-        raise InputError(f"thresholds must be two arrays, t⁺ and t⁻, but it is {shown(pair)}.")
+        raise InputError(f"thresholds must be two arrays, t⁺ and t⁻, but it is {brief(pair)}.")
     upper, lower = (vector("thresholds", t, problem.d, "one for each coordinate") for t in pair)
     if min(upper.min(), lower.min()) <= 0:
         raise InputError(f"thresholds must be above 0, but one is {min(upper.min(), lower.min())}.")
@@ -160,16 +160,16 @@ def saddle_path(
             times[-1], states[-1] = tau, x
             residual = y - Z @ x
         rate = 2.0 / n * residual
-        slopes = Z.T @ rate
-        slopes[np.abs(slopes) < STILL * size] = 0.0
-        # coordinates that move inside from their threshold leave
-        stays = sign * slopes >= 4.0 * alpha - STILL * size
-        left, sign = sign, np.where(stays, sign, 0.0)
+        drift = Z.T @ rate
+        drift[np.abs(drift) < STILL * size] = 0.0
+        # a coordinate whose dual moves inside its threshold is no longer active
+        stays = sign * drift >= 4.0 * alpha - STILL * size
+        before, sign = sign, np.where(stays, sign, 0.0)
         at, grown = Z.T @ nu, 4.0 * alpha * tau
         steps = np.full((2, problem.d), np.inf)
         for row, (side, ends) in enumerate(((1.0, upper), (-1.0, lower))):
-            speed = side * slopes - 4.0 * alpha
-            free = (sign != side) & (left != side) & (speed > STILL * size)
+            speed = side * drift - 4.0 * alpha
+            free = (sign != side) & (before != side) & (speed > STILL * size)
             steps[row, free] = np.maximum((ends + grown - side * at)[free] / speed[free], 0.0)
         step = float(steps.min())
         if not math.isfinite(step):

@@ -47,21 +47,21 @@ def integrate(
 
     def velocity(t: float, state: Array) -> Array:
         theta, alpha = state[:size].reshape(K, d), float(schedule.alpha(t))
-        slope = problem.gradient(g.value(theta))
-        moved = -g.gradient(theta) * slope - (alpha * h.gradient(theta) if alpha > 0.0 else 0.0)
+        grad_f = problem.gradient(g.value(theta))
+        moved = -g.gradient(theta) * grad_f - (alpha * h.gradient(theta) if alpha > 0.0 else 0.0)
         weight = math.exp(-kappa * float(schedule.total(t))) if kappa else 1.0
-        return np.append(moved, weight * slope if accumulate else [])
+        return np.append(moved, weight * grad_f if accumulate else [])
 
     def jacobian(t: float, state: Array) -> Array:
         theta, alpha = state[:size].reshape(K, d), float(schedule.alpha(t))
-        z, slopes = Z @ g.value(theta), g.gradient(theta)
+        z, grad_g = Z @ g.value(theta), g.gradient(theta)
         hessian = (Z.T * problem.loss.curvature(z, problem.y)) @ Z / problem.n
-        by_theta = hessian[:, None] * slopes  # of ∇f, (d, K, d)
+        by_theta = hessian[:, None] * grad_g  # of ∇f, (d, K, d)
         own = g.blocks(theta) * (Z.T @ problem.loss.slope(z, problem.y) / problem.n)
         own = own + (alpha * h.blocks(theta) if alpha > 0.0 else 0.0)
         J = np.zeros((state.size, state.size))
         blocks = J[:size, :size].reshape(K, d, K, d)
-        blocks[:] = -slopes[:, :, None, None] * by_theta
+        blocks[:] = -grad_g[:, :, None, None] * by_theta
         blocks[:, j, :, j] -= own.transpose(2, 0, 1)
         J[size:, :size] = by_theta.reshape(d, size)[: state.size - size]
         J[size:] *= math.exp(-kappa * float(schedule.total(t))) if kappa else 1.0

@@ -51,8 +51,8 @@ class SignedColumns:
 
     def correlate(self, dual: Array) -> Array:
         """Gᵀ·dual, (N,)."""
-        slope = self.basis.rmatvec(dual)
-        return np.concatenate([slope[self.plus], -slope[self.minus]]) * self.scales
+        correlation = self.basis.rmatvec(dual)
+        return np.concatenate([correlation[self.plus], -correlation[self.minus]]) * self.scales
 
     def split(self, u: Array) -> tuple[Array, Array]:
         """p and q, each (d,), from u (N,)."""
@@ -84,10 +84,10 @@ def working_set(
         dual = solve(G.take(chosen))
         if not dual.any():  # no condition is left to break
             return chosen
-        slopes = G.correlate(dual)
-        slopes[chosen] = -np.inf
-        if slopes.max() <= level + tolerance:
-            return np.union1d(chosen, np.flatnonzero(slopes >= level - tolerance))
-        worst = np.argsort(-slopes)[: 2 * rank]
-        chosen = np.union1d(chosen, worst[slopes[worst] > level - tolerance])
+        correlations = G.correlate(dual)
+        correlations[chosen] = -np.inf
+        if correlations.max() <= level + tolerance:
+            return np.union1d(chosen, np.flatnonzero(correlations >= level - tolerance))
+        worst = np.argsort(-correlations)[: 2 * rank]
+        chosen = np.union1d(chosen, worst[correlations[worst] > level - tolerance])
     return chosen

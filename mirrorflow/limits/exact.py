@@ -24,7 +24,7 @@ from mirrorflow.limits.optimality import (
     smooth_proofs,
 )
 from mirrorflow.limits.polyhedral import endless
-from mirrorflow.limits.reach import Reach, factors_of
+from mirrorflow.limits.sign_cone import SignCone, factors_of
 from mirrorflow.limits.targets import targets
 from mirrorflow.maps.base import MirrorMap, check_pair
 from mirrorflow.maps.product import Factors
@@ -173,24 +173,24 @@ def _interpolators(
             for start in starts
         ]
     space, fit = targets(problem)
-    runs: list[Reach] = []
+    runs: list[SignCone] = []
     paths: list[list[Interpolator]] = [[] for _ in starts]
     for start, path in zip(starts, paths, strict=True):
         try:
-            runs.append(Reach.of(start, space, fit, changes).within())
+            runs.append(SignCone.of(start, space, fit, changes).within())
         except FaceError as error:
             path += [failed(problem, start, str(error))] * totals.size
-    found, finite = [path for path in paths if not path], totals[np.isfinite(totals)]
+    pending, finite = [path for path in paths if not path], totals[np.isfinite(totals)]
     if finite.size:
-        _add_finite(problem, runs, finite, found)
+        _add_finite(problem, runs, finite, pending)
     if finite.size < totals.size:
-        for path, limit in zip(found, endless(problem, runs), strict=True):
+        for path, limit in zip(pending, endless(problem, runs), strict=True):
             path.append(limit)
     return paths
 
 
 def _add_finite(
-    problem: Regression, runs: list[Reach], totals: Array, paths: list[list[Interpolator]]
+    problem: Regression, runs: list[SignCone], totals: Array, paths: list[list[Interpolator]]
 ) -> None:
     """Append the limits at finite totals to the runs' paths."""
     solver = Solver(problem.row_space.basis)
@@ -214,15 +214,15 @@ def _add_finite(
 
 
 def _smooth(
-    problem: Regression, members: list[Reach], total: float, kappa: Array, counts: NDArray[np.int64]
+    problem: Regression, runs: list[SignCone], total: float, kappa: Array, counts: NDArray[np.int64]
 ) -> list[Interpolator]:
     """The limits of several runs at κ (L, r)."""
-    reach, points = members[0], None
+    first, points = runs[0], None
     if np.isfinite(kappa).all():
-        mu = reach.space.basis.rmatvec(kappa)
-        potential, theta, free = reach.potential(total), mu.ravel(), reach.free
-        if len(members) > 1:  # to a potential, runs are one long vector
-            m, w = (np.concatenate([getattr(run.start, name) for run in members]) for name in "mw")
+        mu = first.space.basis.rmatvec(kappa)
+        potential, theta, free = first.potential(total), mu.ravel(), first.free
+        if len(runs) > 1:  # to a potential, runs are one long vector
+            m, w = (np.concatenate([getattr(run.start, name) for run in runs]) for name in "mw")
             potential, free = Factors(m, w).potential(total), np.full(m.size, True)
         with np.errstate(over="ignore", invalid="ignore"):
             parts = *potential.split(theta), potential.inverse_gradient(theta)
@@ -230,19 +230,19 @@ def _smooth(
                 np.where(free, part, 0.0).reshape(mu.shape)
                 for part in (*parts, potential.metric(theta))
             )
-            if isinstance(reach.start, Factors):
-                parameters = factors_of(members, p, q)
+            if isinstance(first.start, Factors):
+                parameters = factors_of(runs, p, q)
             else:
-                parameters = reach.start.parameters(np.array([total]), mu) * free
+                parameters = first.start.parameters(np.array([total]), mu) * free
         # a map whose kernel gives numbers beyond its domain can be led there
-        low, high = reach.start.domain
-        sure = np.asarray(((mu >= low) & (mu <= high) | ~reach.free).all(axis=1))
+        low, high = first.start.domain
+        sure = np.asarray(((mu >= low) & (mu <= high) | ~first.free).all(axis=1))
         points = Points(p, q, x, parameters, metric, 2.0 * kappa, counts, sure)
     if points is None or not np.isfinite(points.x).all():
-        if len(members) == 1:
-            return [failed(problem, reach.start, MESSAGES["not_converged"])]
-        each = zip(members, kappa[:, None], counts[:, None], strict=True)
+        if len(runs) == 1:
+            return [failed(problem, first.start, MESSAGES["not_converged"])]
+        each = zip(runs, kappa[:, None], counts[:, None], strict=True)
         return [_smooth(problem, [one], total, *rest)[0] for one, *rest in each]
-    proofs = smooth_proofs(problem, potential, reach.b, points, free)
-    starts = [run.start for run in members]
-    return proven(problem, starts, points, *proofs, reach.fit, reach.status)
+    proofs = smooth_proofs(problem, potential, first.b, points, free)
+    starts = [run.start for run in runs]
+    return proven(problem, starts, points, *proofs, first.fit, first.status)

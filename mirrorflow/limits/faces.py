@@ -89,8 +89,8 @@ def largest_support(G: Array, point: Array, among: Mask) -> Mask:
         if math.hypot(*residual) <= TIGHT * (rest.size + float(extra.sum())):
             support[rest] = True
             break
-        slopes = -W.T @ residual
-        stay = slopes < 1e-3 * slopes.max()  # only what is surely above rounding leaves
+        correlations = -W.T @ residual
+        stay = correlations < 1e-3 * correlations.max()  # only what is surely above rounding leaves
         W, rest = W[:, stay], rest[stay]
     return support
 
@@ -140,12 +140,12 @@ def minimum_l1_face(columns: SignedColumns, b: Array) -> Face:
                 dual = sharper
             return _spread(_face(G, b, scale * point, every, dual), active, columns.count)
         at_work = active[point > 0]
-        slopes, slack = columns.correlate(residual), 1.0 - columns.correlate(dual)
-        slopes[active] = 0.0
-        rising = slopes > REACHED * math.hypot(*residual)
+        correlations, slack = columns.correlate(residual), 1.0 - columns.correlate(dual)
+        correlations[active] = 0.0
+        rising = correlations > REACHED * math.hypot(*residual)
         if not rising.any():
             break
-        dual = dual + (slack[rising] / slopes[rising]).min() * residual
+        dual = dual + (slack[rising] / correlations[rising]).min() * residual
         active = np.flatnonzero(columns.correlate(dual) >= 1.0 - TIGHT)
     raise FaceError(
         "No minimum-L1 interpolator was found to rounding; rescale Z and y, or remove nearly "
@@ -156,11 +156,11 @@ def minimum_l1_face(columns: SignedColumns, b: Array) -> Face:
 def _proposed(columns: SignedColumns, b: Array) -> tuple[Array, Indices]:
     """A dual by HiGHS, and the columns that may be positive; 0 and none where it fails."""
     G = columns.take(np.arange(columns.count))
-    found = linprog(np.ones(columns.count), A_eq=G, b_eq=b, options=LP_OPTIONS)
-    if found.status != 0:
+    result = linprog(np.ones(columns.count), A_eq=G, b_eq=b, options=LP_OPTIONS)
+    if result.status != 0:
         return np.zeros(b.size), np.zeros(0, dtype=np.intp)
-    dual = found.eqlin.marginals
-    basic = found.x > 1e-9 * found.x.max(initial=0.0)
+    dual = result.eqlin.marginals
+    basic = result.x > 1e-9 * result.x.max(initial=0.0)
     return dual, np.flatnonzero(basic | (G.T @ dual >= 1.0 - TIGHT))
 
 
@@ -202,11 +202,11 @@ def _lasso_on(G: Array, b: Array, s: Array, penalty: float) -> tuple[Face, Array
 def cone_projection(columns: SignedColumns, b: Array, s: Array) -> tuple[Face, Array, bool]:
     """All u ≥ 0 that minimise ‖s(Gu − b)‖, their common Gu, and whether b is outside the cone.
 
-    Where a large G reaches b, its support is taken to be everything: b on the boundary of the
-    cone is not told from b inside.
+    Where a large G has a u with Gu = b, all of it counts as support: b on the boundary of the
+    cone counts as inside.
     """
     size = math.hypot(*(s * b)) or 1.0
-    if s.size == 0:  # Z = 0: every u reaches all that there is to reach
+    if s.size == 0:  # Z = 0: every u minimises
         return Face(np.zeros(columns.count), np.full(columns.count, True), b, False), b, False
 
     def dual_on(G: Array) -> Array:
@@ -225,7 +225,7 @@ def cone_projection(columns: SignedColumns, b: Array, s: Array) -> tuple[Face, A
     if math.hypot(*(s * fit)) <= 1e-13 * size:  # rounding has no direction
         point, fit = np.zeros_like(point), np.zeros_like(b)
     # a residual's direction is as exact as its length is above rounding
-    slopes = G.T @ (s * residual) / np.linalg.norm(s[:, None] * G, axis=0).clip(1e-300)
-    candidates = (point > 0) | (slopes >= -TIGHT * misfit - REACHED) | (misfit <= REACHED)
+    correlations = G.T @ (s * residual) / np.linalg.norm(s[:, None] * G, axis=0).clip(1e-300)
+    candidates = (point > 0) | (correlations >= -TIGHT * misfit - REACHED) | (misfit <= REACHED)
     face = _face(G, fit, point, candidates, s * residual)
     return _spread(face, chosen, columns.count), fit, misfit > OUTSIDE

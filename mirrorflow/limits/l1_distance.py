@@ -156,8 +156,8 @@ def l1_distance(problem: Regression, start: MirrorMap, total: float) -> L1Distan
     else:
         law = _shallow(start.potential(), V, x, nu, reached)
     constant, rates, outside = law
-    said = outside or "The law holds up to terms of higher order."
-    return L1Distance(x, constant, *rates, total, "outside" if outside else "converged", said)
+    message = outside or "The law holds up to terms of higher order."
+    return L1Distance(x, constant, *rates, total, "outside" if outside else "converged", message)
 
 
 Law = tuple[Array, tuple[float, float], str]  # constant; exponent and order; why there is none
@@ -190,9 +190,9 @@ def margin_program(V: Array, x: Array, on: NDArray[np.bool_]) -> tuple[Array, fl
 
 def _shallow(potential: Any, V: Array, x: Array, nu: Array, reached: float) -> Law:
     """Constant and rates of m ⊙ w, from the vertex of the margin's linear program."""
-    on, slope = np.flatnonzero(x), V.T @ nu
-    tight = np.flatnonzero((np.abs(slope) >= reached - 1e-7) & (x == 0))
-    signs = np.append(np.sign(x[on]), np.sign(slope[tight]))
+    on, correlations = np.flatnonzero(x), V.T @ nu
+    tight = np.flatnonzero((np.abs(correlations) >= reached - 1e-7) & (x == 0))
+    signs = np.append(np.sign(x[on]), np.sign(correlations[tight]))
     columns, rank, k = np.append(on, tight), V.shape[0], on.size
     if columns.size != rank + 1:
         words = f"The margin's program is degenerate: {tight.size} tight columns, not"
@@ -224,11 +224,11 @@ def _deep(start: Powers, V: Array, x: Array, nu: Array) -> Law:
 
     rows = point(nu)
     for _ in range(200):
-        slope = inner.T @ (off @ rows[X])
+        gradient = inner.T @ (off @ rows[X])
         H = (inner.T @ off) * rows[DX] @ (off.T @ inner) / scale
-        step = inner @ np.linalg.solve(H, -slope) if slope.size else np.zeros_like(nu)
+        step = inner @ np.linalg.solve(H, -gradient) if gradient.size else np.zeros_like(nu)
         length = 1.0
-        while length > 1e-12:  # inside the box, the slope along the step at most ½ positive
+        while length > 1e-12:  # inside the box, the derivative along the step at most ½ positive
             after = point(nu + length * step)
             descent = float(step @ (off @ rows[X]))
             if np.isfinite(after[DX]).all() and step @ (off @ after[X]) <= -0.5 * descent:

@@ -185,12 +185,12 @@ def max_margin(
     while scale > 0.0 and np.isfinite(q).all():
         lower = max(scale - stride, 0.0)
         guess = np.maximum(q + (scale - lower) * growth, 0.0)
-        moved, found = _climb(start, rows, total, lower, margin, guess)
-        if not found and stride > STRIDE:
+        moved, converged = _climb(start, rows, total, lower, margin, guess)
+        if not converged and stride > STRIDE:
             growth, stride = np.zeros(n), STRIDE
             continue
         growth, stride = (moved - q) / (scale - lower), 2.0 * stride
-        q, done, scale = moved, found, lower
+        q, done, scale = moved, converged, lower
     potential = start.potential(total)
     x = potential.inverse_gradient(rows.T @ q)
     if not np.isfinite(x).all():
@@ -251,15 +251,15 @@ def _climb(
             return q, False
         # μ is a sum, and X as exact as that allows
         worth = np.abs(point[X]) + point[DX] * (1.0 + np.abs(rows).T @ q)
-        slope, size = margin - rows @ point[X], np.abs(rows) @ worth
-        off = np.abs(np.where(q > 0, slope, np.maximum(slope, 0.0)))
+        gradient, size = margin - rows @ point[X], np.abs(rows) @ worth
+        off = np.abs(np.where(q > 0, gradient, np.maximum(gradient, 0.0)))
         if (off <= 100.0 * EPS * (margin + size)).all():
             return q, True
-        free, moved = (q > 0) | (slope > 0), None
+        free, moved = (q > 0) | (gradient > 0), None
         if free.sum() <= start.d:  # else Newton's matrix is singular
-            moved = _ascend(value, slope, q, _newton(rows, point, slope, free), 1e-2)
+            moved = _ascend(value, gradient, q, _newton(rows, point, gradient, free), 1e-2)
         if moved is None:
-            moved = _ascend(value, slope, q, _quadratic(rows, mu, point, margin) - q, 1e-12)
+            moved = _ascend(value, gradient, q, _quadratic(rows, mu, point, margin) - q, 1e-12)
         if moved is None or np.array_equal(moved, q):
             return q, bool((off <= 1e-9 * (margin + size)).all())
         q = moved
@@ -267,24 +267,24 @@ def _climb(
 
 
 def _ascend(
-    value: Callable[[Array], float], slope: Array, q: Array, step: Array, least: float
+    value: Callable[[Array], float], gradient: Array, q: Array, step: Array, least: float
 ) -> Array | None:
-    """q moved along a step, cut at 0, by the first length that ascends enough, if one does."""
+    """q moved along a step, clipped at 0, by the first length that ascends enough, if one does."""
     now, length = value(q), 1.0
     while length > least:
         moved = np.maximum(q + length * step, 0.0)
-        if value(moved) - now >= 1e-4 * float(slope @ (moved - q)) - 1e-15 * abs(now):
+        if value(moved) - now >= 1e-4 * float(gradient @ (moved - q)) - 1e-15 * abs(now):
             return moved
         length *= 0.5
     return None
 
 
-def _newton(rows: Array, point: Array, slope: Array, free: NDArray[np.bool_]) -> Array:
+def _newton(rows: Array, point: Array, gradient: Array, free: NDArray[np.bool_]) -> Array:
     """Newton's step on the free q (Bertsekas, SIAM J. Control Optim. 20, 1982)."""
     H = (rows[free] * point[DX]) @ rows[free].T
     H.flat[:: H.shape[0] + 1] += 10.0 * EPS * max(float(np.trace(H)), 1e-300)
     step = np.zeros(free.size)
-    step[free] = np.linalg.solve(H, slope[free])
+    step[free] = np.linalg.solve(H, gradient[free])
     return step
 
 

@@ -70,15 +70,15 @@ def least_squares(
                 direction = _solve(Q, R, target, penalty)[0] - entries
             ratios = np.full(k, np.inf)
             np.divide(entries, -direction, where=direction < 0, out=ratios)
-            place = int(np.argmin(ratios))
-            step = float(ratios[place])
+            position = int(np.argmin(ratios))
+            step = float(ratios[position])
             if step >= 1 and not free:
                 break
             if free and (penalty == 0 or np.isinf(step)):  # what it seemed to gain was rounding
-                place, step = k - 1, 0.0
+                position, step = k - 1, 0.0
             u[on] = np.maximum(entries + step * direction, 0.0)
-            u[on.pop(place)] = 0.0
-            Q, R = qr_delete(Q, R, place, which="col")
+            u[on.pop(position)] = 0.0
+            Q, R = qr_delete(Q, R, position, which="col")
         if j in on:
             refused = lengths == 0
         else:

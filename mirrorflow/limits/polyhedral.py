@@ -20,7 +20,7 @@ from mirrorflow.limits.faces import Face, lasso_face, minimum_l1_face
 from mirrorflow.limits.newton import Solver
 from mirrorflow.limits.nonnegative import FaceError, least_squares
 from mirrorflow.limits.optimality import MESSAGES, Interpolator, Points, failed, proven
-from mirrorflow.limits.reach import Reach, factors_of
+from mirrorflow.limits.sign_cone import SignCone, factors_of
 from mirrorflow.losses import Squared
 from mirrorflow.maps.base import MirrorMap, check_pair
 from mirrorflow.maps.product import Factors
@@ -32,7 +32,7 @@ __all__ = ["endless", "lasso_limit"]
 STEPS = 200  # Newton steps
 
 
-def endless(problem: Regression, runs: list[Reach]) -> list[Interpolator]:
+def endless(problem: Regression, runs: list[SignCone]) -> list[Interpolator]:
     """The limits of A → ∞ of several runs; those without balanced coordinates share a face."""
     shared: Face | None = None
     limits = []
@@ -95,11 +95,11 @@ def lasso_limit(problem: Regression, start: MirrorMap, alpha: float) -> Interpol
         problem = _as_squared(problem, start, alpha)
     n, space = problem.n, problem.row_space
     # signs enter through the columns alone: a LASSO needs no interpolator
-    reach = Reach.of(start, space, problem.y)
+    cone = SignCone.of(start, space, problem.y)
     try:
-        face, b = lasso_face(reach.signed, space.b, space.s, 2 * alpha * n)
-        reach = dataclasses.replace(reach, b=b, fit=space.fit(b), status="converged")
-        points = _on_face(reach, face)
+        face, b = lasso_face(cone.signed, space.b, space.s, 2 * alpha * n)
+        cone = dataclasses.replace(cone, b=b, fit=space.fit(b), status="converged")
+        points = _on_face(cone, face)
     except FaceError as error:
         return failed(problem, start, str(error))
     target = space.s * space.b
@@ -111,7 +111,7 @@ def lasso_limit(problem: Regression, start: MirrorMap, alpha: float) -> Interpol
     off = float(np.abs(given.gradient(points.x[0]) - problem.gradient(points.x[0])).max())
     if not off <= 1e-6 * 2.0 * alpha:
         return failed(given, start, MESSAGES["not_converged"])
-    return _polyhedral(problem, reach, points, abs(float(primal - dual)))
+    return _polyhedral(problem, cone, points, abs(float(primal - dual)))
 
 
 def _as_squared(problem: Regression, start: Factors, alpha: float) -> Regression:
@@ -132,11 +132,11 @@ def _as_squared(problem: Regression, start: Factors, alpha: float) -> Regression
 
     for _ in range(STEPS):
         z, now, length = G @ u, objective(u), 1.0
-        slope, curved = loss.slope(z, y), loss.curvature(z, y)
+        dphi, curved = loss.slope(z, y), loss.curvature(z, y)
         roots = np.sqrt(np.maximum(curved, 1e-12 * curved.max(initial=1e-300)))
         with np.errstate(over="ignore"):
-            step = least_squares(roots[:, None] * G, roots * z - slope / roots, penalty)[0] - u
-        descent = float(slope @ (G @ step)) + penalty * float(step.sum())
+            step = least_squares(roots[:, None] * G, roots * z - dphi / roots, penalty)[0] - u
+        descent = float(dphi @ (G @ step)) + penalty * float(step.sum())
         if descent >= -1e-14 * abs(now):  # the last step's error is the square of its length
             u = u + step
             break
@@ -147,7 +147,7 @@ def _as_squared(problem: Regression, start: Factors, alpha: float) -> Regression
     return Regression(Z, z - loss.slope(z, y))
 
 
-def _deep(problem: Regression, run: Reach) -> Interpolator:
+def _deep(problem: Regression, run: SignCone) -> Interpolator:
     """The limit A → ∞ of a map of degree L > 2."""
     columns, sure = run.weighted, True
     face = minimum_l1_face(columns, run.b)
@@ -196,43 +196,41 @@ def _largest_power(G: Array, b: Array, dual: Array, degree: float) -> tuple[Arra
     return x, False
 
 
-def _on_face(reach: Reach, face: Face) -> Points:
+def _on_face(cone: SignCone, face: Face) -> Points:
     """The point of an L1 or LASSO face that minimises KL to the reference masses."""
-    p, q = reach.signed.split(face.point)
+    p, q = cone.signed.split(face.point)
     x, counts, sure = p - q, np.zeros(1, dtype=np.int64), np.array([True])
     if not face.unique:
         # what the point reaches is within the cone of its columns; b may be off by rounding
-        on = reach.restricted(face.support, reach.space.basis.matvec(x), reach.status)
+        on = cone.restricted(face.support, cone.space.basis.matvec(x), cone.status)
         potential, size = on.potential(0.0), math.log(face.point.sum())  # 0 is unique
         # Σu is constant on the face and Gᵀ·dual = 1 there, so that masses scale along the dual; in
         # logs, as the masses may all be below the least float
         kappa = 0.5 * face.dual * (size - np.logaddexp.reduce(on.parts[:2].ravel()))
-        path = on.follow(Solver(reach.space.basis), np.zeros(1), kappa)
+        path = on.follow(Solver(cone.space.basis), np.zeros(1), kappa)
         counts, sure = path.counts, np.array([np.isfinite(path.kappa).all()])
         if sure:
-            theta = reach.space.basis.rmatvec(path.kappa[0])
+            theta = cone.space.basis.rmatvec(path.kappa[0])
             (p, q), x = potential.split(theta), potential.inverse_gradient(theta)
     p, q, x = p[None], q[None], x[None]
-    parts = p, q, x, factors_of([reach], p, q), 2.0 * (p + q)
+    parts = p, q, x, factors_of([cone], p, q), 2.0 * (p + q)
     return Points(*parts, face.dual[None], counts, sure)
 
 
 def _polyhedral(
     problem: Regression,
-    reach: Reach,
+    cone: SignCone,
     points: Points,
     gap: float,
     weights: tuple[Array | float, Array | float] = (1.0, 1.0),
 ) -> Interpolator:
     p, q = points.p[0], points.q[0]
-    slope = reach.space.basis.rmatvec(points.kappa[0])
-    up, down = slope / weights[0] - 1.0, -slope / weights[1] - 1.0
+    correlations = cone.space.basis.rmatvec(points.kappa[0])
+    up, down = correlations / weights[0] - 1.0, -correlations / weights[1] - 1.0
     off_p = np.where(p > 0, np.abs(up), np.maximum(up, 0.0))
     off_q = np.where(q > 0, np.abs(down), np.maximum(down, 0.0))
-    stationarity = max(
-        off_p[reach.positive].max(initial=0.0), off_q[reach.negative].max(initial=0.0)
-    )
+    stationarity = max(off_p[cone.positive].max(initial=0.0), off_q[cone.negative].max(initial=0.0))
     # near ties that rounding decides can leave a dual that proves nothing
     sound = dataclasses.replace(points, converged=points.converged & (stationarity <= 1e-6))
     proofs = np.array([stationarity]), np.array([gap])
-    return proven(problem, [reach.start], sound, *proofs, reach.fit, reach.status)[0]
+    return proven(problem, [cone.start], sound, *proofs, cone.fit, cone.status)[0]

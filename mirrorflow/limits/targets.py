@@ -74,10 +74,10 @@ def _minimum(problem: Regression, U: Array, start: Array) -> Array:
     c = U.T @ start
     for _ in range(500):
         z = U @ c
-        slope, curvature = U.T @ loss.slope(z, y), loss.curvature(z, y)
+        gradient, curvature = U.T @ loss.slope(z, y), loss.curvature(z, y)
         H: Any = (U.T * np.maximum(curvature, 1e-12 * curvature.max(initial=1e-300))) @ U
-        step = -np.linalg.solve(H, slope)
-        value, descent, length = float(loss.value(z, y).sum()), float(-slope @ step), 1.0
+        step = -np.linalg.solve(H, gradient)
+        value, descent, length = float(loss.value(z, y).sum()), float(-gradient @ step), 1.0
         with np.errstate(over="ignore", invalid="ignore"):
             while length > 1e-12:
                 after = float(loss.value(U @ (c + length * step), y).sum())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.checks import Array, InputError, number, real_array, shown, vector
+from mirrorflow.checks import Array, InputError, brief, number, real_array, vector
 
 __all__ = ["alpha_for_total", "free_total", "largest_total", "steps_for_total"]
 
@@ -57,7 +57,7 @@ def free_total(
     if np.ndim(alpha):
         strengths = vector("alpha", alpha, len(steps), "rates")
         if strengths.min() < 0.0:
-            raise InputError(f"alpha must be at least 0, but it is {shown(alpha)}.")
+            raise InputError(f"alpha must be at least 0, but it is {brief(alpha)}.")
     else:
         strengths = np.full(len(steps), number("alpha", alpha, 0.0))
     c, _, _ = _shrink(steps.tolist(), strengths.tolist(), momentum, nesterov)
@@ -200,7 +200,7 @@ def _checked(rates: ArrayLike, momentum: float) -> tuple[Array, float]:
     if steps.min() < 0 or steps.max() == 0 or momentum == 1.0:
         raise InputError(
             f"rates must be at least 0 and not all 0, and momentum below 1, but they are "
-            f"{shown(rates)} and {momentum:g}."
+            f"{brief(rates)} and {momentum:g}."
         )
     return steps, momentum
 
@@ -214,11 +214,11 @@ def _solve(total: float, rates: Array, momentum: float, nesterov: bool) -> tuple
     low, high, steepness = 0.0, math.inf, 1.0
     # within rounding of the zero A jumps from one number to the next
     while alpha > 0.0 and math.isfinite(alpha) and high - low > 1e-14 * low:
-        c, slope, lowest = _shrink(steps, [alpha] * len(steps), momentum, nesterov)
+        c, dc, lowest = _shrink(steps, [alpha] * len(steps), momentum, nesterov)
         reached, steepness = math.inf, math.inf
         if lowest > 0.0:
             reached = -0.5 * math.log(c)
-            steepness = -0.5 * slope / (c * reached)
+            steepness = -0.5 * dc / (c * reached)
         if abs(reached - total) <= 1e-13 * total:
             break
         low, high = (alpha, high) if reached < total else (low, alpha)
@@ -231,15 +231,15 @@ def _shrink(
     rates: Sequence[float], alphas: Sequence[float], momentum: float, nesterov: bool
 ) -> tuple[float, float, float]:
     """Return c_K, its derivative by the logarithm of a factor on all α_k, and the lowest c_k."""
-    c, slope, b, b_slope, lowest = 1.0, 0.0, 0.0, 0.0, 1.0
+    c, dc, b, db, lowest = 1.0, 0.0, 0.0, 0.0, 1.0
     for eta, alpha in zip(rates, alphas, strict=True):
-        g, g_slope = 2.0 * alpha * c, 2.0 * alpha * (c + slope)
-        b, b_slope = momentum * b + g, momentum * b_slope + g_slope
+        g, dg = 2.0 * alpha * c, 2.0 * alpha * (c + dc)
+        b, db = momentum * b + g, momentum * db + dg
         if nesterov:
             c -= eta * (g + momentum * b)
-            slope -= eta * (g_slope + momentum * b_slope)
+            dc -= eta * (dg + momentum * db)
         else:
             c -= eta * b
-            slope -= eta * b_slope
+            dc -= eta * db
         lowest = min(lowest, c)
-    return c, slope, lowest
+    return c, dc, lowest

@@ -160,19 +160,19 @@ class BalanceLedger:
     def shares(self) -> list[Share]:
         """Return what of each tensor's lost scale is decay; nan where m² = w² from the start."""
         decay = float(-0.5 * self._free.abs().log())
-        found = []
+        shares = []
         for weight in self._weights:
             total = float(weight.lost().nanmedian())
-            found.append(Share(weight.name, total, decay, total - decay))
-        return found
+            shares.append(Share(weight.name, total, decay, total - decay))
+        return shares
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what a checkpoint keeps, taken after a `restart`; put back in place, `resume`."""
         names = ("_free", "_buffer", "_value", "_length")
-        found = {f"ledger{name}": getattr(self, name) for name in names}
+        kept = {f"ledger{name}": getattr(self, name) for name in names}
         for i, weight in enumerate(self._weights):
-            found |= {f"ledger_{key}_{i}": getattr(weight, key) for key in ("b_m", "b_w", "first")}
-        return found
+            kept |= {f"ledger_{key}_{i}": getattr(weight, key) for key in ("b_m", "b_w", "first")}
+        return kept
 
     @torch.no_grad()
     def resume(self) -> None:

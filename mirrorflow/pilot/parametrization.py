@@ -226,6 +226,6 @@ def _restore(weight: Weight, value: nn.Parameter) -> None:
         parametrize.remove_parametrizations(module, key)
     delattr(module, key)
     module.register_parameter(key, value)
-    known = {name: place for place, name in enumerate(order)}
+    known = {name: position for position, name in enumerate(order)}
     for name in sorted(module._parameters, key=lambda name: known.get(name, len(order))):
         module._parameters[name] = module._parameters.pop(name)

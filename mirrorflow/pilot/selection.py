@@ -27,7 +27,7 @@ NORMALISATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weight:
-    """One place where a parameter is registered: `module.<key>`, known to the user as `name`."""
+    """One registration of a parameter: `module.<key>`, known to the user as `name`."""
 
     name: str
     module: nn.Module
@@ -79,66 +79,66 @@ def default_selection(module_name: str, module: nn.Module, parameter_name: str) 
     return parameter_name == "weight" and isinstance(module, _ConvNd | nn.Linear)
 
 
-def places(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def submodules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield (name, submodule), without the insides of torch's parametrizations."""
     inside: set[int] = set()
-    for name, place in module.named_modules():
-        if parametrize.is_parametrized(place):
-            inside.update(id(part) for part in cast(nn.Module, place.parametrizations).modules())
-        if id(place) not in inside:
-            yield name, place
+    for name, part in module.named_modules():
+        if parametrize.is_parametrized(part):
+            inside.update(id(inner) for inner in cast(nn.Module, part.parametrizations).modules())
+        if id(part) not in inside:
+            yield name, part
 
 
 def reparametrized(module: nn.Module) -> Iterator[Weight]:
     """Yield the weights whose first parametrization is m ⊙ w."""
-    for prefix, place in places(module):
-        if parametrize.is_parametrized(place):
-            for key, chain in cast(nn.ModuleDict, place.parametrizations).items():
+    for prefix, part in submodules(module):
+        if parametrize.is_parametrized(part):
+            for key, chain in cast(nn.ModuleDict, part.parametrizations).items():
                 if isinstance(cast(nn.ModuleList, chain)[0], FactorProduct):
-                    yield Weight(f"{prefix}.{key}".lstrip("."), place, key)
+                    yield Weight(f"{prefix}.{key}".lstrip("."), part, key)
 
 
 def selected(module: nn.Module, select: Selection) -> list[Weight]:
     """Return what `select` chooses, or raise where it can't be reparametrized."""
     chosen = []
-    for prefix, place in places(module):
-        if isinstance(place, NORMALISATIONS):
+    for prefix, part in submodules(module):
+        if isinstance(part, NORMALISATIONS):
             continue
         parametrized = (
-            list(cast(nn.ModuleDict, place.parametrizations))
-            if parametrize.is_parametrized(place)
+            list(cast(nn.ModuleDict, part.parametrizations))
+            if parametrize.is_parametrized(part)
             else []
         )
-        parameters = [key for key, value in place._parameters.items() if value is not None]
+        parameters = [key for key, value in part._parameters.items() if value is not None]
         # weight_norm's and pruning's older hooks leave a plain tensor in the weight's place.
         hooked = [
             key
-            for key, value in vars(place).items()
-            if isinstance(value, Tensor) and default_selection(prefix, place, key)
+            for key, value in vars(part).items()
+            if isinstance(value, Tensor) and default_selection(prefix, part, key)
         ]
         for key in (*parametrized, *parameters, *hooked):
-            if "bias" in key.split("_") or not select(prefix, place, key):
+            if "bias" in key.split("_") or not select(prefix, part, key):
                 continue
-            weight = Weight(f"{prefix}.{key}".lstrip("."), place, key)
-            said = ""
+            weight = Weight(f"{prefix}.{key}".lstrip("."), part, key)
+            rule = ""
             if key in parametrized and isinstance(weight.chain[0], FactorProduct):
-                said = "is already reparametrized; fold the module first or"
+                rule = "is already reparametrized; fold the module first or"
             elif key in parametrized:
                 kind = type(weight.chain[0]).__name__
-                said = f"must be a plain parameter, but it has the parametrization {kind}; remove "
-                said += "that or"
+                rule = f"must be a plain parameter, but it has the parametrization {kind}; remove "
+                rule += "that or"
             elif key in hooked:
-                said = "must be a plain parameter, but a hook computes it; remove the hook "
-                said += "(torch.nn.utils.remove_weight_norm, prune.remove) or"
+                rule = "must be a plain parameter, but a hook computes it; remove the hook "
+                rule += "(torch.nn.utils.remove_weight_norm, prune.remove) or"
             elif is_lazy(weight.parameter):
-                said = "must have values, but it is not initialised; run one forward pass first, or"
-            elif isinstance(place, nn.RNNBase):
-                said = (
-                    f"can't be reparametrized, because {type(place).__name__} keeps a list of its "
+                rule = "must have values, but it is not initialised; run one forward pass first, or"
+            elif isinstance(part, nn.RNNBase):
+                rule = (
+                    f"can't be reparametrized, because {type(part).__name__} keeps a list of its "
                 )
-                said += "weights that copying doesn't follow;"
-            if said:
-                raise InputError(f"{weight.name} {said} leave it out with select.")
+                rule += "weights that copying doesn't follow;"
+            if rule:
+                raise InputError(f"{weight.name} {rule} leave it out with select.")
             chosen.append(weight)
     return chosen
 
@@ -147,16 +147,16 @@ def check_module(module: nn.Module) -> None:
     """Raise unless `module` is one whose parameters may be replaced."""
     if not isinstance(module, nn.Module):
         raise InputError(f"module must be a torch.nn.Module, but it is {module!r}.")
-    for place in module.modules():
-        if isinstance(place, DistributedDataParallel | torch.jit.ScriptModule):
+    for part in module.modules():
+        if isinstance(part, DistributedDataParallel | torch.jit.ScriptModule):
             raise InputError(
-                f"module must not hold a {type(place).__name__}, which keeps the parameters it "
+                f"module must not hold a {type(part).__name__}, which keeps the parameters it "
                 f"was made with; use the module inside it."
             )
 
 
 def check_ties(module: nn.Module, weights: list[Weight]) -> None:
-    """Raise where a chosen weight is also in use at a place that was not chosen."""
+    """Raise where a chosen weight is also registered under a name that was not chosen."""
     chosen = {(id(weight.module), weight.key): weight for weight in weights}
     by_memory: dict[tuple[torch.device, int], Weight] = {
         (weight.parameter.device, weight.parameter.data_ptr()): weight
@@ -164,14 +164,14 @@ def check_ties(module: nn.Module, weights: list[Weight]) -> None:
         if weight.parameter.numel()
     }
     by_identity = {id(weight.parameter): weight for weight in weights}
-    for prefix, place in module.named_modules():
-        for key, x in place._parameters.items():
+    for prefix, part in module.named_modules():
+        for key, x in part._parameters.items():
             if x is None or is_lazy(x):
                 continue
             name = f"{prefix}.{key}".lstrip(".")
             twin = by_identity.get(id(x))
             if twin is not None:
-                if (id(place), key) not in chosen:
+                if (id(part), key) not in chosen:
                     raise InputError(
                         f"{twin.name} is the same parameter as {name}, which select leaves out; "
                         f"select both or neither."

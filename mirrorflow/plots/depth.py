@@ -53,8 +53,8 @@ def depth(frame: pandas.DataFrame, width: str = "page") -> Figure:
             frame.groupby("depth"), PALETTE, MARKERS, strict=False
         ):
             for axes, column in ((left, "l1"), (right, "l2")):
-                found = rows[rows["status"].eq("converged") & rows[column].gt(FLOOR)]
-                groups = found.groupby("scale")[column]
+                converged = rows[rows["status"].eq("converged") & rows[column].gt(FLOOR)]
+                groups = converged.groupby("scale")[column]
                 middle, low, high = groups.median(), groups.min(), groups.max()
                 look: dict[str, Any] = {"color": colour, "marker": marker, "ms": 3, "lw": 1.1}
                 axes.plot(middle.index, middle, label=f"$L = {layers}$", **look)

@@ -83,9 +83,9 @@ def _label(key: Any) -> str:
 def _collapse(axes: Axes, frame: pandas.DataFrame) -> None:
     ordered, groups = frame.sort_values("ratio"), frame.groupby(["scale", "total"], sort=False)
     for key, (colour, name) in NORMS.items():
-        line = ordered[f"{key}_expected"]
-        shown: dict[str, Any] = {"color": colour, "label": f"{name}, margin problem"}
-        axes.plot(ordered["ratio"], line.where(line > FLOOR), **shown)
+        expected = ordered[f"{key}_expected"]
+        look: dict[str, Any] = {"color": colour, "label": f"{name}, margin problem"}
+        axes.plot(ordered["ratio"], expected.where(expected > FLOOR), **look)
         for i, (_, rows) in enumerate(groups):
             late = rows["log_time"].ge(LATE)
             style: dict[str, Any] = {

@@ -85,9 +85,9 @@ def panels(
         As `Figure.subplots` has it.
     """
     size, columns = inches(width), 1 if width == "column" else min(count, across)
-    lines = -(-count // columns)
-    figure = Figure(figsize=(size, lines * height), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False, **shared).ravel()
+    rows = -(-count // columns)
+    figure = Figure(figsize=(size, rows * height), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
     for axes in grid[count:]:
         axes.remove()
     return figure, list(grid[:count])
@@ -114,8 +114,8 @@ def tidy(axes: Axes) -> None:
 def below(axes: Axes, columns: int = 1) -> None:
     """A legend below the axis, where no line is."""
     grid: Any = axes.get_gridspec()
-    place = (0.5, -0.46 / grid.figure.get_figheight() * grid.nrows - 0.09)
-    axes.legend(loc="upper center", bbox_to_anchor=place, ncols=columns, columnspacing=1.0)
+    anchor = (0.5, -0.46 / grid.figure.get_figheight() * grid.nrows - 0.09)
+    axes.legend(loc="upper center", bbox_to_anchor=anchor, ncols=columns, columnspacing=1.0)
 
 
 def _thin(axis: Any, most: int) -> None:

@@ -117,8 +117,8 @@ class Program:
     @property
     def studies(self) -> dict[str, str]:
         """Every study and what it is about, the default first."""
-        names = sorted(self._found, key=lambda name: name != self.default)
-        return {name: self._found[name].about for name in names}
+        names = sorted(self._by_name, key=lambda name: name != self.default)
+        return {name: self._by_name[name].about for name in names}
 
     @property
     def screen(self) -> str:
@@ -131,19 +131,19 @@ class Program:
         )
 
     @functools.cached_property
-    def _found(self) -> dict[str, _Listed]:
+    def _by_name(self) -> dict[str, _Listed]:
         spec = importlib.util.find_spec(self.package)
         assert spec is not None
-        found: dict[str, _Listed] = {}
+        by_name: dict[str, _Listed] = {}
         for folder in spec.submodule_search_locations or ():
             for path in sorted(Path(folder).glob("*.py")):
                 for one in _studies(path, f"{self.package}.{path.stem}"):
-                    if one.name in found:
-                        there = f"{found[one.name].module} and {one.module}"
+                    if one.name in by_name:
+                        there = f"{by_name[one.name].module} and {one.module}"
                         rule = f"{one.name} must be the name of one study, but it is that of"
                         raise InputError(f"{rule} {there}.")
-                    found[one.name] = one
-        return found
+                    by_name[one.name] = one
+        return by_name
 
     def study(self, name: str) -> type[Study]:
         """The class of a study.
@@ -153,7 +153,7 @@ class Program:
         InputError
             If there is none of that name, or its file can't be imported.
         """
-        listed = self._found.get(name)
+        listed = self._by_name.get(name)
         if name.endswith(".py"):
             own = _studies(Path(name), Path(name).stem)
             if len(own) != 1:
@@ -179,8 +179,8 @@ class Program:
         except InputError:
             raise
         except Exception as error:  # of one file; the others still work
-            said = f"{type(error).__name__}: {error}"
-            raise InputError(f"{where.partition(':')[0]} can't be imported ({said}).") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"{where.partition(':')[0]} can't be imported ({reason}).") from error
 
     def configure(self, name: str, words: Sequence[str]) -> Any:
         """A study, or another command, from its flags; `--help` and unknown flags exit here."""
@@ -247,11 +247,11 @@ def _studies(path: Path, module: str) -> list[_Listed]:
         raise InputError(refused_file(error)) from None
     except (SyntaxError, ValueError) as error:
         return [_Listed(path.stem, f"can't be read: {error}", module, "")]
-    found = []
+    studies = []
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
             if "name" in given:
                 name, about = (ast.literal_eval(given.get(k, "''")) for k in ("name", "about"))
-                found.append(_Listed(name, about, module, node.name))
-    return found
+                studies.append(_Listed(name, about, module, node.name))
+    return studies

@@ -168,8 +168,8 @@ class _Submitit(Executor):
             self._executor = AutoExecutor(logs, cluster=cluster)
             self._executor.update_parameters(**{"timeout_min": 24 * 60, **given})
         except (NameError, TypeError, ValueError, RuntimeError, OSError) as error:
-            said = f"--scheduler must be {cluster}?OPTION=VALUE&… with options of submitit"
-            raise InputError(f"{said} ({error}).") from None
+            rule = f"--scheduler must be {cluster}?OPTION=VALUE&… with options of submitit"
+            raise InputError(f"{rule} ({error}).") from None
         self._new: deque[tuple[Future[Any], tuple[Any, ...]]] = deque()
         self._jobs: dict[Any, Future[Any]] = {}
         self._closed = Event()

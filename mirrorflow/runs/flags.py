@@ -126,17 +126,17 @@ def _shape(kind: Any) -> str:
 
 def _titles(kind: Any) -> dict[str, str]:
     """The group of each field: those of a dataclass of its own before those of its bases."""
-    found: dict[str, str] = {}
+    titles: dict[str, str] = {}
     for base in kind.__mro__:
         starts, title = vars(base).get("groups", {}), ""
         for name in inspect.get_annotations(base):
-            found[name] = title = starts.get(name, title)
-    return found
+            titles[name] = title = starts.get(name, title)
+    return titles
 
 
 def _texts(kind: Any) -> dict[str, str]:
     """The docstring of each field."""
-    found = {}
+    texts = {}
     for base in reversed(kind.__mro__):
         if "__dataclass_fields__" not in vars(base) or base.__module__ == "types":  # made, no file
             continue
@@ -147,8 +147,8 @@ def _texts(kind: Any) -> dict[str, str]:
                     ast.AnnAssign(target=ast.Name(id=name)),
                     ast.Expr(value=ast.Constant(value=str(text))),
                 ):
-                    found[name] = _joined(text)
-    return found
+                    texts[name] = _joined(text)
+    return texts
 
 
 def _joined(text: str) -> str:

@@ -57,11 +57,11 @@ def typeset(text: str) -> str:
     >>> print(typeset("depth L: Zẋ → 0, like e^(−2LA)‖x₀‖²"))
     depth $L$: $Z\\dot{x} \\to 0$, like $e^{-2LA}\\|x_{0}\\|^{2}$
     """
-    found, end = [], 0
+    parts, end = [], 0
     for word in WORD.finditer(text):
-        found += [_between(text[end : word.start()], False), _plain(word[0])]
+        parts += [_between(text[end : word.start()], False), _plain(word[0])]
         end = word.end()
-    return "".join([*found, _between(text[end:], True)])
+    return "".join([*parts, _between(text[end:], True)])
 
 
 def _between(text: str, last: bool) -> str:

@@ -18,7 +18,7 @@ __all__ = ["Board", "note"]
 
 POLL = 0.5  # seconds between two looks at the notes
 FIRST, EVERY = 5.0, 60.0  # seconds until the first line in a file, and between lines
-SILENCE = 5.0  # seconds without a result after which the wait is told
+SILENCE = 5.0  # seconds without a result after which the wait is printed
 MOST = 8  # runs named in a line
 COLUMNS = "{task.description}", "{task.completed:.0f}/{task.total:.0f}", "{task.fields[words]}"
 
@@ -54,7 +54,7 @@ class Board:
         self._all = self._progress.add_task("runs", total=total, completed=done, words="")
         self._parts: dict[str, TaskID] = {}
         self._shares: dict[str, float] = {}  # of the runs under way, what is done
-        self._left, self._done, self._results = total - done, 0.0, 0
+        self._remaining, self._done, self._results = total - done, 0.0, 0
         self._started = self._last = time.monotonic()
         self._lock, self._closed = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -88,7 +88,7 @@ class Board:
             if key in self._parts:
                 self._progress.remove_task(self._parts.pop(key))
             self._done += runs - self._shares.pop(key, 0.0)
-            self._left, self._results = self._left - runs, self._results + 1
+            self._remaining, self._results = self._remaining - runs, self._results + 1
             self._last = time.monotonic()
             self._progress.advance(self._all, runs)
 
@@ -127,14 +127,14 @@ class Board:
             print("; ".join([first, *counts]), file=sys.stderr, flush=True)
 
     def _words(self) -> str:
-        """Time spent, an estimate of what is left, and how long nothing has come."""
-        now, left = time.monotonic(), self._left - sum(self._shares.values())
+        """Time spent, an estimate of what remains, and how long nothing has come."""
+        now, remaining = time.monotonic(), self._remaining - sum(self._shares.values())
         words = _clock(now - self._started)
         # what ends first is no measure of the rest
-        if left > 0 and self._done > 0 and (self._results > 1 or self._shares):
-            estimate = (self._last - self._started) * left / self._done - (now - self._last)
+        if remaining > 0 and self._done > 0 and (self._results > 1 or self._shares):
+            estimate = (self._last - self._started) * remaining / self._done - (now - self._last)
             words += f", about {_clock(max(estimate, 0.0))} left"
-        if left > 0 and now - self._last > SILENCE:
+        if remaining > 0 and now - self._last > SILENCE:
             silent = f"{_clock(now - self._last)} since the last result"
             words += f", {silent if self._done else 'no result yet'}"
         return words

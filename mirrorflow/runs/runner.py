@@ -33,8 +33,8 @@ def run(study: Study, module: str, name: str) -> int:
         The exit code, see `mirrorflow.runs.cli`.
     """
     work, folder = study.work(study.runs()), study.store()
-    line = command_line(module)
-    farewell = f"\nInterrupted; {study.kept}. To go on: {line.replace(' --force', '')}"
+    command = command_line(module)
+    farewell = f"\nInterrupted; {study.kept}. To go on: {command.replace(' --force', '')}"
 
     def repeat(run: Run, claim: str | None = None) -> str:
         return study.narrowed(run, claim).typed(f"python -m {module} {name}")
@@ -49,7 +49,7 @@ def run(study: Study, module: str, name: str) -> int:
             failures += execute(study, list(new.values()), folder, work)
             work.agree("finished")  # before others look at what the first has written
         if work.first:
-            frame, _ = split(folder.consolidate(runs.values(), line, study.plain()))
+            frame, _ = split(folder.consolidate(runs.values(), command, study.plain()))
             verdicts = _conclude(study, folder, frame) if len(frame) else []
     work.close()
     if not work.first:
@@ -70,14 +70,14 @@ def _conclude(study: Study, folder: Folder, frame: Any) -> list[Verdict]:
     console = Console()
     verdicts = study.verdicts(frame)
     about = {"study": study.name, "title": study.title, **study.show(console, frame, verdicts)}
-    drawn = [
+    files = [
         *study.figures(frame, load_paths(study.out / "paths.npz")),
         *write_tables(study.out, verdicts, study.summary(frame), f"{study.title}. {study.note}"),
     ]
-    folder.conclude(about, drawn)
-    names = [*study.files, *(file.name for file in drawn)]
-    said = f"{frame['key'].nunique()} runs in {study.out}/: {', '.join(names)}"
-    console.print(f"\n{said}", highlight=False, soft_wrap=True)
+    folder.conclude(about, files)
+    names = [*study.files, *(file.name for file in files)]
+    summary = f"{frame['key'].nunique()} runs in {study.out}/: {', '.join(names)}"
+    console.print(f"\n{summary}", highlight=False, soft_wrap=True)
     return verdicts
 
 

@@ -49,20 +49,20 @@ def stoppable(farewell: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    left = threading.Event()
+    finished = threading.Event()
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     stop = functools.partial(_raise, farewell)
     before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    thread = threading.Thread(target=_watch, args=(ours, left, farewell), daemon=True)
+    thread = threading.Thread(target=_watch, args=(ours, finished, farewell), daemon=True)
     thread.start()
     try:
         yield
     except KeyboardInterrupt as error:
         raise error if isinstance(error, Stopped) else Stopped(signal.SIGINT, farewell) from None
     finally:
-        left.set()
+        finished.set()
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -76,10 +76,10 @@ def _raise(farewell: str, number: int, frame: FrameType | None) -> None:
     raise Stopped(number, farewell)
 
 
-def _watch(woken: socket.socket, left: threading.Event, farewell: str) -> None:
+def _watch(woken: socket.socket, finished: threading.Event, farewell: str) -> None:
     while received := woken.recv(1):
         number = received[0]
-        if number in (signal.SIGINT, signal.SIGTERM) and not left.wait(GRACE):
+        if number in (signal.SIGINT, signal.SIGTERM) and not finished.wait(GRACE):
             print(farewell, file=sys.stderr, flush=True)
             os._exit(128 + number)
 

@@ -110,7 +110,7 @@ class Study(ABC):
         return self
 
     def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
-        """How `runs` are cut into units of work; each is computed by one process in one go."""
+        """How `runs` are split into units of work; each is computed by one process in one go."""
         return [[run] for run in runs]
 
     def check_given(self, words: Sequence[str]) -> None:  # noqa: B027  # most have none

@@ -98,7 +98,7 @@ def read_arrays(
                 )
             names = [n for n in (*required, *optional, *text) if n in members]
             if every:
-                names = sorted(name for name, found in members.items() if f"{name}.npy" in found)
+                names = sorted(name for name, files in members.items() if f"{name}.npy" in files)
             twice = [name for name in names if len(members[name]) > 1]
             if twice:
                 raise InputError(f"{path} must hold {twice[0][:200]} once, but holds it twice.")
@@ -108,9 +108,9 @@ def read_arrays(
                     archive.open(info).close()
             arrays: dict[str, np.ndarray] = {}
             for name in names:
-                left = MAX_BYTES - sum(array.nbytes for array in arrays.values())
+                remaining = MAX_BYTES - sum(array.nbytes for array in arrays.values())
                 info, kinds = archive.getinfo(members[name][0]), "U" if name in text else "fiub"
-                arrays[name] = _member(archive, info, name[:200], kinds, path, left)
+                arrays[name] = _member(archive, info, name[:200], kinds, path, remaining)
             return arrays
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
@@ -137,9 +137,9 @@ def _check_gapless(archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
 
 
 def _member(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, kinds: str, path: Path, left: int
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, kinds: str, path: Path, limit: int
 ) -> np.ndarray:
-    """One array of at most `left` bytes, whose dtype is one of `kinds`."""
+    """One array of at most `limit` bytes, whose dtype is one of `kinds`."""
     with archive.open(info) as stream:
         try:
             shape, fortran, dtype = _header(stream)
@@ -151,10 +151,10 @@ def _member(
         if dtype.kind not in kinds:
             what = "text" if kinds == "U" else "real numbers"
             raise InputError(f"{name} in {path} must hold {what}, but its dtype is {dtype}.")
-        if size > left or size > info.file_size:
+        if size > limit or size > info.file_size:
             raise InputError(
                 f"{name} in {path} claims shape {shape} ({size} bytes), "
-                f"more than the file holds or {left} bytes."
+                f"more than the file holds or {limit} bytes."
             )
         data = stream.read(size)
         # reading to the end is also what makes zipfile check the member's CRC
@@ -213,20 +213,20 @@ def read_table(
         raise InputError(f"{path} is not a readable CSV file ({error}).") from None
     header = [name.strip() for name in rows[0]] if rows else []
     if target not in header or len(header) < 2 or len(rows) < 2:
-        said = repr([name[:40] for name in header[:8]])[:-1] + (", …]" if header[8:] else "]")
+        listing = repr([name[:40] for name in header[:8]])[:-1] + (", …]" if header[8:] else "]")
         for mark in ";\t|":
             if len(header) == 1 and mark in header[0]:
-                said += f"; separate fields by commas instead of {mark!r}"
+                listing += f"; separate fields by commas instead of {mark!r}"
         raise InputError(
             f"{path} must start with a header that names one column {target!r} and at least one "
-            f"feature, followed by rows; its header is {said}. Name the column of y by target."
+            f"feature, followed by rows; its header is {listing}. Name the column of y by target."
         )
     for line, row in zip(lines, rows, strict=True):  # all, before a table is asked for
         if len(row) != len(header):
-            said = f"{path} row {line} has {len(row)} entries, but the header has {len(header)}"
+            fault = f"{path} row {line} has {len(row)} entries, but the header has {len(header)}"
             if len(row) == len(header) + 1:
-                said += "; names of rows are left out by R's write.csv(row.names = FALSE)"
-            raise InputError(f"{said}.")
+                fault += "; names of rows are left out by R's write.csv(row.names = FALSE)"
+            raise InputError(f"{fault}.")
     if path.read_bytes().count(b'"') % 2:
         raise InputError(f"{path} is not a readable CSV file (it ends within quotes).")
     with naming(path):
@@ -285,8 +285,8 @@ def read_parquet(content: bytes, path: Path, largest: int) -> pyarrow.Table:
     except InputError:
         raise
     except Exception as error:  # Parquet's readers raise anything
-        said = " ".join(str(error).split())[:120]
-        raise InputError(f"{path} is not a readable Parquet file ({said}).") from None
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is not a readable Parquet file ({reason}).") from None
 
 
 def _parquet(content: bytes, path: Path, largest: int) -> pyarrow.Table:
@@ -306,8 +306,8 @@ def _parquet(content: bytes, path: Path, largest: int) -> pyarrow.Table:
     kinds = (pyarrow.null(), pyarrow.bool_(), pyarrow.int64(), pyarrow.float64(), pyarrow.string())
     for field in schema:
         if field.type not in kinds:
-            said = f"{field.name[:80]!r} of type {str(field.type)[:80]}"
-            raise InputError(f"{path} must hold numbers and text, but it holds {said}.")
+            fault = f"{field.name[:80]!r} of type {str(field.type)[:80]}"
+            raise InputError(f"{path} must hold numbers and text, but it holds {fault}.")
     if len(set(schema.names)) < len(schema):
         raise InputError(f"{path} must name each column once, but it repeats a name.")
     texts = [field.name for field in schema if field.type == pyarrow.string()]

@@ -104,15 +104,15 @@ class Claims(
         trials = {group.trial.__module__ for group in GROUPS.values()}
         return code_digest(compute.__module__, *sorted(trials))
 
-    def _shown(self) -> list[Claim]:
+    def _selected(self) -> list[Claim]:
         # of a subclass beside claims of one's own: those
         own = [g.keys for g in GROUPS.values() if g.trial.__module__ == type(self).__module__]
         chosen = self.only or [key for keys in own for key in keys] or CLAIMS
         return [claim for claim in CLAIMS.values() if claim.key in chosen]
 
     def _needed(self) -> set[str]:
-        """Keys of the claims shown, and of the corrections that their verdicts rest on."""
-        return {key for claim in self._shown() for key in (claim.key, claim.corrected)}
+        """Keys of the selected claims, and of the corrections that their verdicts rest on."""
+        return {key for claim in self._selected() for key in (claim.key, claim.corrected)}
 
     def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
         return [list(runs[i : i + BATCH]) for i in range(0, len(runs), BATCH)]
@@ -128,33 +128,33 @@ class Claims(
 
     def verdicts(self, frame: pandas.DataFrame) -> list[Verdict]:
         """As on the page, but for the words: a terminal has less room."""
-        rows = [verdict(claim, frame) for claim in self._shown()]
+        rows = [verdict(claim, frame) for claim in self._selected()]
         return [row._replace(verdict=SHORT.get(row.verdict, row.verdict)) for row in rows]
 
     def remarks(self, frame: pandas.DataFrame) -> list[str]:
-        places = [str(self.out / "claims.md"), *([str(self.page)] if self.page else [])]
-        silent = unjudged_trials({claim.key: claim.statement for claim in self._shown()}, frame)
-        return [*silent, f"The ledger is in {' and in '.join(places)}."]
+        files = [str(self.out / "claims.md"), *([str(self.page)] if self.page else [])]
+        silent = unjudged_trials({claim.key: claim.statement for claim in self._selected()}, frame)
+        return [*silent, f"The ledger is in {' and in '.join(files)}."]
 
     def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
         """Write the ledger."""
         name = "claims" if type(self) is Claims else f"{type(self).__module__}.py"
-        text = page(self._shown(), frame, f"python -m mirrorflow.sweep {name}").encode()
-        for place in (self.out / "claims.md", self.page):
-            if place is not None:
-                atomic_write(place, text)
+        text = page(self._selected(), frame, f"python -m mirrorflow.sweep {name}").encode()
+        for file in (self.out / "claims.md", self.page):
+            if file is not None:
+                atomic_write(file, text)
         return [self.out / "claims.md"]
 
 
 def verdict(claim: Claim, frame: pandas.DataFrame) -> Verdict:
     """What the rows say of one claim."""
-    found = judge(claim.statement, claim.key, frame, claim.kind in REFUTED)
-    if found.verdict == "refuted":
+    result = judge(claim.statement, claim.key, frame, claim.kind in REFUTED)
+    if result.verdict == "refuted":
         fine = judge("", claim.corrected, frame).verdict == "confirmed"
         right = RIGHT if fine else RIGHT.replace("confirmed", "not confirmed")
-        return found._replace(verdict=REFUTED[claim.kind] + right)
-    outside = claim.kind == "outside" and found.verdict == "confirmed"
-    return found._replace(verdict=OUTSIDE) if outside else found
+        return result._replace(verdict=REFUTED[claim.kind] + right)
+    outside = claim.kind == "outside" and result.verdict == "confirmed"
+    return result._replace(verdict=OUTSIDE) if outside else result
 
 
 def page(claims: Sequence[Claim], frame: pandas.DataFrame, command: str) -> str:
@@ -164,13 +164,13 @@ def page(claims: Sequence[Claim], frame: pandas.DataFrame, command: str) -> str:
         rows = [claim for claim in claims if claim.section == section]
         if rows:
             lines += [f"## {heading}", "", "| claim | verdict | value / bound |", "|---|---|--:|"]
-            lines += [*(_line(claim, verdict(claim, frame), command) for claim in rows), ""]
+            lines += [*(_table_row(claim, verdict(claim, frame), command) for claim in rows), ""]
     return "\n".join(lines)
 
 
-def _line(claim: Claim, found: Verdict, command: str) -> str:
+def _table_row(claim: Claim, result: Verdict, command: str) -> str:
     folded = f"Source: {claim.source}.<br>Conditions: {claim.conditions}.<br>"
     folded += f"`{command} --only {claim.key}`"
-    folded = f"<details><summary>{found.trials} trials</summary>{folded}</details>"
-    numbers = f"{found.value:.1e} / {found.bound:.1e}"
-    return f"| {claim.statement} {folded} | {found.verdict} | {numbers} |"
+    folded = f"<details><summary>{result.trials} trials</summary>{folded}</details>"
+    numbers = f"{result.value:.1e} / {result.bound:.1e}"
+    return f"| {claim.statement} {folded} | {result.verdict} | {numbers} |"

@@ -138,11 +138,11 @@ class Descents(Recovery):
 
     def batches(self, runs: Sequence[Run]) -> list[list[Run]]:
         """Runs of one regulariser, some tens together: they share every matrix product."""
-        cut: list[list[Run]] = []
+        batches: list[list[Run]] = []
         for name in REGULARIZERS:
             same = [run for run in runs if run.spec["regularizer"] == name]
-            cut += [same[i : i + BATCH] for i in range(0, len(same), BATCH)]
-        return cut
+            batches += [same[i : i + BATCH] for i in range(0, len(same), BATCH)]
+        return batches
 
     compute = staticmethod(trials.compute)
 
@@ -200,8 +200,8 @@ def best(
 def _compare(claim: str, trials: int, value: float, bound: float) -> Verdict | None:
     if np.isnan(value) or np.isnan(bound):
         return None  # one side was not asked for
-    said = "reproduced" if value <= bound else "not reproduced"
-    return Verdict(claim, trials, value, bound, said)
+    verdict = "reproduced" if value <= bound else "not reproduced"
+    return Verdict(claim, trials, value, bound, verdict)
 
 
 def schedule_claims(frame: pandas.DataFrame) -> list[Verdict]:
@@ -241,9 +241,9 @@ def flow_claims(frame: pandas.DataFrame) -> list[Verdict]:
         return []
     rows = frame.loc[apart.index]
     off, silent = int(apart.gt(FLOW_BOUND).sum()), int(apart.isna().sum())
-    said = f"refuted in {off}" if off else f"{UNJUDGED} in {silent}" if silent else "confirmed"
+    outcome = f"refuted in {off}" if off else f"{UNJUDGED} in {silent}" if silent else "confirmed"
     claim = "GD stays with exact flow through the budget (relative)"
-    table = [Verdict(claim, len(rows), float(apart.max()), FLOW_BOUND, said)]
+    table = [Verdict(claim, len(rows), float(apart.max()), FLOW_BOUND, outcome)]
     late = rows[rows["total"].ge(4.0) & rows["shape"].ne("constant")]
     if len(late):
         value = float(late["limit_distance"].max())

@@ -32,7 +32,7 @@ ORDERS = {  # distance, and its order in η
     "the flow's limit is off by O(η)": ("flow_distance", 1.0),
     "the limit predicted before training is off by O(η²)": ("predicted_distance", 2.0),
 }
-LONG = 0.25  # η(1 + 2ℓ)λ_max/2 beyond which the next order may hide a slope
+LONG = 0.25  # η(1 + 2ℓ)λ_max/2 beyond which the next order may hide the order
 FLOOR = 1e-9  # relative distances below it are what the prediction's quadrature is off by
 
 
@@ -140,8 +140,8 @@ class Discrete(
         table = super().verdicts(frame)
         for claim in ORDERS:
             checks = [check for _, check in orders(frame, claim)]
-            said = [check.verdict for check in checks]
-            wrong, silent = said.count("refuted"), said.count(UNJUDGED)
+            verdicts = [check.verdict for check in checks]
+            wrong, silent = verdicts.count("refuted"), verdicts.count(UNJUDGED)
             words = f"{UNJUDGED} in {silent}" if silent else "confirmed"
             words = f"refuted in {wrong}" if wrong else words
             if checks:
@@ -151,17 +151,17 @@ class Discrete(
         return table
 
     def remarks(self, frame: pandas.DataFrame) -> list[str]:
-        said = []
+        remarks = []
         for status, words in (("diverged", "diverged"), ("not_converged", "did not converge")):
             some = frame[frame["status"].eq(status)]
             for method, rows in some.groupby("method", sort=False):
                 least = rows.sort_values("ratio").iloc[0]
-                said.append(
+                remarks.append(
                     f"{method}: at {len(rows)} points runs {words}, the least at "
                     f"{least['ratio']:g} of 2/λ_max (the edge of {method} on that problem: "
                     f"{least['edge']:.3g})."
                 )
-        return said
+        return remarks
 
     def summary(self, frame: pandas.DataFrame) -> Summary:
         """Median distances over the problems on which runs converged."""

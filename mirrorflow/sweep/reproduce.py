@@ -115,9 +115,7 @@ class Reproduce:
         about = ["Every table and figure below was computed by one command, named above each."]
         if self.quick:
             about.append("With --quick: fewer problems and steps than the studies' defaults.")
-        place = self.out / f"{self.paper}.html"
-        atomic_write(place, page(*parts, title=paper.title, about=about).encode())
-        print(
-            f"\n{place}: all of it on one page; CSV and LaTeX tables in {self.out / self.paper}/."
-        )
+        file = self.out / f"{self.paper}.html"
+        atomic_write(file, page(*parts, title=paper.title, about=about).encode())
+        print(f"\n{file}: all of it on one page; CSV and LaTeX tables in {self.out / self.paper}/.")
         return next((code for code in (1, 3) if code in codes), 0)

@@ -116,8 +116,8 @@ def _run(spec: Row) -> tuple[Row, dict[str, Array]]:
     own = averages(path, at)
     size = float(np.abs(lasso).max())
     # what moved and is not at its threshold has left for good: no LASSO solution from then on
-    slopes = np.abs(path.at(at)[1] @ problem.Z)
-    lost = ((own != 0) & (slopes < 1.0 - 1e-9)).any(axis=1)
+    correlations = np.abs(path.at(at)[1] @ problem.Z)
+    lost = ((own != 0) & (correlations < 1.0 - 1e-9)).any(axis=1)
     kept = ~np.logical_or.accumulate(lost)
     average, gap = certify.lasso_of_average(problem, start, none, scale * end)
     row: Row = {
@@ -134,7 +134,7 @@ def _run(spec: Row) -> tuple[Row, dict[str, Array]]:
         ("saddle_deviation", certify.saddle_deviation(problem, scale, end)),
         ("lasso_of_average", average),
     ]
-    shown = np.argsort(-np.abs(path.x).max(axis=0))[:8]
-    arrays = {"tau": tau, "x": x[:, shown], "saddles": path.at(tau)[0][:, shown], "at": at}
-    arrays |= {"mean": mean[:, shown], "lasso": lasso[:, shown]}
+    largest = np.argsort(-np.abs(path.x).max(axis=0))[:8]
+    arrays = {"tau": tau, "x": x[:, largest], "saddles": path.at(tau)[0][:, largest], "at": at}
+    arrays |= {"mean": mean[:, largest], "lasso": lasso[:, largest]}
     return {**row, **certify.columns(checks)}, arrays

@@ -45,12 +45,12 @@ def judge(claim: str, key: str, frame: pandas.DataFrame, printed: bool = False) 
     ratios[silent] = np.inf if printed else -np.inf
     worst = int(ratios.argmin() if printed else ratios.argmax())
     wrong = ~silent & (holds if printed else ~holds)
-    said = "refuted" if printed else "confirmed"
+    verdict = "refuted" if printed else "confirmed"
     if wrong.any():
-        said = f"{'not ' if printed else ''}refuted in {wrong.sum()}"
+        verdict = f"{'not ' if printed else ''}refuted in {wrong.sum()}"
     elif silent.any():
-        said = f"{UNJUDGED} in {silent.sum()}"
-    return Verdict(claim, holds.size, float(values[worst]), float(bounds[worst]), said)
+        verdict = f"{UNJUDGED} in {silent.sum()}"
+    return Verdict(claim, holds.size, float(values[worst]), float(bounds[worst]), verdict)
 
 
 def unjudged_trials(claims: Mapping[str, str], frame: pandas.DataFrame) -> list[str]:

@@ -233,29 +233,29 @@ class Theorem23(
     compute = staticmethod(trials.compute)
 
     def remarks(self, frame: pandas.DataFrame) -> list[str]:
-        said = unjudged_trials(self.claims, frame)
+        remarks = unjudged_trials(self.claims, frame)
         for _, some in frame[frame["limit_status"].ne("converged")].groupby("limit_status"):
-            said.append(f"{len(some)} runs: limit {some['message'].iloc[0]}")
+            remarks.append(f"{len(some)} runs: limit {some['message'].iloc[0]}")
         stopped = frame["flow_status"].ne("completed")
         lost = frame["signs_lost"].astype(bool)
         if lost.any():
-            said.append(
+            remarks.append(
                 f"{int(lost.sum())} flows: rounding let balanced coordinates of integrated (m, w) "
                 "change sign, which exact arithmetic forbids; no verdict from these paths."
             )
         judged = frame[[n for n in ENDINGS if n in frame]].notna().any(axis=1)
         waiting = ~stopped & ~lost & ~judged
         if waiting.any():
-            said.append(
+            remarks.append(
                 f"{int(waiting.sum())} flows had not come within {NOT_ARRIVED:.0%} of their limit "
                 "at the end time; their verdict is the one at finite time."
             )
         if stopped.any():
-            said.append(
+            remarks.append(
                 f"{int(stopped.sum())} flows stopped early and are judged as far as they came: "
                 f"{frame['message'][stopped].iloc[0]}"
             )
-        return said
+        return remarks
 
     def _selected(self) -> str:
         """The features of --data that the minimum-L1 point has, the largest first."""
@@ -292,13 +292,13 @@ class Theorem23(
         self, console: Console, frame: pandas.DataFrame, verdicts: Sequence[Verdict]
     ) -> dict[str, Any]:
         """As every study; of --data also what is selected, and the names by which x is ordered."""
-        said = super().show(console, frame, verdicts)
+        conclusions = super().show(console, frame, verdicts)
         if self.data is None:
-            return said
-        said["remarks"].append(selected := self._selected())
+            return conclusions
+        conclusions["remarks"].append(selected := self._selected())
         console.print(selected, highlight=False)
         names = self._own_problem().names
-        return said if names is None else {**said, "features": list(names)}
+        return conclusions if names is None else {**conclusions, "features": list(names)}
 
     def _check(self) -> None:
         self.check_common()
@@ -322,8 +322,8 @@ class Theorem23(
     def _check_flags(self) -> None:
         """Refuse flags that the chosen problem does not have."""
         if self.data is not None:
-            drawn = ("problem", *(flag for flags in PROBLEMS.values() for flag in flags))
-            self.refuse(drawn, "problems that are drawn", "the problem is the file of --data")
+            names = ("problem", *(flag for flags in PROBLEMS.values() for flag in flags))
+            self.refuse(names, "problems that are drawn", "the problem is the file of --data")
         else:
             self.refuse(("target", "standardize"), "--data", "no file is given")
         if self.problem in PROBLEMS:

@@ -39,14 +39,14 @@ class Report:
 
         if not self.folders:
             raise InputError("FOLDER must name at least one result folder, but there is none.")
-        found = [Contents.of(folder) for folder in self.folders]
-        title = "" if len(found) == 1 else f"{len(found)} studies"
-        place = self.page or self.folders[0] / "report.html"
-        atomic_write(place, page(*found, title=title).encode())
+        parts = [Contents.of(folder) for folder in self.folders]
+        title = "" if len(parts) == 1 else f"{len(parts)} studies"
+        file = self.page or self.folders[0] / "report.html"
+        atomic_write(file, page(*parts, title=title).encode())
         rows, figures, failed = (
-            sum(len(getattr(one, name)) for one in found) for name in ("rows", "figures", "failed")
+            sum(len(getattr(one, name)) for one in parts) for name in ("rows", "figures", "failed")
         )
-        said = f"{place}: rows {rows}, figures {figures}"
-        print(printable(said + f", failed runs {failed}" * bool(failed)))
-        for sentence in (sentence for one in found for sentence in one.left_out):
+        summary = f"{file}: rows {rows}, figures {figures}"
+        print(printable(summary + f", failed runs {failed}" * bool(failed)))
+        for sentence in (sentence for one in parts for sentence in one.left_out):
             print(f"left out: {printable(sentence)}")

@@ -98,13 +98,13 @@ class Contents:
     @property
     def claims(self) -> list[Claim]:
         entries = mapping(self.manifest.get("claims")).get("claims")
-        found = []
+        claims = []
         for entry in map(mapping, listing(entries)):
             claim, trials, verdict = (plain(entry.get(n)) for n in ("claim", "trials", "verdict"))
             value, bound = number(entry.get("value")), number(entry.get("bound"))
             expected = entry.get("expected") is True
-            found.append(Claim(claim, trials, value, bound, verdict, expected))
-        return found
+            claims.append(Claim(claim, trials, value, bound, verdict, expected))
+        return claims
 
     @property
     def note(self) -> str:
@@ -123,8 +123,8 @@ class Contents:
         width = len(headings)
         rows = [listing(row)[:width] for row in listing(summary.get("rows"))]
         filled = [row + [""] * (width - len(row)) for row in rows]
-        found = {"title": summary.get("title"), "headings": headings, "rows": filled}
-        return found if headings else {}
+        table = {"title": summary.get("title"), "headings": headings, "rows": filled}
+        return table if headings else {}
 
     @property
     def facts(self) -> list[str]:
@@ -192,20 +192,20 @@ def number(value: Any) -> float:
 
 def _figures(folder: Path, named: dict[str, Any]) -> tuple[list[Figure], list[str]]:
     """The PNG files among those named that are what the manifest says, up to a size."""
-    figures, left_out, left = [], [], LARGEST_FIGURES
+    figures, left_out, remaining = [], [], LARGEST_FIGURES
     for name, digest in list(named.items())[:ENTRIES]:
         if not name.endswith(".png"):
             continue
-        shown = plain(name, 100)
+        label = plain(name, 100)
         if not NAME.fullmatch(name):
-            left_out.append(f"{shown} is no plain name of a PNG file.")
+            left_out.append(f"{label} is no plain name of a PNG file.")
             continue
-        found = read_png(folder / name, digest, 16 * LARGEST_FIGURES)
-        if found is None:
-            left_out.append(f"{shown} is not the PNG file that the manifest describes.")
-        elif len(found[0]) > left:
-            left_out.append(f"{shown} has {len(found[0])} bytes, too many for this page.")
+        png = read_png(folder / name, digest, 16 * LARGEST_FIGURES)
+        if png is None:
+            left_out.append(f"{label} is not the PNG file that the manifest describes.")
+        elif len(png[0]) > remaining:
+            left_out.append(f"{label} has {len(png[0])} bytes, too many for this page.")
         else:
-            figures.append(Figure(name, *found, png_description(found[0])))
-            left -= len(found[0])
+            figures.append(Figure(name, *png, png_description(png[0])))
+            remaining -= len(png[0])
     return figures, left_out

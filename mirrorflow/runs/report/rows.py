@@ -65,21 +65,21 @@ def rows_table(rows: pandas.DataFrame, failed: pandas.DataFrame) -> Table:
     if everything.empty:
         return Table("No run has finished.", [], [])
     names = [name for name in _differing(everything) if not _of_certificate(name, everything)]
-    shown = names[:MOST_COLUMNS]
-    count = min(len(everything), MOST_ROWS, max(MOST_CELLS // max(len(shown), 1), 1))
-    if not shown:
+    visible = names[:MOST_COLUMNS]
+    count = min(len(everything), MOST_ROWS, max(MOST_CELLS // max(len(visible), 1), 1))
+    if not visible:
         return Table(f"{len(everything)} rows.", [], [])
     some, units = everything.iloc[:count], rows.attrs.get("units", {})
     numeric = pandas.api.types.is_numeric_dtype
-    columns = [Column(name, units.get(name), numeric(some[name].dtype)) for name in shown]
+    columns = [Column(name, units.get(name), numeric(some[name].dtype)) for name in visible]
     about = f"{len(everything)} rows"
     if count < len(everything):
         about = f"The first {count} of {about}"
-    if len(shown) < len(names):
-        about += f", {len(shown)} of {len(names)} columns"
-    if count < len(everything) or len(shown) < len(names):
+    if len(visible) < len(names):
+        about += f", {len(visible)} of {len(names)} columns"
+    if count < len(everything) or len(visible) < len(names):
         about += "; rows.parquet holds the rest"
-    cells = list(zip(*(_column(name, some) for name in shown), strict=True))
+    cells = list(zip(*(_column(name, some) for name in visible), strict=True))
     return Table(f"{about}.", columns, cells)
 
 

@@ -18,17 +18,17 @@ def plain(value: Any, longest: int = LONGEST) -> str:
 
     Characters that control a terminal, the direction of writing or an encoding become U+FFFD.
     """
-    text = _said(value, longest, DEEPEST)
-    cut = text[:longest] + ("…" if len(text) > longest else "")
+    text = _text(value, longest, DEEPEST)
+    short = text[:longest] + ("…" if len(text) > longest else "")
     return "".join(
         "\N{REPLACEMENT CHARACTER}"
         if unicodedata.category(letter) in ACTING and letter not in "\n\t"
         else letter
-        for letter in cut
+        for letter in short
     )
 
 
-def _said(value: Any, longest: int, depth: int) -> str:
+def _text(value: Any, longest: int, depth: int) -> str:
     match value:
         case str():
             return value
@@ -44,9 +44,9 @@ def _said(value: Any, longest: int, depth: int) -> str:
             return "…"
         case dict():
             items = list(value.items())[:LONGEST_LIST]
-            words = [f"{name}: {_said(item, longest, depth - 1)}" for name, item in items]
+            words = [f"{name}: {_text(item, longest, depth - 1)}" for name, item in items]
         case list() | tuple():
-            words = [_said(item, longest, depth - 1) for item in value[:LONGEST_LIST]]
+            words = [_text(item, longest, depth - 1) for item in value[:LONGEST_LIST]]
         case _:
             return str(value)
     more = [f"… ({len(value)} in all)"] if len(value) > LONGEST_LIST else []

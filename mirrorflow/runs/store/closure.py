@@ -52,10 +52,10 @@ def closure(*modules: str) -> dict[str, bytes]:
     dict of str to bytes
         Name and content of each module.
     """
-    found = _Closure({*PACKAGES, *(module.partition(".")[0] for module in modules)})
+    result = _Closure({*PACKAGES, *(module.partition(".")[0] for module in modules)})
     for module in modules:
-        found.follow(module)
-    return found.contents
+        result.follow(module)
+    return result.contents
 
 
 class _Closure:
@@ -119,8 +119,8 @@ class _Closure:
         root = Path(str(importlib.import_module(top).__file__))
         if not rest:
             return root
-        place = root.parent.joinpath(*rest)
-        for path in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+        base = root.parent.joinpath(*rest)
+        for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
             if root.name == "__init__.py" and path.is_file():
                 return path
         return None

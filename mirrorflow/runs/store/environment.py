@@ -49,11 +49,11 @@ def environment() -> dict[str, Any]:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Those of the packages that are installed."""
-    found = {}
+    installed = {}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
 def _processor() -> str:

@@ -103,8 +103,8 @@ class Folder:
                 "--out a folder of its own."
             ) from None
         except (OSError, NotImplementedError) as error:
-            said = f"{self.path} can't be locked ({error}); start no second command on it."
-            warnings.warn(said, stacklevel=3)
+            message = f"{self.path} can't be locked ({error}); start no second command on it."
+            warnings.warn(message, stacklevel=3)
         try:
             yield
         finally:
@@ -207,8 +207,8 @@ class Folder:
         figures : sequence of Path
             Files in the folder; the manifest gets the SHA-256 of each under its name.
         """
-        drawn = {figure.name: _sha256(figure.read_bytes()) for figure in figures}
-        self._manifest |= {**conclusions, "figures": drawn}
+        hashes = {figure.name: _sha256(figure.read_bytes()) for figure in figures}
+        self._manifest |= {**conclusions, "figures": hashes}
         atomic_write(self.path / "manifest.json", _json(self._manifest))
 
     def _remove_figures(self) -> None:

@@ -64,14 +64,14 @@ def load(where: str | os.PathLike[str]) -> pandas.DataFrame:
     folder = Path(where)
     if folder.is_dir() or not glob.has_magic(str(where)):
         return as_frame(_table(folder, LARGEST_TABLE))
-    found = [Path(name) for name in sorted(glob.glob(str(where), recursive=True))]
-    folders = [path for path in found if (path / "rows.parquet").is_file()]
+    matches = [Path(name) for name in sorted(glob.glob(str(where), recursive=True))]
+    folders = [path for path in matches if (path / "rows.parquet").is_file()]
     if not folders:
         raise InputError(f"{where} must match result folders, but it matches none.")
-    tables, left = [], LARGEST_TABLE
+    tables, remaining = [], LARGEST_TABLE
     for path in folders:
-        tables.append(_table(path, left))
-        left -= tables[-1].num_rows * tables[-1].num_columns
+        tables.append(_table(path, remaining))
+        remaining -= tables[-1].num_rows * tables[-1].num_columns
     return as_frame(_joined(folders, tables))
 
 

@@ -1,4 +1,4 @@
-"""Reach of a start: which coordinates its signs let move, which way, and what Zx they can give."""
+"""Sign cone of a start: which coordinates can move, in which directions, and the Zx they give."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mirrorflow.maps.entropy import HyperbolicEntropy
 from mirrorflow.maps.product import Factors
 from mirrorflow.rowspace import RowSpace
 
-__all__ = ["Mask", "Reach", "factors_of"]
+__all__ = ["Mask", "SignCone", "factors_of"]
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reach:
-    """A start's equations Vx = b, with ŷ = fit (n,), and the signs that x may have, (d,) each.
+class SignCone:
+    """The equations Vx = b, ŷ = fit (n,), and the signs that x may have from a start, (d,) each.
 
     `changes` are a gain and a shift of m ⊙ w (see `HyperbolicEntropy.effective`).
     """
@@ -44,8 +44,8 @@ class Reach:
         space: RowSpace,
         fit: Array,
         changes: tuple[Array, Array] | None = None,
-    ) -> Reach:
-        """What the signs of a start leave, whatever the data."""
+    ) -> SignCone:
+        """All that the signs of a start allow, whatever the data."""
         status = "converged" if space.consistent else "inconsistent"
         return cls(start, space, space.b, fit, *start.signs, status, changes)
 
@@ -61,7 +61,7 @@ class Reach:
 
     @property
     def signed(self) -> SignedColumns:
-        """The columns that the signs leave."""
+        """The columns that the signs allow."""
         plus, minus = np.flatnonzero(self.positive), np.flatnonzero(self.negative)
         return SignedColumns(self.space.basis, plus, minus)
 
@@ -74,7 +74,7 @@ class Reach:
         return SignedColumns(signed.basis, signed.plus, signed.minus, scales)
 
     def potential(self, total: float) -> HyperbolicEntropy | Potential:
-        """The potential after total A, that of m ⊙ w without the signs that are not left."""
+        """The potential after total A; that of m ⊙ w is restricted to the allowed signs."""
         if not isinstance(self.start, Factors):
             return self.start.potential(total)
         entropy = self.start.potential(total)
@@ -88,8 +88,8 @@ class Reach:
         known = potential if isinstance(potential, HyperbolicEntropy) else self.start
         return known.parts()
 
-    def within(self) -> Reach:
-        """What the data leave of it: where the signs forbid Zx = ŷ, what comes closest."""
+    def within(self) -> SignCone:
+        """The part that fits the data: where the signs forbid Zx = ŷ, that nearest to ŷ."""
         both = self.positive & self.negative
         if both.all() or (
             both.any() and self.space.basis.left_factor(both).shape[1] == self.space.rank
@@ -100,14 +100,14 @@ class Reach:
             face.support, b, "no_interpolator_in_sign_cone" if outside else self.status
         )
 
-    def restricted(self, support: Mask, b: Array, status: str) -> Reach:
+    def restricted(self, support: Mask, b: Array, status: str) -> SignCone:
         """Only the signed columns in `support`, with fit b."""
         positive, negative = (part > 0 for part in self.signed.split(support.astype(float)))
         fit = self.fit if b is self.b else self.space.fit(b)
-        return Reach(self.start, self.space, b, fit, positive, negative, status, self.changes)
+        return SignCone(self.start, self.space, b, fit, positive, negative, status, self.changes)
 
     def follow(self, solver: Solver, totals: Array, kappa: Array | None = None) -> Path:
-        """κ at each total, within the range of the columns left; nan where it was not found."""
+        """κ at each total, within the range of the allowed columns; nan where there is none."""
         b, free, U = self.b, self.free, None
         if not free.all():
             U = self.space.basis.left_factor(free)
@@ -115,15 +115,15 @@ class Reach:
             kappa = None if kappa is None else U.T @ kappa
         run = self.start, self.parts, b, free
         path = solver(*run, totals, kappa)
-        for t in range(len(path.kappa), totals.size):  # lost on the way: from the start again
+        for t in range(len(path.kappa), totals.size):  # the path was lost: solve from the start
             alone = solver(*run, totals[t : t + 1])
-            found = alone.kappa if len(alone.kappa) else np.full((1, b.size), np.nan)
-            path = Path(np.append(path.kappa, found, 0), path.counts)
+            row = alone.kappa if len(alone.kappa) else np.full((1, b.size), np.nan)
+            path = Path(np.append(path.kappa, row, 0), path.counts)
             path.counts[t] += alone.counts[0]
         return path if U is None else Path(path.kappa @ U.T, path.counts)
 
 
-def factors_of(runs: list[Reach], p: Array, q: Array) -> Array:
+def factors_of(runs: list[SignCone], p: Array, q: Array) -> Array:
     """m and w, (L, 2, d), of p = ½u² and q = ½v², (L, d) each, with the signs of the starts."""
     m, w = (np.array([getattr(run.start, name) for run in runs]) for name in "mw")
     u, v = np.copysign(np.sqrt(p), m + w), np.copysign(np.sqrt(q), m - w)
