@@ -554,8 +554,8 @@ def test_late_flows_are_implicit_and_end_at_their_limit(name, loss):
         "3 layers": mf.DeepFactors(layers),
     }[name]
     x = np.array([0.3, 0.0, -0.1, 0.0, 0.0]) if name != "3 layers" else 0.3 * start.x
-    problem = mf.Regression(Z * np.array([[1.0], [10.0], [100.0]]), [0.0] * 3, loss=loss)
-    problem = problem.with_targets(problem.Z @ x)
+    data = Z * np.array([[1.0], [10.0], [100.0]])
+    problem = mf.Regression(data, data @ x, loss=loss)
     schedule = mf.Constant(0.2, 1.0)
     limit = mf.interpolator(problem, start, 0.2)
     assert limit.success
