@@ -45,7 +45,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "kernels": (
         "mirrorflow/flows/direct.py mirrorflow/flows/dual.py mirrorflow/flows/multistep.py "
         "mirrorflow/limits/newton.py mirrorflow/compiled/[!_o]*.py",
-        "kernels flow_kinds limit_parts",
+        "kernels stepper newton flow_kinds limit_parts",
     ),
     "descent": ("mirrorflow/descent/*.py", "descent"),
     "pilot": ("mirrorflow/pilot/*.py", "pilot"),

@@ -14,15 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 import mirrorflow as mf
 from mirrorflow import losses
-from mirrorflow.compiled import options, vectors
-from mirrorflow.compiled.tables import evaluate, next_segment, tabulate
-from mirrorflow.flows import dual, runs
+from mirrorflow.compiled import options
 from mirrorflow.maps import product
 
 EPS = float(np.finfo(float).eps)
@@ -30,106 +26,6 @@ ALL = np.uintp(0), np.uintp(23)
 
 
 # ---- loops
-
-
-def test_exponentials_are_exact_to_a_few_units_in_the_last_place():
-    """e^x and e^x − 1 on the whole range, against NumPy's, which are within one unit."""
-    x = np.concatenate([np.linspace(-645, 705, 4001), np.linspace(-1, 1, 4001), [0.0]])
-    minus_1, whole = np.array([vectors.exponential_minus_1(value) for value in x]).T
-    assert np.abs(whole / np.exp(x) - 1.0).max() < 4 * EPS
-    small = np.abs(x) > 0
-    assert np.abs(minus_1[small] / np.expm1(x[small]) - 1.0).max() < 8 * EPS
-
-
-@pytest.fixture(params=["dense", "sparse"])
-def ready(request):
-    """7×23, and the same with a sparse Z; its rows are no multiple of four."""
-    rng = np.random.default_rng(3)
-    Z = rng.standard_normal((7, 23)) * (rng.random((7, 23)) < 0.7)
-    problem = mf.Regression(Z if request.param == "dense" else scipy.sparse.csr_array(Z), Z[:, 0])
-    ready = runs.Ready(problem)
-    return Z, ready.matrix, ready.workspace(dual.PARTS)[1], ready
-
-
-def test_products_are_numpys(ready):
-    Z, matrix, wide, _ = ready
-    rng = np.random.default_rng(0)
-    x, v, weights = rng.standard_normal(23), rng.standard_normal(7), rng.random(23)
-    out = np.ones(7)
-    vectors.add_product(matrix, wide, x, *ALL, out)
-    assert out == pytest.approx(1.0 + Z @ x, abs=1e-13)
-    back = np.empty(23)
-    vectors.transposed_product(matrix, wide, v, *ALL, back)
-    assert back == pytest.approx(Z.T @ v, abs=1e-13)
-    square = np.full((7, 7), np.nan)
-    vectors.gram(matrix, wide, weights, np.empty((vectors.PANEL, 23)), square)
-    assert np.tril(square) == pytest.approx(np.tril((Z * weights) @ Z.T), abs=1e-13)
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 8, 9])
-def test_factors_solve_indefinite_systems(n):
-    rng = np.random.default_rng(n)
-    A = rng.standard_normal((n, n))
-    A = A + A.T
-    factors, b = np.empty((n, n)), rng.standard_normal(n)
-    assert vectors.factorize(A, 0.3, factors)
-    x = b.copy()
-    vectors.solve_factors(factors, x)
-    shifted = A + 0.3 * np.eye(n)
-    bound = 1e3 * EPS * np.linalg.cond(shifted) * np.abs(x).max()  # without pivots
-    assert np.abs(x - np.linalg.solve(shifted, b)).max() < bound
-
-
-def test_a_vanishing_pivot_is_said():
-    assert not vectors.factorize(np.zeros((2, 2)), 0.0, np.empty((2, 2)))
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(
-    kind=st.sampled_from(["constant", "harmonic", "quadratic", "geometric", "piecewise"]),
-    end=st.floats(1e-3, 1e9),
-)
-def test_tables_hold_schedules_to_rounding(kind, end):
-    schedule = {
-        "constant": mf.Constant(0.7, 3.0),
-        "harmonic": mf.Harmonic(0.5, 2.0),
-        "quadratic": mf.Quadratic(1.0, 5.0),
-        "geometric": mf.Geometric(0.8, 0.9),
-        "piecewise": mf.Piecewise([0.0, 1.0, 4.0], [0.3, 0.0, 2.0]),
-    }[kind]
-    table = tabulate(schedule, end)
-    inside = [t for t in schedule.breakpoints if t < end]
-    starts = [0.0, *inside]
-    for t in np.append(np.geomspace(1e-6 * end, end, 37), inside):
-        piece = np.searchsorted(inside, t)  # a breakpoint belongs to the piece before it
-        first = int(np.flatnonzero(table[:, 0] == piece)[0])
-        assert table[first, 1] == starts[piece]
-        total, alpha = evaluate(table, next_segment(table, first, t), t)
-        before = np.nextafter(t, 0.0) if t in inside else t
-        assert total == pytest.approx(schedule.total(t), rel=1e-13, abs=1e-13 * table[first, 3 + 0])
-        assert alpha == pytest.approx(schedule.alpha(before), rel=1e-11, abs=1e-16)
-
-
-def test_schedules_with_rounding_of_their_own_need_few_segments():
-    """A(t) as A(∞) minus the rest, and integrals to 1e-12: their noise is not resolved."""
-
-    class Ramp:
-        breakpoints = (4.0,)
-
-        def alpha(self, t):
-            return 0.5 * np.maximum(1.0 - np.asarray(t) / 4.0, 0.0)
-
-        def total(self, t):
-            return 1.0 - np.maximum(1.0 - np.asarray(t) / 4.0, 0.0) ** 2
-
-    assert len(tabulate(Ramp(), 1e3)) < 200
-    integrated = mf.Schedule.of(lambda t: np.exp(-t) * (1.0 + 0.5 * np.sin(5.0 * t)))
-    table = tabulate(integrated, 50.0)
-    assert len(table) < 1000
-    for t in (1e-9, 0.3, 7.0, 49.0):
-        total, alpha = evaluate(table, next_segment(table, 0, t), t)
-        assert total == pytest.approx(float(integrated.total(t)), rel=1e-11)
-        assert alpha == pytest.approx(float(integrated.alpha(t)), rel=1e-11)
 
 
 def test_x_keeps_its_digits_where_its_parts_are_large():
