@@ -70,6 +70,13 @@ class System:
         arrays = self.ready.matrix, self.small, self.wide, self.pairs, self.numbers
         return *arrays, self.kernel.address, self.problem.loss.rows.address
 
+    def derivative(self, total, alpha):
+        """ν̇ or θ̇ at the state, and ġ, as the compiled loops have it."""
+        Z, small, wide, _, *rest = self.calls()
+        out, decay = np.empty(self.state.size), () if self.system is dual else (alpha,)
+        self.system.derivative(Z, small, wide, *rest, total, *decay, self.state, out)
+        return out
+
     def x(self, state, total):
         if self.system is dual:
             return self.start.potential(total).inverse_gradient(self.ready.Z.T @ state)

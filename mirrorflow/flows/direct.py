@@ -86,7 +86,7 @@ def _gradient(Z, small, wide, numbers, map_at, loss_at, theta, end):
 
 
 @loop
-def derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, out):
+def derivative(Z, small, wide, numbers, map_at, loss_at, total, alpha, state, out):
     d = wide.shape[1]
     theta = _layers(state, numbers, d)
     end = FIRST + theta.shape[0]
@@ -136,7 +136,7 @@ def _invert(blocks, layers):
 
 
 @loop
-def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, shift, new):
+def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, shift):
     """D⁻¹ by coordinate, and factors of 1 + C^½ Z diag(∇gᵀD⁻¹∇g) Zᵀ C^½/n."""
     d = wide.shape[1]
     theta = _layers(state, numbers, d)

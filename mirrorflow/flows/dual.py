@@ -77,7 +77,7 @@ def _point(Z, small, wide, numbers, map_at, total, state):
 
 
 @loop
-def derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, out):
+def derivative(Z, small, wide, numbers, map_at, loss_at, total, state, out):
     _point(Z, small, wide, numbers, map_at, total, state)
     slopes(small, numbers, loss_at)
     weight = math.exp(-numbers[KAPPA] * total) / numbers[SAMPLES]
@@ -86,7 +86,7 @@ def derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, st
 
 
 @loop
-def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, shift, new):
+def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, state, shift, new):
     """Factors of shift + C^½ H C^½/n; H and C at `state` where `new`, else the last ones."""
     if new:
         _point(Z, small, wide, numbers, map_at, total, state)

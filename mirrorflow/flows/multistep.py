@@ -101,21 +101,21 @@ def _growth(error, order, bias):
 
 
 @inlined
-def _derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, out):
+def _derivative(Z, small, wide, numbers, map_at, loss_at, total, alpha, state, out):
     if numbers[SYSTEM] == DUAL:
-        dual.derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, out)
+        dual.derivative(Z, small, wide, numbers, map_at, loss_at, total, state, out)
     else:
-        direct.derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, out)
+        direct.derivative(Z, small, wide, numbers, map_at, loss_at, total, alpha, state, out)
 
 
 @inlined
 def _linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, shift, new):
     if numbers[SYSTEM] == DUAL:
         return dual.linearise(
-            Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, shift, new
+            Z, small, wide, pairs, numbers, map_at, loss_at, total, state, shift, new
         )
     return direct.linearise(
-        Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, shift, new
+        Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, state, shift
     )
 
 
@@ -171,7 +171,7 @@ def integrate(
         last = last_segment(table, s)
         stop = min(table[last, 2], end)
         total, alpha = evaluate(table, s, t)
-        _derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, y, f)
+        _derivative(Z, small, wide, numbers, map_at, loss_at, total, alpha, y, f)
         counts[CALLS] += 1
         _scale(Z, small, wide, numbers)
         rounding = _weigh(wide, pairs, numbers, y)
@@ -200,7 +200,7 @@ def integrate(
             total, alpha = evaluate(table, next_segment(table, s, later), later)
             _predict(z, q, 1.0)
             # y = z₀ + l₀·correction solves the implicit equation
-            l0, converged, rate, fresh = L[method, q, 0], False, 0.0, False
+            l0, converged, fresh = L[method, q, 0], False, False
             enough = 0.5 / (q + 2) * CONSTANTS[method, q, 1] * tolerance
             while not converged:
                 if method == BDF:
@@ -229,7 +229,7 @@ def integrate(
                 copy(z[0], y)
                 before, rate = 0.0, 0.0
                 for iteration in range(3):
-                    _derivative(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, y, f)
+                    _derivative(Z, small, wide, numbers, map_at, loss_at, total, alpha, y, f)
                     counts[CALLS] += 1
                     for i in range(N):
                         change[i] = h * f[i] - z[1, i] - correction[i]
@@ -273,9 +273,7 @@ def integrate(
                 failures += 1
                 if failures >= 3:  # the higher derivatives are no good here
                     total, alpha = evaluate(table, s, t)
-                    _derivative(
-                        Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, z[0], f
-                    )
+                    _derivative(Z, small, wide, numbers, map_at, loss_at, total, alpha, z[0], f)
                     counts[CALLS] += 1
                     q, h = np.int64(1), 0.1 * h
                     for i in range(N):
