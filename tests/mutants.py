@@ -84,12 +84,29 @@ SKIPPED += "and not forgotten"
 # a flow that takes a minute as Python
 SLOW = " and not steps_beyond_a_domain"
 # mutmut gives a test the functions called while it runs: here also those that a fixture which it
-# shares with others has called, and the time that its fixtures take
+# shares with others has called, and the time that its fixtures take; a test that takes ten times as
+# long as it does, and ten seconds, has no end
 SHARED = """
+
+import signal
 
 from mutmut.state import state
 
 CALLED = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    def ended(*_):
+        raise AssertionError("no end")
+
+    signal.signal(signal.SIGVTALRM, ended)
+    seconds = state().duration_by_test.get(item.nodeid, 0.0)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 10.0 + 10.0 * seconds)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
 
 
 @pytest.hookimpl(wrapper=True)

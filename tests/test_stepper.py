@@ -142,6 +142,59 @@ def test_work_and_errors_are_no_more_than_measured(system, name):
         assert found[2] <= 1.5 * error, given
 
 
+def drawn_run(seed):
+    """System, schedule, outputs and rtol: any map, loss, rank and stiffness, ∫∇f or not."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 4))
+    d = int(n + rng.integers(0, 4))
+    spread = 10.0 ** rng.uniform(-1.5, 1.5, (n, 1)) if rng.random() < 0.6 else 1.0
+    Z = rng.standard_normal((n, d)) * spread
+    loss = [mf.Squared(), mf.PseudoHuber(0.5), mf.PseudoHuber(0.05)][rng.integers(3)]
+    size = 10.0 ** rng.uniform(-1, 2)
+    problem = mf.Regression(Z, size * rng.standard_normal(n), loss=loss)
+    layers = rng.uniform(0.3, 1.0, (3, d)) * 10.0 ** rng.uniform(-1.5, 0.5)
+    kind = rng.integers(4)
+    start = [
+        mf.Factors(layers[0], layers[1] - 0.5 * layers[2]),
+        mf.Factors.pilot(layers[0] - layers[1], 10.0 ** rng.uniform(-3, 1)),
+        mf.Powers(layers[0], layers[1], 3),
+        mf.DeepFactors(layers),
+    ][kind]
+    schedule = list(SCHEDULES.values())[rng.integers(5)]
+    system = [dual, direct][rng.integers(2)]
+    of = System(problem, start, system, bool(rng.random() < 0.3) and system is direct)
+    of.state[0 if system is dual else of.size :] = 0.0
+    end = 10.0 ** rng.uniform(-1, 3)
+    return of, schedule, [0.5 * end, end], 10.0 ** rng.uniform(-8, -2)
+
+
+# right-hand sides, measured by seed
+# fmt: off
+CALLS = [
+    65, 45, 355, 131, 525, 59, 7, 23, 15, 957, 113, 13, 345, 220, 52, 21, 9, 7, 63, 7, 143, 67, 41,
+    100, 244, 14, 131, 13, 49, 19, 31, 127, 7, 560, 65, 31, 15, 14, 96, 120, 13, 239, 379, 27, 352,
+    179, 37, 44, 35, 294, 102, 7, 480, 85, 19, 803, 176, 207, 19, 139, 57, 303, 366, 129, 23, 16,
+    152, 355, 13, 201, 177, 323, 159, 422, 7, 25, 217, 7, 105, 308, 133, 370, 556, 50, 72, 358, 7,
+    127, 21, 182, 385, 313, 49, 14, 21, 64, 525, 50, 73, 389, 708, 257, 297, 225, 149, 137, 41, 258,
+    154, 70, 93, 370, 52, 14, 109, 21, 416, 21, 62, 106, 52, 204, 157, 35, 53, 16, 59, 283, 174,
+    312, 883, 13, 7, 354, 38, 497, 139, 387, 150, 7, 48, 3, 398, 24, 3, 54, 44, 72, 220, 27,
+]
+# fmt: on
+ROUGH = 113  # held up by rounding alone, which compiled code has of its own
+
+
+@pytest.mark.filterwarnings("ignore:Z has n = ")
+def test_work_of_runs_of_many_kinds():
+    """3 % more right-hand sides and 2 are allowed, 0.3 % of all."""
+    calls = CALLS.copy()
+    for seed in set(range(len(CALLS))) - {ROUGH}:
+        _, work, reason = stepped(*drawn_run(seed))
+        assert reason == multistep.DONE
+        assert work[1] <= 1.03 * CALLS[seed] + 2.0, seed
+        calls[seed] = work[1]
+    assert sum(calls) <= 1.003 * sum(CALLS)
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("name", ["m ⊙ w", "3 layers"])
 def test_the_first_step_changes_x_by_three_tenths_of_a_percent(system, name):
