@@ -170,6 +170,7 @@ def drawn_run(seed):
 
 # right-hand sides, measured by seed
 # fmt: off
+SEEDS = [*range(150), 168, 292, 393]
 CALLS = [
     65, 45, 355, 131, 525, 59, 7, 23, 15, 957, 113, 13, 345, 220, 52, 21, 9, 7, 63, 7, 143, 67, 41,
     100, 244, 14, 131, 13, 49, 19, 31, 127, 7, 560, 65, 31, 15, 14, 96, 120, 13, 239, 379, 27, 352,
@@ -178,6 +179,7 @@ CALLS = [
     127, 21, 182, 385, 313, 49, 14, 21, 64, 525, 50, 73, 389, 708, 257, 297, 225, 149, 137, 41, 258,
     154, 70, 93, 370, 52, 14, 109, 21, 416, 21, 62, 106, 52, 204, 157, 35, 53, 16, 59, 283, 174,
     312, 883, 13, 7, 354, 38, 497, 139, 387, 150, 7, 48, 3, 398, 24, 3, 54, 44, 72, 220, 27,
+    886, 355, 461,
 ]
 # fmt: on
 ROUGH = 113  # held up by rounding alone, which compiled code has of its own
@@ -186,13 +188,14 @@ ROUGH = 113  # held up by rounding alone, which compiled code has of its own
 @pytest.mark.filterwarnings("ignore:Z has n = ")
 def test_work_of_runs_of_many_kinds():
     """3 % more right-hand sides and 2 are allowed, 0.3 % of all."""
-    calls = CALLS.copy()
-    for seed in set(range(len(CALLS))) - {ROUGH}:
+    total = 0
+    for seed, calls in zip(SEEDS, CALLS, strict=True):
         _, work, reason = stepped(*drawn_run(seed))
         assert reason == multistep.DONE
-        assert work[1] <= 1.03 * CALLS[seed] + 2.0, seed
-        calls[seed] = work[1]
-    assert sum(calls) <= 1.003 * sum(CALLS)
+        if seed != ROUGH:
+            assert work[1] <= 1.03 * calls + 2.0, seed
+            total += work[1]
+    assert total <= 1.003 * sum(CALLS)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
