@@ -128,8 +128,8 @@ def pseudo_huber(z, y, delta, out):
     for i in range(z.size):
         r = z[i] - y[i]
         size = math.hypot(delta, r)
-        slope, share = r / size, delta / size
-        out[SLOPE, i] = delta * slope
+        ratio, share = r / size, delta / size
+        out[SLOPE, i] = delta * ratio
         out[CURVATURE, i] = share * share * share
         if out.shape[0] > VALUE:
             out[VALUE, i] = delta * r * (r / (size + delta))

@@ -106,8 +106,8 @@ def test_hams_potential_is_as_printed(alpha):
     assert start.potential().gradient(np.zeros(4)) == pytest.approx(-potential.gradient(x))
     theta = start.theta + 0.1
     slopes = (start.g(theta + 1e-6) - start.g(theta - 1e-6)) / 2e-6
-    assert start.slopes(theta)[0] == pytest.approx(slopes, rel=1e-6)
-    assert start.slopes(theta)[0] ** 2 == pytest.approx(1.0 + alpha * np.abs(start.g(theta)))
+    assert start.grad_g(theta)[0] == pytest.approx(slopes, rel=1e-6)
+    assert start.grad_g(theta)[0] ** 2 == pytest.approx(1.0 + alpha * np.abs(start.g(theta)))
 
 
 def test_hams_steps_are_off_by_the_first_order_of_the_step_size():

@@ -93,7 +93,7 @@ def test_parameters_are_those_of_the_map(start):
             assert start.g(one) == pytest.approx(rows[X], rel=1e-9, abs=1e-13)
             if start.written is not None:
                 weight = math.exp(-start.kappa * total) if total > 0 else 1.0
-                squares = np.sum(start.slopes(one) ** 2, axis=0)
+                squares = np.sum(start.grad_g(one) ** 2, axis=0)
                 assert squares == pytest.approx(weight * rows[DX], rel=1e-9)
     at_start = start.parameters(np.zeros(1), np.zeros((1, 5)))[0]
     assert at_start == pytest.approx(start.theta, rel=1e-12)
@@ -109,7 +109,7 @@ def test_written_rows_are_derivatives_of_g(name):
     out = np.empty((1 + K + len(pairs), 5))
     start.written(np.array(theta), 0, 5, float(start.parameter), np.empty(5), out)
     assert out[0] == pytest.approx(start.g(theta), rel=1e-13)
-    assert out[1 : K + 1] == pytest.approx(start.slopes(theta), rel=1e-13)
+    assert out[1 : K + 1] == pytest.approx(start.grad_g(theta), rel=1e-13)
     few = np.full((K + 1, 5), np.nan)
     start.written(np.array(theta), 0, 5, float(start.parameter), np.empty(5), few)
     assert few == pytest.approx(out[: K + 1], rel=1e-15)
@@ -118,13 +118,13 @@ def test_written_rows_are_derivatives_of_g(name):
         moves = np.where(np.arange(K)[:, None] == k, h, 0.0)
         slope = (start.g(theta + moves) - start.g(theta - moves)) / (2.0 * h)
         assert out[1 + k] == pytest.approx(slope, rel=1e-6, abs=1e-6)
-        bent = (start.slopes(theta + moves) - start.slopes(theta - moves)) / (2.0 * h)
+        bent = (start.grad_g(theta + moves) - start.grad_g(theta - moves)) / (2.0 * h)
         for l in range(k, K):
             row = 1 + K + pairs.index((k, l))
             assert out[row] == pytest.approx(bent[l], rel=1e-5, abs=1e-6)
     many = np.stack([theta, 2.0 * theta, -0.5 * theta] if K > 2 else [theta, 2.0 * theta])
-    for one, rows in zip(many, start.slopes(many), strict=True):
-        assert rows == pytest.approx(start.slopes(one), rel=1e-15)
+    for one, rows in zip(many, start.grad_g(many), strict=True):
+        assert rows == pytest.approx(start.grad_g(one), rel=1e-15)
         assert start.g(many).shape == many[:, 0].shape
 
 

@@ -133,7 +133,7 @@ def test_a_flow_from_logarithms_is_that_of_its_factors():
     usual = mf.gradient_flow(problem, mf.Factors(m, w), schedule, times, 1e-10)
     assert np.abs(flow.x - usual.x).max() < 1e-9
     with pytest.raises(mf.InputError, match="LogFactors hasn't"):
-        start.slopes(start.theta)
+        start.grad_g(start.theta)
 
 
 def test_a_flow_from_e_to_the_minus_30_is_that_of_40_digits(rational):

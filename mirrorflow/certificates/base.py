@@ -46,7 +46,7 @@ def faded(rate: float, total: Array) -> Array:
 
 def metric(start: MirrorMap, theta: Array) -> Array:
     """|∂g|² = Σ_k (∂g/∂θ_k)² of θ (…, K, d), which turns ∇f into −ẋ; for m ⊙ w: m² + w²."""
-    return np.sum(start.slopes(theta) ** 2, axis=-2)
+    return np.sum(start.grad_g(theta) ** 2, axis=-2)
 
 
 def sharpened(problem: Regression, x: Array, weights: Array) -> Array:

@@ -67,11 +67,11 @@ def loss_slope(
     'confirmed'
     """
     start, worst = path.start, 0.0
-    slopes, weights = start.slopes(path.parameters), faded(start.kappa, path.total)
+    grad_g, weights = start.grad_g(path.parameters), faded(start.kappa, path.total)
     for i, (x, total) in enumerate(zip(path.x, path.total.tolist(), strict=True)):
         grad_f, alpha = problem.gradient(x), float(schedule.alpha(path.times[i]))
-        theta_dot = -slopes[i] * grad_f - 2.0 * alpha * path.parameters[i]
-        true = float(np.sum(grad_f * np.sum(slopes[i] * theta_dot, axis=0)))
+        theta_dot = -grad_g[i] * grad_f - 2.0 * alpha * path.parameters[i]
+        true = float(np.sum(grad_f * np.sum(grad_g[i] * theta_dot, axis=0)))
         by_loss = weights[i] * np.sum(grad_f**2 / start.potential(total).hessian_diagonal(x))
         by_penalty = (start.decay if alpha > 0 else 0.0) * alpha * x * grad_f
         scale = float(by_loss + np.sum(np.abs(by_penalty)))

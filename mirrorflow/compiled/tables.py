@@ -28,16 +28,16 @@ def tabulate(schedule: Schedule, end: float) -> Array:
     """Series of A and α on [0, end], (segments, 3 + 2K).
 
     A row is a segment: the number of its piece between breakpoints, left, right, K coefficients of
-    A, K of α. A piece is cut where it begins into halves of halves, since schedules change most
-    there, and each cut again until the last coefficients are rounding. Series are fitted at points
-    inside a segment, so at its right end α is the value from the left.
+    A, K of α. A piece is halved again and again towards its beginning, where schedules change most,
+    and each part until its last coefficients are rounding. Series are fitted at points inside a
+    segment, so at its right end α is the value from the left.
     """
     inside = sorted({float(t) for t in schedule.breakpoints if 0.0 < t < end})
     knots = [0.0, *inside, max(end, 1e-100)]
     segments: list[tuple[int, float, float, Array]] = []
     for piece, (start, stop) in enumerate(itertools.pairwise(knots)):
-        cuts = start + (stop - start) * FRACTIONS
-        alphas = np.broadcast_to(schedule.alpha(cuts[:-1]), cuts.size - 1)
+        edges = start + (stop - start) * FRACTIONS
+        alphas = np.broadcast_to(schedule.alpha(edges[:-1]), edges.size - 1)
         if np.ptp(alphas) == 0.0:
             series = np.zeros((2, DEGREE))
             middle = float(schedule.total(0.5 * (start + stop)))
@@ -45,7 +45,7 @@ def tabulate(schedule: Schedule, end: float) -> Array:
             series[1, 0] = alphas[0]
             segments.append((piece, start, stop, series))
         else:
-            segments += _fitted(schedule, piece, cuts, stop)
+            segments += _fitted(schedule, piece, edges, stop)
     segments.sort(key=lambda segment: segment[1])
     series = np.array([segment[3] for segment in segments])
     K = int(np.flatnonzero(series.any((0, 1))).max(initial=0)) + 1
@@ -54,10 +54,10 @@ def tabulate(schedule: Schedule, end: float) -> Array:
 
 
 def _fitted(
-    schedule: Schedule, piece: int, cuts: Array, stop: float
+    schedule: Schedule, piece: int, edges: Array, stop: float
 ) -> list[tuple[int, float, float, Array]]:
     segments: list[tuple[int, float, float, Array]] = []
-    left, right = cuts[:-1], cuts[1:]
+    left, right = edges[:-1], edges[1:]
     while left.size:
         half = 0.5 * (right - left)
         t = ((left + half)[:, None] + half[:, None] * np.cos(ANGLES)).ravel()

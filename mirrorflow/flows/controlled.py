@@ -115,7 +115,7 @@ def controlled_flow(
         if down.shape != (K, d):
             raise InputError(f"penalty must return shape {(K, d)}, but it has {down.shape}.")
         weight = np.exp(-kappa * float(schedule.total(t))) if kappa else 1.0
-        moved = -speed * grad_f * start.slopes(theta) - alpha * share * down
+        moved = -speed * grad_f * start.grad_g(theta) - alpha * share * down
         return np.append(moved, weight * grad_f)
 
     state, last = np.append(start.theta, np.zeros(d)), float(finite[-1])

@@ -145,10 +145,10 @@ def momentum_flow(
     asked = ascending("times", times)
     first = np.stack([factors.m + factors.w, factors.m - factors.w])
     # a factor near 0 takes ∫s² beyond all bounds before it gets there: look for zeros first
-    found = _integrate(problem, schedule, lag, first, asked, rtol, 0)
-    if found[2] == "completed":
-        found = _integrate(problem, schedule, lag, first, asked, rtol, 1)
-    states, steps, status, message = found
+    result = _integrate(problem, schedule, lag, first, asked, rtol, 0)
+    if result[2] == "completed":
+        result = _integrate(problem, schedule, lag, first, asked, rtol, 1)
+    states, steps, status, message = result
     reached = asked[: len(states)]
     theta, speed, integral = states[:, 0], states[:, 1], states[:, 2:].sum(axis=1)
     spent = lag * (integral + _quotient(speed, theta))  # (T, 2, d)
@@ -186,8 +186,8 @@ def _integrate(
 
     def velocity(t: float, state: Array) -> Array:
         theta, speed, *more = state.reshape(-1, *first.shape)
-        slope = problem.gradient(0.25 * (theta[0] - theta[1]) * (theta[0] + theta[1]))
-        pull = theta * (np.stack([slope, -slope]) + 2.0 * float(schedule.alpha(min(t, last))))
+        grad_f = problem.gradient(0.25 * (theta[0] - theta[1]) * (theta[0] + theta[1]))
+        pull = theta * (np.stack([grad_f, -grad_f]) + 2.0 * float(schedule.alpha(min(t, last))))
         squares = [_quotient(speed, theta) ** 2] * len(more)
         return np.stack([speed, -(speed + pull) / lag, *squares]).ravel()
 
@@ -204,8 +204,8 @@ def _integrate(
     floors[1] = floors[0] / lag
     rows = [state.ravel()] * int(asked[0] == 0.0)
     state = state.ravel()
-    cuts = [0.0, *(b for b in schedule.breakpoints if b < asked[-1]), float(asked[-1])]
-    for begin, end in itertools.pairwise(cuts):
+    edges = [0.0, *(b for b in schedule.breakpoints if b < asked[-1]), float(asked[-1])]
+    for begin, end in itertools.pairwise(edges):
         last = float(np.nextafter(end, begin))  # α jumps at a breakpoint
         wanted = asked[(asked > begin) & (asked <= end)]
         times = np.union1d(wanted, end)

@@ -76,7 +76,7 @@ def softmax_flow(
         p = scipy.special.softmax(Z @ start.g(theta).reshape(d, K), axis=1)
         grad_f = (Z.T @ (p - target) / n).ravel()
         alpha = float(schedule.alpha(min(t, math.nextafter(end, 0.0))))
-        return np.ravel(-start.slopes(theta) * grad_f - 2.0 * alpha * theta)
+        return np.ravel(-start.grad_g(theta) * grad_f - 2.0 * alpha * theta)
 
     now, states, steps, work = 0.0, [state for t in wanted if t == 0.0], 0, 0
     for end in [*(t for t in schedule.breakpoints if t < wanted[-1]), float(wanted[-1])]:

@@ -159,7 +159,7 @@ def _deep(problem: Regression, run: SignCone) -> Interpolator:
         u[on] = sizes / np.broadcast_to(columns.scales, columns.count)[on]
     p, q = columns.split(u)
     theta = run.start.shortest(p - q)
-    metric = np.sum(run.start.slopes(theta) ** 2, axis=0)
+    metric = np.sum(run.start.grad_g(theta) ** 2, axis=0)
     counts = np.zeros(1, dtype=np.int64)
     parts = p[None], q[None], (p - q)[None], theta[None], metric[None]
     points = Points(*parts, face.dual[None], counts, np.array([sure]))

@@ -85,7 +85,7 @@ class MirrorMap(Displayed):
 
     @property
     def parameter(self) -> float:
-        """The number that `written` is told; here L."""
+        """The number passed to `written`; here L."""
         return self.degree
 
     @property
@@ -97,10 +97,10 @@ class MirrorMap(Displayed):
         """x of θ, (…, K, d) to (…, d)."""
         raise NotImplementedError
 
-    def slopes(self, theta: Array) -> Array:
+    def grad_g(self, theta: Array) -> Array:
         """∂g/∂θ_k, (…, K, d) like θ."""
         (K, d), written = theta.shape[-2:], self.written
-        if written is None:  # and the map does not give its slopes itself
+        if written is None:  # and the map does not compute ∂g itself
             raise InputError(
                 f"start must have x written in θ, as Factors has, but {type(self).__name__} hasn't."
             )

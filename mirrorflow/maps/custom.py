@@ -148,7 +148,7 @@ class Custom(MirrorMap):
         rows = [self.function.value(one) for one in points]
         return np.reshape(rows, theta.shape[:-2] + theta.shape[-1:])
 
-    def slopes(self, theta: Array) -> Array:
+    def grad_g(self, theta: Array) -> Array:
         """∂g/∂θ_k, (…, K, d)."""
         rows = [self.function.gradient(one) for one in theta.reshape(-1, *self._theta.shape)]
         return np.reshape(rows, theta.shape)

@@ -47,9 +47,9 @@ def point_loop(parts, low, high, total, mu, out):
         forward, back = parts[UPWARD, j] - mu[j], parts[DOWNWARD, j] + mu[j]
         length, c = parts[START, j] + mu[j], parts[C, j]
         slack, other = (forward, back) if length >= 0.0 else (back, forward)
-        fall, left = exponential_minus_1(-c * slack)
+        fall, remaining = exponential_minus_1(-c * slack)
         rise = exponential_minus_1(-2.0 * c * abs(length))[0]
-        ratio = rise * left
+        ratio = rise * remaining
         t = 2.0 * parts[SPAN, j] * ratio * ratio - 1.0
         g = parts[G + DEGREE, j]
         for k in range(DEGREE - 1, -1, -1):

@@ -37,9 +37,9 @@ def _kl(mass: Array, other: Array, log_ratio: Array) -> Array:
     return np.where(np.abs(log_ratio) > 1.0, far, kl_div(mass, other))
 
 
-def signed_mass(p: Array, q: Array, bent: Array) -> Array:
-    """p − q without cancellation, given bent = ½ log(p/q): ±max(p, q)·(1 − e^{−2|bent|})."""
-    return np.copysign(np.maximum(p, q) * -np.expm1(-2.0 * np.abs(bent)), bent)
+def signed_mass(p: Array, q: Array, half_log: Array) -> Array:
+    """p − q without cancellation, given half_log = ½ log(p/q) = h: ±max(p, q)·(1 − e^{−2|h|})."""
+    return np.copysign(np.maximum(p, q) * -np.expm1(-2.0 * np.abs(half_log)), half_log)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -174,8 +174,8 @@ class HyperbolicEntropy(Displayed):
         # arcsinh(r) = log r + log(1 + √(1 + r⁻²)) where r overflows or a underflows
         small = np.arcsinh(np.exp(np.minimum(ratio, 0.0)))
         large = ratio + np.log1p(np.sqrt(1.0 + np.exp(-2.0 * np.maximum(ratio, 0.0))))
-        bent = np.copysign(np.where(ratio <= 0.0, small, large), x[on])
-        result[on] = 0.5 * (bent - self.c[on])
+        arcsinh = np.copysign(np.where(ratio <= 0.0, small, large), x[on])
+        result[on] = 0.5 * (arcsinh - self.c[on])
         on = ~two_sided & np.isfinite(self.log_p)
         result[on] = np.where(x[on] < 0, np.nan, 0.5 * (log_x[on] - self.log_p[on]))
         on = ~two_sided & np.isfinite(self.log_q)

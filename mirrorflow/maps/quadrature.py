@@ -63,8 +63,8 @@ def _corrected(parts, j, z, error):
     y = z * z
     value, first, second = _square(parts, j, y)
     step = math.sqrt(value) * error
-    bend, turn = z * first, first + 2.0 * y * second
-    return z + step + error * error * (0.5 * bend + turn * step / 6.0), step
+    d2z, d3z_by_p = z * first, first + 2.0 * y * second
+    return z + step + error * error * (0.5 * d2z + d3z_by_p * step / 6.0), step
 
 
 @loop
@@ -191,19 +191,19 @@ def tabulate(z: Array, squares: Array) -> Array:
     at = (nodes <= size).sum(axis=0)
     above = np.minimum(at, count - 1)[None]
     up_to = np.take_along_axis(nodes, above, 0)[0]
-    left = np.take_along_axis(slack, above, 0)[0] + _lengths(polynomial, 0, size, up_to)
+    forward = np.take_along_axis(slack, above, 0)[0] + _lengths(polynomial, 0, size, up_to)
     beyond = _lengths(inverse, depth - 3, np.zeros(d), 1.0 / np.maximum(size, last))
-    left = np.where(at == count, beyond, left)
-    length = np.where(at == 0, _lengths(polynomial, 0, np.zeros(d), size), total - left)
-    left = np.where(at == 0, total - length, left)
-    left[alike] = size[alike] ** (2 - depth) / (depth - 2)
+    forward = np.where(at == count, beyond, forward)
+    length = np.where(at == 0, _lengths(polynomial, 0, np.zeros(d), size), total - forward)
+    forward = np.where(at == 0, total - length, forward)
+    forward[alike] = size[alike] ** (2 - depth) / (depth - 2)
     back = np.where(locked, np.inf, total + length)
     positive, length = ~np.signbit(z), np.where(locked, np.inf, length)
 
     parts = np.empty((NODE + BLOCKS * count, d))
     parts[START] = np.where(none, 0.0, np.copysign(length, z))
-    parts[UPWARD] = np.where(none, np.inf, np.where(positive, left, back))
-    parts[DOWNWARD] = np.where(none, np.inf, np.where(positive, back, left))
+    parts[UPWARD] = np.where(none, np.inf, np.where(positive, forward, back))
+    parts[DOWNWARD] = np.where(none, np.inf, np.where(positive, back, forward))
     parts[DEPTH] = depth
     parts[INNER] = np.where(none, np.inf, np.where(locked, -1.0, inner))
     parts[TIES], parts[RATE] = zeros, np.prod(np.where(squares == 0, 1.0, roots), axis=0)

@@ -60,14 +60,14 @@ def point(parts, low, high, total, mu, out):
         half = 0.5 * (parts[EDGES + left + 1, j] - parts[EDGES + left, j])
         t = (at - parts[EDGES + left, j] - half) / half if half > 0.0 else 0.0
         row = EDGES + pieces + 1 + left * (COEFFICIENTS + NODES)
-        x, q, dx, bend = 0.0, 0.0, 0.0, 0.0
+        x, q, dx, d2x = 0.0, 0.0, 0.0, 0.0
         for k in range(NODES - 1, -1, -1):
             c = parts[row + COEFFICIENTS + k, j]
             x, q = x * t + ONCE[k] * c, q * t + TWICE[k] * c
-            bend, dx = bend * t + dx, dx * t + c
+            d2x, dx = d2x * t + dx, dx * t + c
         out[X, j] = decay * (parts[row, j] + half * t * x)
         out[DX, j] = decay * dx
-        out[RATES, j] = abs(bend) / (half * dx) if half * dx > 0.0 else 0.0
+        out[RATES, j] = abs(d2x) / (half * dx) if half * dx > 0.0 else 0.0
         if out.shape[0] > Q:
             out[Q, j] = decay * (parts[row + 1, j] + half * t * (parts[row, j] + half * t * q))
 
@@ -80,7 +80,7 @@ class FlowMap(NamedTuple):
     middles: Array
     powers: Array
     theta: Array
-    slopes: Array
+    grad_g: Array
 
     def parts(self, decay: float) -> Array:
         """The rows of `point`."""
@@ -97,8 +97,8 @@ class FlowMap(NamedTuple):
         with np.errstate(invalid="ignore", divide="ignore"):
             t = np.where(half > 0, (mu - self.edges[i, j] - half) / half, 0.0)
         inside = (mu >= self.edges[0]) & (mu <= self.edges[-1])
-        slopes = self.slopes[i, :, :, j].transpose(1, 2, 0) * ONCE[:, None, None]
-        theta = self.theta[i, :, j].T + half * t * polynomial.polyval(t, slopes, tensor=False)
+        grad_g = self.grad_g[i, :, :, j].transpose(1, 2, 0) * ONCE[:, None, None]
+        theta = self.theta[i, :, j].T + half * t * polynomial.polyval(t, grad_g, tensor=False)
         return np.where(inside, theta, np.nan)
 
 
@@ -114,7 +114,7 @@ def tabulate_flow(g: Function, start: Array) -> FlowMap:
     while len(pieces) < PIECES and not ended.all():
         while True:
             half[ended] = 0.0
-            nodes, slopes, metric, tail, settled = _collocate(g, theta, half)
+            nodes, grad_g, metric, tail, settled = _collocate(g, theta, half)
             failed = ~(settled & (tail <= TAIL)) & ~ended
             if not failed.any():
                 break
@@ -126,10 +126,10 @@ def tabulate_flow(g: Function, start: Array) -> FlowMap:
         masses = half[:, None] * (INTEGRAL[[MIDDLE, -1]] @ values)
         signs = ways[:, None] ** np.arange(NODES)[:, None]  # t runs the other way on the left
         powers = TO_POWERS @ (TO_SERIES @ metric) * signs
-        bends = _by_nodes(TO_POWERS, _by_nodes(TO_SERIES, slopes)) * signs[..., None]
+        grad_powers = _by_nodes(TO_POWERS, _by_nodes(TO_SERIES, grad_g)) * signs[..., None]
         mu = mu + 2.0 * half
         middles = np.stack([middle, total + masses[:, 0]], axis=1)
-        pieces.append([mu, middles, powers, nodes[:, MIDDLE], bends])
+        pieces.append([mu, middles, powers, nodes[:, MIDDLE], grad_powers])
         theta, total = nodes[:, -1], total + masses[:, 1]
         ratio = metric[:, -1] / steep**2
         ended |= ~((ratio > 1.0 / FAR) & (ratio < FAR))
@@ -146,15 +146,15 @@ def _collocate(g: Function, theta: Any, half: Any) -> tuple[Any, ...]:
     nodes = np.repeat(theta[:, None], NODES, axis=1)
     with np.errstate(all="ignore"):
         for _ in range(SWEEPS):
-            slopes = g.gradients(nodes.reshape(-1, *theta.shape[1:])).reshape(nodes.shape)
-            now = theta[:, None] + half[:, None, None] * _by_nodes(INTEGRAL, slopes)
+            grad_g = g.gradients(nodes.reshape(-1, *theta.shape[1:])).reshape(nodes.shape)
+            now = theta[:, None] + half[:, None, None] * _by_nodes(INTEGRAL, grad_g)
             change, size = np.abs(now - nodes).max((1, 2)), np.abs(now).max((1, 2))
             nodes, settled = now, change <= 8.0 * EPS * size
             if (settled | ~np.isfinite(change)).all():
                 break
-        metric = (slopes**2).sum(2)
-        tail = np.maximum(_tail(slopes), _tail(metric[:, :, None]))
-    return nodes, slopes, metric, tail, settled & np.isfinite(tail)
+        metric = (grad_g**2).sum(2)
+        tail = np.maximum(_tail(grad_g), _tail(metric[:, :, None]))
+    return nodes, grad_g, metric, tail, settled & np.isfinite(tail)
 
 
 def _by_nodes(matrix: Any, values: Array) -> Array:
