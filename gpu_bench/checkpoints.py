@@ -129,10 +129,10 @@ def on_host(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
     A network with batch norm has some seventy tensors, most of them tiny.
     """
     parts = [tensor.detach().reshape(-1).view(torch.uint8) for tensor in tensors.values()]
-    found = torch.cat(parts).cpu().split([len(part) for part in parts])
+    copies = torch.cat(parts).cpu().split([len(part) for part in parts])
     return {
         name: part.numpy().view(str(tensor.dtype).removeprefix("torch.")).reshape(tensor.shape)
-        for (name, tensor), part in zip(tensors.items(), found, strict=True)
+        for (name, tensor), part in zip(tensors.items(), copies, strict=True)
     }
 
 

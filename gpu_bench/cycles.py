@@ -1,8 +1,8 @@
 """Training in cycles: each has a mask, a fresh optimizer and a full learning-rate schedule.
 
-Every protocol is a `Course` of cycles. Between two of them a new mask may be cut, and the
+Every protocol is a `CyclePlan`. Between two of its cycles a new mask may be made, and the
 weights may go back to where they once were. After an epoch, every ten seconds, all of it goes to
-disk; the same course goes on from there and, on the CPU, ends with the same bits as if it had not
+disk; the same plan goes on from there and, on the CPU, ends with the same bits as if it had not
 stopped.
 """
 
@@ -25,14 +25,14 @@ from gpu_bench.methods import Method
 from gpu_bench.train import Epoch, Trainer, Weights
 from mirrorflow.checks import Array, InputError
 
-__all__ = ["CURVES", "Course", "Cycle", "Outcome", "predicted_scale", "run"]
+__all__ = ["CURVES", "Cycle", "CyclePlan", "Outcome", "predicted_scale", "run"]
 
 CURVES = ("loss", "accuracy", "test_accuracy", "norm", "alpha", "total", "images_per_second")
 Masks = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class CyclePlan:
     """Plan of the cycles: how many, and what happens between them.
 
     Attributes
@@ -107,7 +107,7 @@ class Outcome:
     masks : list of bool Tensor, shape (N,)
         Of every cycle that was begun.
     candidates : list of bool Tensor, shape (N,)
-        At the end of every cycle, the weights that a cut to the last sparsity would leave.
+        At the end of every cycle, the weights that pruning to the last sparsity would keep.
     trainer : Trainer
         Of the last cycle; its model is folded.
     """
@@ -127,12 +127,12 @@ class Outcome:
 
 def run(
     experiment: Experiment,
-    course: Course,
+    plan: CyclePlan,
     checkpoints: Checkpoints | None = None,
     tell: Callable[[Epoch], None] | None = None,
 ) -> Outcome:
-    """Train through the course, from where the checkpoints say it stopped."""
-    return _Run(experiment, course, checkpoints, tell).finish()
+    """Train by the plan, from where the checkpoints say it stopped."""
+    return _Run(experiment, plan, checkpoints, tell).finish()
 
 
 def predicted_scale(method: Method, total: float) -> float | None:
@@ -150,7 +150,7 @@ class _Run:
     """The state between two epochs, and how it goes to and comes from arrays."""
 
     experiment: Experiment
-    course: Course
+    plan: CyclePlan
     checkpoints: Checkpoints | None
     tell: Callable[[Epoch], None] | None
     epochs: list[Epoch] = field(default_factory=list)  # of the finished cycles
@@ -176,7 +176,7 @@ class _Run:
                 self._close(trainer)
             else:
                 self.epochs += history.epochs
-            if history.status != "completed" or len(self.cycles) == self.course.cycles:
+            if history.status != "completed" or len(self.cycles) == self.plan.cycles:
                 break
             trainer = self._begin(trainer)
         lists = self.epochs, self.cycles, self.masks, self.candidates
@@ -187,19 +187,19 @@ class _Run:
         return self.experiment.read(self.trainer)
 
     def _begin(self, before: Trainer | None) -> Trainer:
-        """Cut, go back if the course says so, and make the next cycle's trainer."""
+        """Prune, rewind if the plan says so, and make the next cycle's trainer."""
         experiment, cycle = self.experiment, len(self.cycles)
         start = None
         if before is not None:
             if self.rewound is not None:
                 start = self.rewound
-            elif self.course.carry == "parameters":
+            elif self.plan.carry == "parameters":
                 start = before.weights()
         kept = experiment.layout.views(self.masks[-1]) if self.masks else None
-        cut = self.course.mask(cycle, experiment.model, kept)
-        if cut is not None:
+        mask = self.plan.mask(cycle, experiment.model, kept)
+        if mask is not None:
             # rank 0's: SNIP's comes from each rank's own part of the images
-            flat = experiment.layout.flatten(cut).to(experiment.device, torch.uint8)
+            flat = experiment.layout.flatten(mask).to(experiment.device, torch.uint8)
             self.masks.append(experiment.ranks.broadcast(flat).bool())
         elif self.masks:
             self.masks.append(self.masks[-1])
@@ -207,7 +207,7 @@ class _Run:
             ones = torch.ones(sum(experiment.layout.sizes), dtype=torch.bool)
             self.masks.append(ones.to(experiment.device))
         self.trainer = self._trainer(start)
-        if cycle == 0 and self.course.rewind == 0:
+        if cycle == 0 and self.plan.rewind == 0:
             self.rewound = self.trainer.weights()
         return self.trainer
 
@@ -219,7 +219,7 @@ class _Run:
 
     def _after_epoch(self, epoch: Epoch) -> None:
         assert self.trainer is not None
-        if epoch.number == self.course.rewind:
+        if epoch.number == self.plan.rewind:
             self.rewound = self.trainer.weights()
         going_on = self.trainer.history.status == "completed" and self.experiment.ranks.first
         if self.checkpoints is not None and going_on and self.checkpoints.due:
@@ -233,7 +233,7 @@ class _Run:
         alpha = trainer.method.alpha
         penalized = alpha is not None
         weights = {k: v.detach() for k, v in masks.prunable(trainer.model).items()}
-        candidate = masks.magnitude(weights, self.course.last_sparsity)
+        candidate = masks.magnitude(weights, self.plan.last_sparsity)
         self.candidates.append(self.experiment.layout.flatten(candidate))
         per_epoch = self.experiment.training_flops(self.masks[-1])
         self.cycles.append(
@@ -272,17 +272,17 @@ class _Run:
         if self.checkpoints is None:
             return None
         initial = {k: v.clone() for k, v in self.experiment.model.state_dict().items()}
-        found, trainer = "none", None
+        source, trainer = "none", None
         for path, arrays in self.checkpoints.read():
             try:
                 if isinstance(arrays, InputError):
                     raise arrays
-                trainer, found = self._restored(arrays), path.name
+                trainer, source = self._restored(arrays), path.name
                 break
             except InputError as error:
                 print(f"A checkpoint is passed over: {error}", file=sys.stderr)
                 self._reset(initial)
-        self.experiment.ranks.agree(f"go on from checkpoint: {found}")
+        self.experiment.ranks.agree(f"go on from checkpoint: {source}")
         return trainer
 
     def _reset(self, state: dict[str, Tensor]) -> None:
@@ -298,9 +298,9 @@ class _Run:
         cycles, passed = table(arrays, "cycles", Cycle), table(arrays, "passed", Epoch)
         kept = _unpacked(arrays, "masks", len(start), len(cycles) + 1)
         candidates = _unpacked(arrays, "candidates", len(start), len(cycles))
-        if len(cycles) >= self.course.cycles:
+        if len(cycles) >= self.plan.cycles:
             raise InputError(
-                f"the checkpoint must be of at most {self.course.cycles} cycles, but {len(cycles)} "
+                f"the checkpoint must be of at most {self.plan.cycles} cycles, but {len(cycles)} "
                 f"are over in it."
             )
         origin = _tensor(arrays, "origin", start)

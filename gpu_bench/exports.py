@@ -21,14 +21,14 @@ from mirrorflow.runs.store import Row, Run, atomic_write
 
 __all__ = ["from_prune", "to_prune"]
 
-Cuts = Mapping[float, Mapping[str, Tensor]]
+Sets = Mapping[float, Mapping[str, Tensor]]
 
 
 def stem(run: Run) -> str:
     """Return how the names of a run's files begin."""
     spec = run.spec
-    place = re.sub(r"[^\w-]+", "-", f"{spec['dataset']}-{spec['model']}")
-    return f"{place}-{spec['method']}-seed{spec['seed']}-{run.key[:8]}"
+    task = re.sub(r"[^\w-]+", "-", f"{spec['dataset']}-{spec['model']}")
+    return f"{task}-{spec['method']}-seed{spec['seed']}-{run.key[:8]}"
 
 
 def to_prune(model: nn.Module, kept: Mapping[str, Tensor]) -> nn.Module:
@@ -98,14 +98,14 @@ def from_prune(model: nn.Module) -> dict[str, Tensor]:
     """
     _check_module(model)
     tensors = dict(model.named_parameters())
-    found = {
+    kept = {
         name.removesuffix("_mask"): buffer.bool()
         for name, buffer in model.named_buffers()
         if f"{name.removesuffix('_mask')}_orig" in tensors
     }
-    if not found:
+    if not kept:
         raise InputError("model must be pruned by torch.nn.utils.prune, but it has no mask of it.")
-    return found
+    return kept
 
 
 def _check_module(model: object) -> None:
@@ -114,12 +114,12 @@ def _check_module(model: object) -> None:
 
 
 def export(
-    start: Path, spec: Row, row: Row, model: nn.Module, shape: tuple[int, int, int], cuts: Cuts
+    start: Path, spec: Row, row: Row, model: nn.Module, shape: tuple[int, int, int], mask_sets: Sets
 ) -> None:
     """Write START.pt (plain state_dict), START-mask-S.pt (boolean masks) and START.json.
 
-    `spec` and `row` are the run's; the model is folded; `cuts` are masks of all prunable weights
-    by sparsity.
+    `spec` and `row` are the run's; the model is folded; `mask_sets` are masks of all prunable
+    weights by sparsity.
     """
     start.parent.mkdir(parents=True, exist_ok=True)
     for module in model.modules():  # training does without the counters, others look for them
@@ -136,7 +136,7 @@ def export(
         "flops": masks.flops(model, shape),
         "sparsities": {},
     }
-    for sparsity, mask in cuts.items():
+    for sparsity, mask in mask_sets.items():
         masks.save(start.with_name(f"{start.name}-mask-{sparsity:.4f}.pt"), mask)
         described["sparsities"][f"{sparsity:.4f}"] = {
             "measured_sparsity": 1.0 - masks.density(mask),

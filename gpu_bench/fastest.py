@@ -70,15 +70,15 @@ def choose(folder: Path, spec: Row, precision: str, layout: str) -> Choice:
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(path, json.dumps(known, indent=1).encode())
     try:
-        found = Choice(known[asked]["precision"], known[asked]["layout"])
+        chosen = Choice(known[asked]["precision"], known[asked]["layout"])
     except (KeyError, TypeError):
-        found = None
-    if found not in choices:
+        chosen = None
+    if chosen not in choices:
         raise InputError(
             f"{path} must hold a precision and a layout for {asked}, but it holds none; delete it "
             f"to measure anew, or give --precision and --layout."
         )
-    return found
+    return chosen
 
 
 def seconds_per_step(

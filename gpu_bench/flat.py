@@ -106,7 +106,7 @@ class Flat:
         (self.gradient if self.narrow is None else self.narrow[1]).zero_()
 
     def _show(self, values: Tensor, gradient: Tensor) -> None:
-        views, slopes = self.layout.views(values), self.layout.views(gradient)
+        views, grads = self.layout.views(values), self.layout.views(gradient)
         for name, parameter in self._parameters.items():
             parameter.grad = None  # of the other dtype
-            parameter.data, parameter.grad = views[name], slopes[name]
+            parameter.data, parameter.grad = views[name], grads[name]

@@ -30,8 +30,8 @@ from gpu_bench.masks.weights import (
 from mirrorflow.checks import InputError, whole
 from mirrorflow.problems import random_stream
 
-__all__ = ["INITIAL_MASKS", "drawn", "equal", "erk", "erk_densities", "initial_mask", "random"]
-__all__ += ["snip", "snip_scores", "synflow", "synflow_scores"]
+__all__ = ["INITIAL_MASKS", "equal", "erk", "erk_densities", "initial_mask", "random"]
+__all__ += ["random_masks", "snip", "snip_scores", "synflow", "synflow_scores"]
 
 INITIAL_MASKS = ("random", "erk", "equal", "snip", "synflow")
 ROUNDS = 100  # of SynFlow
@@ -94,21 +94,21 @@ def initial_mask(
 def random(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
     """Uniform random masks: every layer has the density 1 − sparsity, the first and last too.
 
-    The places kept in a layer are a uniformly random subset, drawn from the layer's own stream
+    The weights kept in a layer are a uniformly random subset, drawn from the layer's own stream
     (generator, layer, seed); the numbers kept are 1 − sparsity of each layer, rounded by
     largest remainders so that their total is exact. A layer keeps at least one weight unless
     fewer weights than layers stay.
     """
     weights = prunable(model)
     density = 1.0 - check_sparsity(sparsity)
-    return drawn("random", weights, dict.fromkeys(weights, density), sparsity, seed)
+    return random_masks("random", weights, dict.fromkeys(weights, density), sparsity, seed)
 
 
 def erk(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
     """Random masks with Erdős–Rényi-kernel layer densities; rounded and drawn as in `random`."""
     weights = prunable(model)
     densities = erk_densities({name: w.shape for name, w in weights.items()}, sparsity)
-    return drawn("erk", weights, densities, sparsity, seed)
+    return random_masks("erk", weights, densities, sparsity, seed)
 
 
 def equal(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
@@ -120,7 +120,7 @@ def equal(model: nn.Module, sparsity: float, seed: int) -> dict[str, Tensor]:
     sizes = {name: w.numel() for name, w in weights.items()}
     budget = (1.0 - check_sparsity(sparsity)) * sum(sizes.values())
     densities = _filled(sizes, dict.fromkeys(sizes, 1), budget)
-    return drawn("equal", weights, densities, sparsity, seed)
+    return random_masks("equal", weights, densities, sparsity, seed)
 
 
 RANDOM = {"random": random, "erk": erk, "equal": equal}
@@ -204,8 +204,8 @@ def snip_scores(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
                 images, labels = batch
                 logits = functional_call(model, state, images.to(some.device, some.dtype))
                 loss = cross_entropy(logits, labels.to(some.device), reduction="sum")
-            for total, slope in zip(totals.values(), _slopes(loss, weights), strict=True):
-                total += slope
+            for total, gradient in zip(totals.values(), _gradients(loss, weights), strict=True):
+                total += gradient
             seen += len(labels)
     if not seen:
         raise InputError("batches must hold an image for snip, but there is none.")
@@ -234,15 +234,15 @@ def synflow(model: nn.Module, sparsity: float, shape: tuple[int, ...]) -> dict[s
             f"sparsity must leave synflow a weight in each of {len(masks)} layers, but "
             f"{sparsity:g} of {size} weights leaves {kept_count(size, sparsity)}."
         )
-    left = size
+    remaining = size
     for k in range(1, ROUNDS + 1):
         scores = synflow_scores(model, shape, masks)
         candidates = {name: scores[name][mask] for name, mask in masks.items()}
         for layer in candidates.values():
             layer[layer.argmax()] = math.inf
-        cut = sparsity if k == ROUNDS else 1.0 - (1.0 - sparsity) ** (k / ROUNDS)
-        before, left = left, kept_count(size, cut)
-        chosen = magnitude(candidates, 1.0 - left / before)
+        level = sparsity if k == ROUNDS else 1.0 - (1.0 - sparsity) ** (k / ROUNDS)
+        before, remaining = remaining, kept_count(size, level)
+        chosen = magnitude(candidates, 1.0 - remaining / before)
         masks = {name: mask.masked_scatter(mask, chosen[name]) for name, mask in masks.items()}
     return masks
 
@@ -278,14 +278,14 @@ def synflow_scores(
             ones = torch.ones((1, *shape), dtype=torch.float64, device=some.device)
             flow = functional_call(model, state, ones).sum()
         _check_scores("synflow's R", flow.item())
-        slopes = _slopes(flow, weights)
+        gradients = _gradients(flow, weights)
     return {
-        name: weight.detach() * slope
-        for (name, weight), slope in zip(weights.items(), slopes, strict=True)
+        name: weight.detach() * gradient
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
     }
 
 
-def _slopes(value: Tensor, weights: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+def _gradients(value: Tensor, weights: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad(value, list(weights.values()), materialize_grads=True)
 
 
@@ -296,15 +296,15 @@ def _check_scores(what: str, total: float) -> None:
         )
 
 
-def drawn(
+def random_masks(
     generator: str,
     weights: Mapping[str, Tensor],
     densities: Mapping[str, float],
     sparsity: float,
     seed: int,
 ) -> dict[str, Tensor]:
-    """Return masks at random places with these densities, rounded to the exact total as `random`
-    says; `generator` names the streams that are drawn from."""
+    """Return masks at random positions with these densities, rounded to the exact total as `random`
+    says; `generator` names the random streams."""
     seed = whole("seed", seed, 0)
     sizes = np.array([weight.numel() for weight in weights.values()])
     quotas = sizes * np.array([densities[name] for name in weights])
@@ -312,9 +312,9 @@ def drawn(
     masks = {}
     for (name, weight), count in zip(weights.items(), counts, strict=True):
         stream = random_stream("initial mask", generator, name, seed)
-        places = stream.choice(weight.numel(), int(count), replace=False, shuffle=False)
+        indices = stream.choice(weight.numel(), int(count), replace=False, shuffle=False)
         mask = torch.zeros(weight.numel(), dtype=torch.bool)
-        mask[torch.from_numpy(places)] = True
+        mask[torch.from_numpy(indices)] = True
         masks[name] = mask.view(weight.shape).to(weight.device)
     return masks
 

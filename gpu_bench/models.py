@@ -116,39 +116,39 @@ def source(name: str, argument: str = "model") -> str | None:
     """
     if name in BUILDERS:
         return None
-    place, colon, rest = name.partition(":")
-    if not (place and colon and rest):
+    package, colon, rest = name.partition(":")
+    if not (package and colon and rest):
         rule = f"{argument} must be one of {', '.join(NAMES)}, torchvision:NAME, timm:NAME or"
         raise InputError(f"{rule} MODULE:FUNCTION, but it is {name!r}." + meant(name, NAMES))
     try:
-        found = importlib.util.find_spec(place)
+        module = importlib.util.find_spec(package)
     except Exception:  # a package around it may raise what it likes
-        found = None
-    if place in PACKAGES:
-        if found is None:
+        module = None
+    if package in PACKAGES:
+        if module is None:
             raise InputError(
-                f"{argument} {name} needs {place}; install it with: pip install {place}."
+                f"{argument} {name} needs {package}; install it with: pip install {package}."
             )
-        return f"{place} {importlib.metadata.version(place)}"
-    if found is None or found.origin is None or not Path(found.origin).is_file():
+        return f"{package} {importlib.metadata.version(package)}"
+    if module is None or module.origin is None or not Path(module.origin).is_file():
         rule = f"{argument} must name a module that can be imported"
-        raise InputError(f"{rule}, but {place!r} can't.")
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:20]
+        raise InputError(f"{rule}, but {package!r} can't.")
+    return hashlib.sha256(Path(module.origin).read_bytes()).hexdigest()[:20]
 
 
 def _foreign(name: str, shape: tuple[int, int, int], classes: int) -> Any:
-    place, _, rest = name.partition(":")
+    package, _, rest = name.partition(":")
     try:
-        if place == "torchvision":
+        if package == "torchvision":
             models = importlib.import_module("torchvision.models")
             return models.get_model(rest, weights=None, num_classes=classes)
-        if place == "timm":
+        if package == "timm":
             timm = importlib.import_module("timm")
             return timm.create_model(rest, num_classes=classes, in_chans=shape[0])
-        return getattr(importlib.import_module(place), rest)(shape, classes)
+        return getattr(importlib.import_module(package), rest)(shape, classes)
     except (Exception, SystemExit) as error:  # another's code raises what it likes
-        said = f"{type(error).__name__}: {str(error)[:200]}"
-        raise InputError(f"model {name!r} can't be built ({said}).") from None
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise InputError(f"model {name!r} can't be built ({reason}).") from None
 
 
 def _checked(name: str, model: Any, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -162,10 +162,10 @@ def _checked(name: str, model: Any, shape: tuple[int, int, int], classes: int) -
     with modes(model), torch.no_grad(), fitting(f"images of {name!r}", str(shape)):
         logits = model(torch.zeros(2, *shape))
     if not isinstance(logits, Tensor) or logits.shape != (2, classes):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        result = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(
             f"model must map two images to logits of shape {(2, classes)}, but {name!r} gives "
-            f"{found}."
+            f"{result}."
         )
     return model.train()
 

@@ -21,8 +21,8 @@ def numbers(text: str) -> tuple[int, int]:
     >>> numbers("2:4")
     (2, 4)
     """
-    found = re.fullmatch(r"([0-9]{1,2}):([0-9]{1,2})", text)
-    kept, group = map(int, found.groups()) if found else (0, 0)
+    matched = re.fullmatch(r"([0-9]{1,2}):([0-9]{1,2})", text)
+    kept, group = map(int, matched.groups()) if matched else (0, 0)
     if not 1 <= kept < group <= LARGEST:
         rule = f"--pattern must be N:M with 1 ≤ N < M ≤ {LARGEST}, such as 2:4"
         raise InputError(f"{rule}, but it is {text!r:.40}.")
@@ -32,7 +32,7 @@ def numbers(text: str) -> tuple[int, int]:
 def pattern(weights: Mapping[str, Tensor], kept: int, group: int) -> dict[str, Tensor]:
     """Keep the largest `kept` of each `group` neighbours along the inputs of a layer.
 
-    Neighbours are input channels i, …, i + group − 1 of one output, at one place of a kernel. A
+    Neighbours are input channels i, …, i + group − 1 of one output, at one position of a kernel. A
     layer whose number of inputs `group` does not divide (a stem of three channels, a depthwise
     convolution) keeps all. Of equally large weights (outputs, inputs, …) the earlier ones stay;
     masks are True there.

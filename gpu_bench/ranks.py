@@ -137,9 +137,9 @@ class Ranks:
             return
         digest = bytearray(hashlib.sha256(text.encode()).digest())
         mine = torch.frombuffer(digest, dtype=torch.uint8).to(self.device)
-        found = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(found, mine)
-        odd = [rank for rank, other in enumerate(found) if not torch.equal(other, found[0])]
+        gathered = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(gathered, mine)
+        odd = [rank for rank, other in enumerate(gathered) if not torch.equal(other, gathered[0])]
         if odd:
             raise InputError(
                 f"the ranks must agree on their configuration and on what they resume, but "
@@ -194,12 +194,12 @@ class Ranks:
         """
         if self.size == 1:
             return model
-        places = [self.device] if self.device.type == "cuda" else None
+        device_ids = [self.device] if self.device.type == "cuda" else None
         known = inspect.signature(DistributedDataParallel).parameters
         renamed = "forward_sync_buffers" in known  # since torch 2.13
         sharing = "forward_sync_buffers" if renamed else "broadcast_buffers"
         more: dict[str, Any] = {sharing: False}
-        return DistributedDataParallel(model, device_ids=places, **more)
+        return DistributedDataParallel(model, device_ids=device_ids, **more)
 
 
 def _numbers(environment: Mapping[str, str]) -> tuple[int, int, int]:
@@ -214,8 +214,8 @@ def _numbers(environment: Mapping[str, str]) -> tuple[int, int, int]:
     try:
         size, rank, local = (int(environment[k]) for k in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
     except ValueError:
-        found = ", ".join(f"{name}={environment[name]!r}" for name in VARIABLES[:3])
-        raise InputError(f"torchrun's variables must be whole numbers, but {found}.") from None
+        values = ", ".join(f"{name}={environment[name]!r}" for name in VARIABLES[:3])
+        raise InputError(f"torchrun's variables must be whole numbers, but {values}.") from None
     whole("RANK", rank, 0, whole("WORLD_SIZE", size, 1) - 1)
     return size, rank, whole("LOCAL_RANK", local, 0)
 

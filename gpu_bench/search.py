@@ -25,9 +25,9 @@ def sparsity(kind: type[Method], row: Row) -> float:
     return float(row["natural_sparsity" if kind.exact else "free_sparsity"])
 
 
-def close(found: float, target: float) -> bool:
+def close(zeros: float, target: float) -> bool:
     """Say whether a sparsity is within a tenth of the wanted zeros and of the wanted rest."""
-    return abs(found - target) <= 0.1 * min(target, 1.0 - target) + 1e-9  # levels are rounded
+    return abs(zeros - target) <= 0.1 * min(target, 1.0 - target) + 1e-9  # levels are rounded
 
 
 def following(tried: Mapping[float, float], target: float, first: float) -> float | None:
@@ -40,9 +40,9 @@ def following(tried: Mapping[float, float], target: float, first: float) -> floa
     """
     if not tried:
         return first
-    if any(close(found, target) for found in tried.values()):
+    if any(close(zeros, target) for zeros in tried.values()):
         return None
-    away = {v: FAR if found != found else ahead(found, target) for v, found in tried.items()}
+    away = {v: FAR if zeros != zeros else ahead(zeros, target) for v, zeros in tried.items()}
     above = min((v for v in away if away[v] > 0.0), default=math.inf)
     below = max((v for v in away if v < above and away[v] < 0.0), default=0.0)
     if above <= FINE * below:
@@ -74,12 +74,12 @@ def tried(frame: pandas.DataFrame) -> pandas.DataFrame:
         flag = kind.flag(option) if option in options else f"--{option.replace('_', '-')}"
         for value, runs in own.groupby(kind.column(option)):
             records: list[Any] = runs.to_dict("records")
-            found = sum(sparsity(kind, row) for row in records) / len(records)
+            mean = sum(sparsity(kind, row) for row in records) / len(records)
             rows.append(
                 {
                     **{"method": name, "option": option, "flag": flag, "value": value},
-                    **{"sparsity": found, "uncut": runs["uncut_accuracy"].mean()},
-                    **{"accuracy": runs["accuracy"].mean(), "away": ahead(found, target)},
+                    **{"sparsity": mean, "uncut": runs["uncut_accuracy"].mean()},
+                    **{"accuracy": runs["accuracy"].mean(), "away": ahead(mean, target)},
                 }
             )
     return pandas.DataFrame(rows)
@@ -96,7 +96,7 @@ def best(frame: pandas.DataFrame) -> pandas.DataFrame:
     table["runs"] = table.groupby("method")["value"].transform("count")
     exact = table["method"].map(lambda name: METHODS[name].exact)
     distance = table["away"].abs()
-    there = table["sparsity"].map(lambda found: close(found, target))
+    there = table["sparsity"].map(lambda zeros: close(zeros, target))
     table["found"] = there | (~exact & (table["away"] > 0.0))
     order = table.assign(
         missed=~table["found"], rank=distance.mask(table["found"], -table["accuracy"])

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from mirrorflow.checks import InputError
 
-__all__ = ["SHOWN", "ahead", "check_sparsities", "free", "near", "nearest", "shown"]
+__all__ = ["TABULATED", "ahead", "check_sparsities", "free", "near", "nearest", "tabulated"]
 
-SHOWN = (0.8, 0.9, 0.95, 0.98)
+TABULATED = (0.8, 0.9, 0.95, 0.98)
 # Half a step of iterative pruning, in the logarithm of the share that is kept; the last digit is
 # for counts of weights, which are whole. Levels 1 − 0.8^k leave no sparsity without a neighbour.
 NEAR = 0.5 * math.log(1.0 / 0.8) + 1e-3
@@ -27,12 +27,12 @@ def free(sparsities: Iterable[float], accuracies: Iterable[float], uncut: float)
     """
     if math.isnan(uncut):
         return math.nan
-    found = 0.0
+    largest = 0.0
     for sparsity, accuracy in sorted(zip(sparsities, accuracies, strict=True)):
         if accuracy < uncut - FREE - 1e-9:  # shares of whole images are rounded
             break
-        found = sparsity
-    return found
+        largest = sparsity
+    return largest
 
 
 def ahead(sparsity: float, wanted: float) -> float:
@@ -40,10 +40,10 @@ def ahead(sparsity: float, wanted: float) -> float:
     return math.log((1.0 - wanted) / max(1.0 - sparsity, 1e-9))
 
 
-def shown(sparsities: Iterable[float]) -> list[float]:
-    """Return the sparsities of the table, whose masks are kept on disk: those next to `SHOWN`."""
+def tabulated(sparsities: Iterable[float]) -> list[float]:
+    """Return the sparsities of the table, whose masks are kept on disk: near `TABULATED`."""
     there = sorted(sparsities)
-    return list(dict.fromkeys(nearest(there, wanted) for wanted in SHOWN))
+    return list(dict.fromkeys(nearest(there, wanted) for wanted in TABULATED))
 
 
 def nearest(sparsities: Iterable[float], wanted: float) -> float:

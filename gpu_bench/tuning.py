@@ -99,8 +99,8 @@ def read(path: Path, dataset: str, model: str) -> dict[str, dict[str, float]]:
         if file_size(path) > LARGEST:
             raise ValueError(f"more than {LARGEST} bytes")
         content: Any = json.loads(path.read_bytes())
-        found = {name: dict(entry["setting"]) for name, entry in content["methods"].items()}
-        place = content["dataset"], content["model"]
+        settings = {name: dict(entry["setting"]) for name, entry in content["methods"].items()}
+        task = content["dataset"], content["model"]
     except OSError as error:
         raise InputError(
             f"--tuned must be a file, but {path} is none ({error.strerror or error})."
@@ -109,12 +109,12 @@ def read(path: Path, dataset: str, model: str) -> dict[str, dict[str, float]]:
         raise InputError(
             f"--tuned must be the tuned.json of tune, but {path} is not ({str(error)[:120]})."
         ) from None
-    if place != (dataset, model):
+    if task != (dataset, model):
         raise InputError(
-            f"--tuned must be of {dataset} and {model}, but {path} is of {brief(place[0])} and "
-            f"{brief(place[1])}."
+            f"--tuned must be of {dataset} and {model}, but {path} is of {brief(task[0])} and "
+            f"{brief(task[1])}."
         )
-    for name, setting in found.items():
+    for name, setting in settings.items():
         expected = methods.METHODS[name].grid[0] if name in methods.METHODS else {}
         if not expected or set(setting) != set(expected):
             raise InputError(
@@ -122,6 +122,6 @@ def read(path: Path, dataset: str, model: str) -> dict[str, dict[str, float]]:
                 f"{brief(sorted(setting))} of {brief(name)}."
             )
         for flag, value in setting.items():
-            said = f"{flag} of {name} in {path}"
-            setting[flag] = number(said, value, 0.0, open_low=flag == "lr")
-    return found
+            argument = f"{flag} of {name} in {path}"
+            setting[flag] = number(argument, value, 0.0, open_low=flag == "lr")
+    return settings

@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 
 from gpu_bench import cycles, masks, methods, models
 from gpu_bench.checkpoints import PERIOD, Checkpoints
-from gpu_bench.cycles import Course
+from gpu_bench.cycles import CyclePlan
 from gpu_bench.experiment import Experiment, Place
 from gpu_bench.flat import Layout
 from gpu_bench.protocols import cyclic, iterative, sculpt
@@ -26,7 +26,7 @@ from mirrorflow import Factors, HyperbolicEntropy
 from mirrorflow.checks import InputError
 
 QUICK = {"epochs": 3, "batch_size": 359, "seeds": 1}
-COURSES = {"iterative": iterative, "cyclic": cyclic, "sculpt": sculpt}
+PROTOCOLS = {"iterative": iterative, "cyclic": cyclic, "sculpt": sculpt}
 
 
 def tiny(name, shape, classes, seed, classifier=None):
@@ -81,7 +81,7 @@ class Stop(Exception):
 
 
 def trained(kind, tmp_path, checkpoints=None, stop_after=None, **changes):
-    """Run a protocol's course; `stop_after` breaks it off after that epoch is on disk."""
+    """Run a protocol's plan; `stop_after` breaks it off after that epoch is on disk."""
     experiment = experiment_of(kind, tmp_path, **changes)
     numbers = []
 
@@ -90,8 +90,8 @@ def trained(kind, tmp_path, checkpoints=None, stop_after=None, **changes):
         if epoch.number == stop_after:
             raise Stop(numbers)
 
-    course = COURSES[kind.name].PROTOCOL.plan(experiment)
-    return cycles.run(experiment, course, checkpoints, tell), numbers
+    plan = PROTOCOLS[kind.name].PROTOCOL.plan(experiment)
+    return cycles.run(experiment, plan, checkpoints, tell), numbers
 
 
 def records_of(outcome, cycle):
@@ -206,7 +206,7 @@ def test_a_cut_gives_nothing_back(tmp_path):
     first = {name: torch.zeros_like(w, dtype=torch.bool) for name, w in weights.items()}
     last = list(first)[-1]
     first[last][:] = True  # the layer that loses ties
-    after = iterative.cut(experiment.model, first, 0.95)
+    after = iterative.pruned_masks(experiment.model, first, 0.95)
     kept = experiment.layout.flatten(after)
     assert int(kept.count_nonzero()) == len(kept) - math.floor(0.95 * len(kept) + 0.5)
     assert not bool((kept & ~experiment.layout.flatten(first)).any())
@@ -225,15 +225,15 @@ def test_the_smallest_weights_are_cut(tmp_path):
     """Between cycles 1 and 2 of magnitude pruning, against a sort."""
     seen = []
     experiment = experiment_of(Iterative, tmp_path, methods=("dense",), cycles=2)
-    course = iterative.PROTOCOL.plan(experiment)
+    plan = iterative.PROTOCOL.plan(experiment)
 
     def mask(cycle, model, kept):
-        chosen = course.mask(cycle, model, kept)
+        chosen = plan.mask(cycle, model, kept)
         if cycle:
             seen.append((experiment.layout.flatten(masks.prunable(model)).abs(), chosen))
         return chosen
 
-    cycles.run(experiment, Course(2, mask))
+    cycles.run(experiment, CyclePlan(2, mask))
     sizes, chosen = seen[0]
     kept = experiment.layout.flatten(chosen)
     assert float(sizes[kept].min()) >= float(sizes[~kept].max())

@@ -30,7 +30,7 @@ from gpu_bench.report import (
     published,
     tables,
 )
-from gpu_bench.report.per_cycle import shown
+from gpu_bench.report.per_cycle import tabulated_cycles
 from gpu_bench.settings import Cyclic, Iterative, OneShot, Sculpt, Tune
 from gpu_bench.sparsities import near, nearest
 from mirrorflow import results
@@ -206,10 +206,10 @@ def test_table_where_all_runs_diverged(tmp_path):
 def test_cycles_of_the_table(tmp_path):
     long = write(tmp_path / "long", Iterative(variant=("lrr",), cycles=25, methods=("dense",)))
     # 1 − 0.8^(c−1) next to 0, 0.5, 0.8, 0.9, 0.95, 0.98
-    assert shown(long) == [1, 4, 8, 11, 14, 19]
+    assert tabulated_cycles(long) == [1, 4, 8, 11, 14, 19]
     cyclic = write(tmp_path / "cyclic", Cyclic(cycles=15, methods=("dense",)))
-    assert shown(cyclic) == [1, 3, 5, 7, 9, 11, 13, 15]
-    assert shown(cyclic[cyclic["cycle"] <= 8]) == list(range(1, 9))
+    assert tabulated_cycles(cyclic) == [1, 3, 5, 7, 9, 11, 13, 15]
+    assert tabulated_cycles(cyclic[cyclic["cycle"] <= 8]) == list(range(1, 9))
 
 
 def test_published_numbers_stand_beside(tmp_path):
@@ -552,7 +552,7 @@ def test_looks_tell_lines_apart(tmp_path):
         sparsities=(0.8, 0.9), mask=("erk", "snip", "random"), methods=("all",), seeds=1
     )
     frame = write(tmp_path, setting, accuracy=lambda spec, cycle: 0.5)
-    found = lines.lines(frame, lines.courses(frame))
+    found = lines.lines(frame, lines.setups(frame))
     assert len(found) == len(METHODS) * 6
     assert len({str(line.look) for line in found}) == len({line.label for line in found})
     assert len({line.label for line in found}) == len(found)
@@ -616,8 +616,8 @@ def test_a_line_far_from_the_target_is_not_compared(tmp_path):
     write(tmp_path / "lrr", Iterative(cycles=5, **QUICK))  # to 59 %
     write(tmp_path / "cyclic", Cyclic(sparsities=(0.9,), **QUICK))
     frame = gathered.gather([tmp_path / "lrr", tmp_path / "cyclic"])
-    assert set(gathered.at(frame, 0.9)["course"]) == {"cyclic, ERK"}
-    assert set(gathered.at(frame, 0.6)["course"]) == {"LRR"}
+    assert set(gathered.at(frame, 0.9)["setup"]) == {"cyclic, ERK"}
+    assert set(gathered.at(frame, 0.6)["setup"]) == {"LRR"}
     (legend,) = comparison._cost(frame, [0.9]).legends
     assert [text.get_text() for text in legend.get_texts()] == [
         "dense, cyclic, ERK",
@@ -638,15 +638,15 @@ def test_the_same_training_counts_once(tmp_path):
     short = write_folder(tmp_path, Cyclic(cycles=2, **QUICK), "short")
     long = write_folder(tmp_path, Cyclic(cycles=4, **QUICK), "long")
     frame = gathered.gather([short, long, short])
-    assert set(frame["course"]) == {"cyclic, ERK"}
+    assert set(frame["setup"]) == {"cyclic, ERK"}
     counts = frame.groupby(["method", "epochs_spent"])["seed"].agg(["count", "nunique"])
     assert (counts.to_numpy() == 3).all()
     assert list(counts.loc["dense"].index) == [10, 20, 30, 40]
-    # cut after two cycles or after four: one course, two budgets
+    # cut after two cycles or after four: one setup, two budgets
     early = write_folder(tmp_path, Sculpt(cycles=2, **QUICK), "early")
     late = write_folder(tmp_path, Sculpt(cycles=4, **QUICK), "late")
     sculpt = gathered.gather([early, late])
-    assert set(sculpt["course"]) == {"SCULPT, ERK from 50 %"}
+    assert set(sculpt["setup"]) == {"SCULPT, ERK from 50 %"}
     assert sorted(sculpt["epochs_spent"].unique()) == [30, 50]
     assert set(sculpt["sparsity"]) == {0.9}
     assert set(gathered.levels(sculpt)["epochs_spent"]) == {50}
@@ -662,14 +662,14 @@ def test_other_options_make_another_line(tmp_path):
     three = write_folder(tmp_path, strong, "three")
     frame = gathered.gather([one, two, three])
     # warm-up and rewind epoch follow from the epochs
-    dense = frame.loc[frame["method"] == "dense", "course"].unique()
+    dense = frame.loc[frame["method"] == "dense", "setup"].unique()
     assert list(dense) == ["WR, epochs=10", "WR, epochs=30"]
-    pilot = frame.loc[frame["method"] == "pilot", "course"].unique()
+    pilot = frame.loc[frame["method"] == "pilot", "setup"].unique()
     expected = [
         f"WR, epochs={e}, pilot.total={t}" for e, t in ((10, "none"), (30, "none"), (10, 6))
     ]
     assert list(pilot) == expected
-    assert (frame.groupby(["course", "method", "cycle"])["seed"].count() == 3).all()
+    assert (frame.groupby(["setup", "method", "cycle"])["seed"].count() == 3).all()
 
 
 def test_diverged_runs_are_named(tmp_path, capsys, saved):

@@ -125,13 +125,13 @@ class Batches:
         total = len(self._train_labels)
         order = torch.randperm(total, generator=generator, device=self.device)
         if self.dataset.augment:
-            drawn = torch.randint(
+            offsets = torch.randint(
                 2 * PADDING + 1, (2, total), generator=generator, device=self.device
             )
             flip = torch.randint(2, (total,), generator=generator, device=self.device).bool()
         mine = self.shard.of_batches(order, self.batch_size)
         if self.dataset.augment:
-            dy, dx = self.shard.of_batches(drawn, self.batch_size)
+            dy, dx = self.shard.of_batches(offsets, self.batch_size)
             flip = self.shard.of_batches(flip, self.batch_size)
         for start in range(0, len(mine), self._group):
             part = slice(start, start + self._group)

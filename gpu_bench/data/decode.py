@@ -71,7 +71,7 @@ def window(stream: np.random.Generator, width: int, height: int) -> Box:
     """Draw a window of 8–100 % of the area and log-uniform aspect ratio in [3/4, 4/3].
 
     The rule of torchvision's RandomResizedCrop: area and aspect ratio are drawn until the window
-    fits, at most 10 times, its place uniformly; after that it is the largest central window
+    fits, at most 10 times, its position uniformly; after that it is the largest central window
     whose aspect ratio lies in the range.
     """
     low, high = ASPECT

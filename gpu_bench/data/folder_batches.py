@@ -145,7 +145,7 @@ class _Queue(Sampler[list[Key]]):
 
 
 class _Files(TorchDataset[Read]):
-    """The files of `ImageFolders` by their key; what is unreadable is told, not raised.
+    """The files of `ImageFolders` by their key; what is unreadable is reported, not raised.
 
     An exception of a worker would reach the user with the worker's traceback as its message.
     """

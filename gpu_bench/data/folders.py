@@ -125,11 +125,11 @@ def _samples(folder: Path, classes: list[str]) -> tuple[Sample, ...]:
     samples: list[Sample] = []
     for label, name in enumerate(classes):
         before = len(samples)
-        for place, _, files in sorted(os.walk(folder / name, followlinks=True)):
-            if any(map(_hidden, Path(place).relative_to(folder).parts)):
+        for parent, _, files in sorted(os.walk(folder / name, followlinks=True)):
+            if any(map(_hidden, Path(parent).relative_to(folder).parts)):
                 continue
             images = (file for file in sorted(files) if file.lower().endswith(SUFFIXES))
-            samples += [(os.path.join(place, file), label) for file in images if not _hidden(file)]
+            samples += [(os.path.join(parent, file), label) for file in images if not _hidden(file)]
         if len(samples) == before:
             raise InputError(
                 f"{folder / name} must hold images ({', '.join(SUFFIXES)}), but it has none."

@@ -112,8 +112,8 @@ def load(
         if download:
             raise InputError(f"{name} can't be fetched by --download; put it below --data-root.")
         require(f"the data set {name}", "PIL")
-        place = root if name == "imagenet" else root / name.removeprefix(FOLDER)
-        return ImageFolders.open(name, place, 224 if image_size is None else image_size)
+        folder = root if name == "imagenet" else root / name.removeprefix(FOLDER)
+        return ImageFolders.open(name, folder, 224 if image_size is None else image_size)
     return _official(name, root, download)
 
 
@@ -165,11 +165,11 @@ def _published(
 ) -> np.ndarray:
     """Return the array as uint8, or raise where it is not the published one."""
     plain = np.ascontiguousarray(array, dtype=np.uint8)
-    found = hashlib.sha256(plain.data).hexdigest()
-    if array.shape != shape or found != digest or not np.array_equal(plain, array):
+    actual = hashlib.sha256(plain.data).hexdigest()
+    if array.shape != shape or actual != digest or not np.array_equal(plain, array):
         raise InputError(
             f"{name} in {source} are not the published ones: shape {shape} and SHA-256 "
-            f"{digest[:16]}… are expected, but they are {array.shape} and {found[:16]}…; delete "
+            f"{digest[:16]}… are expected, but they are {array.shape} and {actual[:16]}…; delete "
             f"the damaged files and fetch them again with --download."
         )
     return plain

@@ -89,8 +89,8 @@ def load(path: str | PathLike[str], model: nn.Module | None = None) -> dict[str,
         raise InputError(f"{path} must hold a dict of masks, but it is a {type(masks).__name__}.")
     for name, mask in masks.items():
         if isinstance(name, str) and isinstance(mask, Tensor) and not _dense(mask):
-            said = f"{name!r:.80} in {path}"
-            raise InputError(f"{said} must be a dense tensor of zeros and ones, but it is none.")
+            entry = f"{name!r:.80} in {path}"
+            raise InputError(f"{entry} must be a dense tensor of zeros and ones, but it is none.")
     weights = None if model is None else prunable(model)
     try:
         check_masks(masks, weights)

@@ -260,9 +260,9 @@ def flops(
                 positions[name] += output.numel() // module.out_features
             else:
                 transposed = bool(getattr(module, "transposed", False))
-                places = inputs[0] if transposed else output
+                grid = inputs[0] if transposed else output
                 channels = module.in_channels if transposed else module.out_channels
-                positions[name] += places.numel() // cast(int, channels)
+                positions[name] += grid.numel() // cast(int, channels)
 
         return count
 

@@ -57,8 +57,8 @@ def find(word: str) -> type[Method]:
     except InputError:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise InputError(f"{word} can't be imported ({said}).") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{word} can't be imported ({reason}).") from error
     own = [kind for kind in METHODS.values() if kind.__module__ == path.stem]
     if len(own) != 1:
         raise InputError(f"{word} must hold one method, but it holds {len(own)}.")

@@ -65,10 +65,10 @@ def around(**values: Sequence[float]) -> Grid:
     >>> around(lr=(0.1, 0.2), total=(3.0,))
     ({'lr': 0.1, 'total': 3.0}, {'lr': 0.2, 'total': 3.0})
     """
-    places = itertools.product(*(range(len(options)) for options in values.values()))
+    indices = itertools.product(*(range(len(options)) for options in values.values()))
     return tuple(
-        {name: options[i] for i, (name, options) in zip(place, values.items(), strict=True)}
-        for place in sorted(places, key=sum)
+        {name: options[i] for i, (name, options) in zip(index, values.items(), strict=True)}
+        for index in sorted(indices, key=sum)
     )
 
 
@@ -241,7 +241,7 @@ class Method(ABC):
 
     @property
     def seed(self) -> int:
-        """Of the run, for what is drawn."""
+        """Of the run, for its random numbers."""
         return int(vars(self).get("_seed", 0))
 
     @abstractmethod

@@ -90,8 +90,8 @@ class Continuous(Method, name="continuous"):
 
     def penalize(self, parameters: Parameters, gradients: Parameters) -> None:
         mask = (self._tau.tensor * parameters[1]).sigmoid()
-        slope = mask * (1.0 - mask) * self._tau.tensor * self._scale
-        gradients[1].add_(slope, alpha=self._l1).mul_(self.rate)
+        derivative = mask * (1.0 - mask) * self._tau.tensor * self._scale
+        gradients[1].add_(derivative, alpha=self._l1).mul_(self.rate)
 
     def after_epoch(self, epoch: int, accuracy: float, norm: float) -> None:
         # epoch 1 trains at τ = 1, epoch T at the full temperature

@@ -27,8 +27,8 @@ def _possible(total: float, rates: bytes, momentum: float) -> float:
     """Return the total, or the largest that these steps can do, down to three digits."""
     from mirrorflow.pilot import largest_total
 
-    found = largest_total(np.frombuffer(rates), momentum, at_most=min(total, LARGEST))
-    return total if found == total else float(f"{0.995 * found:.3g}")
+    largest = largest_total(np.frombuffer(rates), momentum, at_most=min(total, LARGEST))
+    return total if largest == total else float(f"{0.995 * largest:.3g}")
 
 
 class Product(Method):

@@ -45,12 +45,12 @@ class Rigl(Method, name="rigl"):
     @cached_property
     def _start(self) -> list[Tensor]:
         """The mask of each layer at the start; weights are numbered as they lie in memory."""
-        from gpu_bench.initial_masks import drawn, erk_densities
+        from gpu_bench.initial_masks import erk_densities, random_masks
 
         sizes = zip(self.plan.layers, self.plan.sizes, strict=True)
         layers = {name: self.plan.like.new_empty(size) for name, size in sizes}
         densities = erk_densities(self.plan.layers, self.sparsity)
-        return [*drawn("rigl", layers, densities, self.sparsity, self.seed).values()]
+        return [*random_masks("rigl", layers, densities, self.sparsity, self.seed).values()]
 
     @cached_property
     def _counts(self) -> list[int]:
@@ -81,11 +81,11 @@ class Rigl(Method, name="rigl"):
             return False
         share = 0.5 * self.fraction * (1.0 + math.cos(math.pi * step / last))
         vectors = (vector.split(self.plan.sizes) for vector in (mask, theta, gradient))
-        for count, old, weight, slope in zip(self._counts, *vectors, strict=True):
+        for count, old, weight, grad in zip(self._counts, *vectors, strict=True):
             moved = int(share * count)
             stay = weight.abs().where(old > 0, -1.0).topk(count - moved).indices
             kept = old.new_zeros(old.shape).scatter_(0, stay, 1.0)
-            grown = slope.abs().where(kept == 0, -1.0).topk(moved).indices
+            grown = grad.abs().where(kept == 0, -1.0).topk(moved).indices
             old.copy_(kept.scatter_(0, grown, 1.0))
         theta.mul_(mask)
         velocities[0].mul_(mask)

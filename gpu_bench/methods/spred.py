@@ -31,17 +31,17 @@ class Spred(Decayed, name="spred"):
     def inverse(self, x: Tensor) -> Parameters:
         from mirrorflow.pilot import balanced_factors
 
-        return balanced_factors(x) if self.init == "balanced" else (self._drawn(x), x.clone())
+        return balanced_factors(x) if self.init == "balanced" else (self._random(x), x.clone())
 
-    def _drawn(self, x: Tensor) -> Tensor:
+    def _random(self, x: Tensor) -> Tensor:
         import torch
 
         from mirrorflow.problems import random_stream
 
         bounds = [1.0 / math.sqrt(math.prod(shape[1:])) for shape in self.plan.layers.values()]
         stream = random_stream("spred", self.seed)
-        drawn = torch.from_numpy(stream.uniform(-1.0, 1.0, len(x)))
-        parts = drawn.split(self.plan.sizes)
+        uniform = torch.from_numpy(stream.uniform(-1.0, 1.0, len(x)))
+        parts = uniform.split(self.plan.sizes)
         return torch.cat([b * part for b, part in zip(bounds, parts, strict=True)]).to(x)
 
     @property

@@ -30,13 +30,13 @@ class Reading(NamedTuple):
     row : dict
         Numbers of the run, and its lists.
     layer_density : Array, shape (length of the lists, layers)
-    cuts : dict
+    mask_sets : dict
         Masks that are kept on disk, by sparsity.
     """
 
     row: Row
     layer_density: Array
-    cuts: dict[float, dict[str, Tensor]]
+    mask_sets: dict[float, dict[str, Tensor]]
 
 
 class Protocol(ABC):
@@ -51,7 +51,7 @@ class Protocol(ABC):
     columns: ClassVar[Mapping[str, str]]
 
     @abstractmethod
-    def plan(self, experiment: Experiment) -> cycles.Course:
+    def plan(self, experiment: Experiment) -> cycles.CyclePlan:
         """Return the cycles of an experiment."""
 
     @abstractmethod
@@ -102,7 +102,7 @@ class Protocol(ABC):
         }
         if ranks.first:
             path = place.out / "weights" / start
-            exports.export(path, spec, row, experiment.model, experiment.shape, reading.cuts)
+            exports.export(path, spec, row, experiment.model, experiment.shape, reading.mask_sets)
         arrays = {**outcome.curves(), "layer_density": reading.layer_density}
         if trainer.ledger is not None:
             arrays["layer_total"] = np.array([share.total for share in trainer.ledger.shares()])

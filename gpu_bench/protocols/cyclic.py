@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from gpu_bench import initial_masks, masks
-from gpu_bench.cycles import Course
+from gpu_bench.cycles import CyclePlan
 from gpu_bench.experiment import Experiment
 from gpu_bench.protocols.per_cycle import PerCycle
 
@@ -25,13 +25,13 @@ Masks = Mapping[str, Tensor]
 class Cyclic(PerCycle):
     """One mask at initialisation, trained several times."""
 
-    def plan(self, experiment: Experiment) -> Course:
+    def plan(self, experiment: Experiment) -> CyclePlan:
         spec = experiment.spec
 
         def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
             return first_mask(experiment) if kept is None else None
 
-        return Course(spec["cycles"], mask, None, spec["carry"], spec["target_sparsity"] or 0.0)
+        return CyclePlan(spec["cycles"], mask, None, spec["carry"], spec["target_sparsity"] or 0.0)
 
 
 PROTOCOL = Cyclic()

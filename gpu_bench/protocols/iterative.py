@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from gpu_bench import masks
-from gpu_bench.cycles import Course
+from gpu_bench.cycles import CyclePlan
 from gpu_bench.experiment import Experiment
 from gpu_bench.protocols.per_cycle import PerCycle
 
-__all__ = ["PROTOCOL", "Iterative", "cut"]
+__all__ = ["PROTOCOL", "Iterative", "pruned_masks"]
 
 Masks = Mapping[str, Tensor]
 ABOVE_ZERO = 1e-30  # added to |x| of what is left: a weight that is 0 must not change places
@@ -26,14 +26,14 @@ ABOVE_ZERO = 1e-30  # added to |x| of what is left: a weight that is 0 must not 
 class Iterative(PerCycle):
     """Train, keep the largest weights, train again."""
 
-    def plan(self, experiment: Experiment) -> Course:
+    def plan(self, experiment: Experiment) -> CyclePlan:
         spec = experiment.spec
         keep, count = spec["keep"], spec["cycles"]
 
         def mask(cycle: int, model: nn.Module, kept: Masks | None) -> Masks | None:
-            return None if kept is None else cut(model, kept, 1.0 - keep**cycle)
+            return None if kept is None else pruned_masks(model, kept, 1.0 - keep**cycle)
 
-        return Course(
+        return CyclePlan(
             count,
             mask,
             spec["rewind_epoch"],
@@ -45,7 +45,7 @@ class Iterative(PerCycle):
 PROTOCOL = Iterative()
 
 
-def cut(model: nn.Module, kept: Masks, sparsity: float) -> dict[str, Tensor]:
+def pruned_masks(model: nn.Module, kept: Masks, sparsity: float) -> dict[str, Tensor]:
     """Return masks of the globally largest weights among those that are kept so far."""
     weights = masks.prunable(model)
     sizes = {k: (weights[k].detach().abs() + ABOVE_ZERO) * mask for k, mask in kept.items()}

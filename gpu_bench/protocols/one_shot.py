@@ -19,7 +19,7 @@ from torch import Tensor
 from gpu_bench import cycles, masks, patterns
 from gpu_bench.experiment import Experiment
 from gpu_bench.protocols.base import Protocol, Reading
-from gpu_bench.sparsities import free, shown
+from gpu_bench.sparsities import free, tabulated
 from mirrorflow.checks import Array, InputError
 from mirrorflow.pilot import free_total
 from mirrorflow.runs.store import Row
@@ -43,26 +43,26 @@ class OneShot(Protocol):
         "fresh_accuracy": "fresh_accuracy",
     }
 
-    def plan(self, experiment: Experiment) -> cycles.Course:
+    def plan(self, experiment: Experiment) -> cycles.CyclePlan:
         if (pattern := experiment.spec.get("pattern")) is not None:
             weights = masks.prunable(experiment.model).values()
             inputs = sorted({weight.shape[1] for weight in weights})
             _, group = patterns.numbers(pattern)
             if all(size % group for size in inputs):
-                said = ", ".join(map(str, inputs))
-                rule = f"--pattern must have an M that divides the inputs of a layer ({said})"
+                listed = ", ".join(map(str, inputs))
+                rule = f"--pattern must have an M that divides the inputs of a layer ({listed})"
                 raise InputError(f"{rule}, but it is {pattern}.")
-        return cycles.Course(1, lambda *_: None)
+        return cycles.CyclePlan(1, lambda *_: None)
 
     def read(self, experiment: Experiment, outcome: cycles.Outcome) -> Reading:
         sparsities, trainer = experiment.spec["sparsities"], outcome.trainer
         first, last = outcome.epochs[0], outcome.epochs[-1]
         if outcome.status == "completed":
-            lists, densities, cuts = _read_all(experiment, trainer, sparsities)
+            lists, densities, mask_sets = _read_all(experiment, trainer, sparsities)
             cycle = outcome.cycles[0]
             read = cycle.accuracy, cycle.fresh_accuracy, cycle.flops
         else:
-            lists, cuts = dict.fromkeys(self.columns, [math.nan] * len(sparsities)), {}
+            lists, mask_sets = dict.fromkeys(self.columns, [math.nan] * len(sparsities)), {}
             densities = np.full((len(sparsities), len(experiment.layout.sizes)), math.nan)
             read = (math.nan,) * 3
         penalized = trainer.method.alpha is not None
@@ -84,7 +84,7 @@ class OneShot(Protocol):
             "norm_initial": trainer.initial_norm,
             "norm_final": float(torch.linalg.vector_norm(trainer.x.values, 1)),
         }
-        return Reading(row, densities, cuts)
+        return Reading(row, densities, mask_sets)
 
 
 def _scales(outcome: cycles.Outcome) -> Row:
@@ -104,18 +104,18 @@ def _scales(outcome: cycles.Outcome) -> Row:
 
 PROTOCOL = OneShot()
 
-Cuts = dict[float, dict[str, Tensor]]
+Sets = dict[float, dict[str, Tensor]]
 
 
 def _read_all(
     experiment: Experiment, trainer: cycles.Trainer, sparsities: list[float]
-) -> tuple[dict[str, list[float]], Array, Cuts]:
+) -> tuple[dict[str, list[float]], Array, Sets]:
     """Return what is read and the layer densities at each sparsity, and the masks of those that
     the table shows; the model is left as it was."""
     model, x = trainer.model, trainer.x.values
     whole, pattern = x.clone(), experiment.spec.get("pattern")
-    kept = shown(sparsities)
-    cuts: Cuts = {}
+    kept = tabulated(sparsities)
+    mask_sets: Sets = {}
     accuracies, fresh, measured, densities = [], [], [], []
     for sparsity in sparsities:
         x.copy_(whole)
@@ -130,8 +130,8 @@ def _read_all(
         measured.append(1.0 - masks.density(mask))
         densities.append(list(masks.layer_densities(mask).values()))
         if sparsity in kept:
-            cuts[sparsity] = mask
+            mask_sets[sparsity] = mask
     x.copy_(whole)
     read, fresh_read = torch.stack([torch.stack(accuracies), torch.stack(fresh)]).tolist()
     lists = {"measured_sparsity": measured, "accuracy": read, "fresh_accuracy": fresh_read}
-    return lists, np.array(densities), cuts
+    return lists, np.array(densities), mask_sets

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from gpu_bench import masks
-from gpu_bench.cycles import Course
+from gpu_bench.cycles import CyclePlan
 from gpu_bench.experiment import Experiment
 from gpu_bench.protocols.cyclic import first_mask
-from gpu_bench.protocols.iterative import cut
+from gpu_bench.protocols.iterative import pruned_masks
 from gpu_bench.protocols.per_cycle import PerCycle
 from mirrorflow.checks import InputError
 
@@ -26,7 +26,7 @@ Masks = Mapping[str, Tensor]
 class Sculpt(PerCycle):
     """Cyclic training, one cut to the target, one more cycle."""
 
-    def plan(self, experiment: Experiment) -> Course:
+    def plan(self, experiment: Experiment) -> CyclePlan:
         spec = experiment.spec
         target, last = spec["target_sparsity"], spec["cycles"] - 1
 
@@ -40,9 +40,9 @@ class Sculpt(PerCycle):
                         f"{zeros:.4f}, but one is {target}."
                     )
                 return first
-            return cut(model, kept, target) if cycle == last else None
+            return pruned_masks(model, kept, target) if cycle == last else None
 
-        return Course(spec["cycles"], mask, None, spec["carry"], target)
+        return CyclePlan(spec["cycles"], mask, None, spec["carry"], target)
 
 
 PROTOCOL = Sculpt()

@@ -61,6 +61,6 @@ class Report:
         comparison.print_table(console, frame, targets)
         for _, rows in frame[frame["protocol"] == "one-shot"].groupby("epochs"):
             paired.print_table(console, rows)
-        drawn = comparison.figures(self.out, frame, targets)
-        names = ", ".join(file.name for file in drawn)
+        files = comparison.figures(self.out, frame, targets)
+        names = ", ".join(file.name for file in files)
         console.print(f"\n{frame['key'].nunique()} runs; {self.out}/: {names}", soft_wrap=True)

@@ -36,8 +36,8 @@ def print_table(console: Console, frame: pandas.DataFrame, targets: Sequence[flo
     for target in targets:
         there = gathered.at(good, target)
         name = f"{100 * target:g} %"
-        for (course, method, epochs), rows in there.groupby(
-            ["course", "method", "epochs_spent"], sort=False
+        for (setup, method, epochs), rows in there.groupby(
+            ["setup", "method", "epochs_spent"], sort=False
         ):
             numbers = [
                 str(rows["seed"].nunique()),
@@ -46,7 +46,7 @@ def print_table(console: Console, frame: pandas.DataFrame, targets: Sequence[flo
                 plain(rows["training_flops"].mean(), ".2e"),
                 percent(rows["accuracy"]),
             ]
-            table.append([name, str(course), label(str(method)), *numbers])
+            table.append([name, str(setup), label(str(method)), *numbers])
             name = ""
         for point in published.at(first["dataset"], first["model"], target):
             zeros, spent = f"{100 * point.sparsity:g}", str(point.epochs or "")
@@ -67,19 +67,19 @@ def print_table(console: Console, frame: pandas.DataFrame, targets: Sequence[flo
 def _diverged(frame: pandas.DataFrame) -> str:
     """Return how many runs of each line are left out because they diverged."""
     bad = frame[frame["status"] != "completed"].drop_duplicates("key")
-    counts = (bad["method"] + ", " + bad["course"]).value_counts(sort=False)
+    counts = (bad["method"] + ", " + bad["setup"]).value_counts(sort=False)
     words = [f"{count} of {name}" for name, count in counts.items()]
     return f"Left out, diverged: {'; '.join(words)}." if words else ""
 
 
 def _far(frame: pandas.DataFrame, targets: Sequence[float]) -> str:
-    """Return which courses of which folders are near none of the targets."""
+    """Return which setups of which folders are near none of the targets."""
     words = []
-    for (folder, course), rows in frame.groupby(["folder", "course"], sort=False):
+    for (folder, setup), rows in frame.groupby(["folder", "setup"], sort=False):
         there = rows["sparsity"]
         if not any(near(zeros, target) for zeros in there for target in targets):
             levels = f"{100 * there.min():.1f} to {100 * there.max():.1f} %"
-            words.append(f"{course} of {folder} ({levels})")
+            words.append(f"{setup} of {folder} ({levels})")
     wanted = ", ".join(f"{100 * target:g} %" for target in targets)
     return f"Left out, no row near {wanted} zeros: {'; '.join(words)}." if words else ""
 
@@ -93,7 +93,7 @@ def figures(out: Path, frame: pandas.DataFrame, targets: Sequence[float]) -> lis
     title = "accuracy against sparsity, longest training of each"
     drawings = {
         "comparison-sparsity": drawing.accuracy(
-            lines(longest, longest["course"]), title, _setting(good)
+            lines(longest, longest["setup"]), title, _setting(good)
         ),
         "comparison-cost": _cost(good, targets),
     }
@@ -102,16 +102,16 @@ def figures(out: Path, frame: pandas.DataFrame, targets: Sequence[float]) -> lis
 
 def _cost(frame: pandas.DataFrame, targets: Sequence[float]) -> Figure:
     # looked at together, so that a line looks the same in both figures
-    found = [
+    curves = [
         line
-        for line in lines(frame, frame["course"])
+        for line in lines(frame, frame["setup"])
         if any(len(gathered.at(line.rows, target)) for target in targets)
     ]
 
     def draw(grid: list[Axes]) -> None:
         pairs = zip(grid, grid[len(targets) :], strict=False)
         for (above, below), target in zip(pairs, targets, strict=True):
-            for line in found:
+            for line in curves:
                 there = line._replace(rows=gathered.at(line.rows, target))
                 for axes, cost in ((above, "epochs_spent"), (below, "training_flops")):
                     drawing.spread(axes, there, "epochs_spent", cost, "accuracy", 100.0)
@@ -122,13 +122,13 @@ def _cost(frame: pandas.DataFrame, targets: Sequence[float]) -> Figure:
                 axes.set_xlim(left=0.0)
                 drawing.percents(axes)
 
-    said = (
+    caption = (
         f"{_setting(frame)} {drawing.BANDS} Each line at its sparsity nearest to the panel's, "
         f"at most half a step of iterative pruning away. Masked weights cost nothing."
     )
-    return drawing.drawn(2 * len(targets), 2.3, draw, found, said, across=len(targets))
+    return drawing.make_figure(2 * len(targets), 2.3, draw, curves, caption, across=len(targets))
 
 
 def _setting(frame: pandas.DataFrame) -> str:
-    seeds = int(frame.groupby(["course", "method"])["seed"].nunique().max())
+    seeds = int(frame.groupby(["setup", "method"])["seed"].nunique().max())
     return f"{drawing.data(frame, seeds)}."

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BANDS", "accuracy", "data", "drawn", "epochs", "layers", "multiply_adds", "percents"]
-__all__ += ["sparsities", "spread"]
+__all__ = ["BANDS", "accuracy", "data", "epochs", "layers", "make_figure", "multiply_adds"]
+__all__ += ["percents", "sparsities", "spread"]
 
 BANDS = "Lines: mean over seeds; dots: seeds; bands and bars: lowest to highest."
 DENSITIES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # percent, on axes
 MARKS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # shares kept, on axes
 
 
-def drawn(
+def make_figure(
     count: int,
     height: float,
     draw: Callable[[list[Axes]], None],
-    found: list[Line],
+    curves: list[Line],
     words: str,
     width: str = "page",
     across: int = 3,
@@ -46,7 +46,7 @@ def drawn(
     with matplotlib.rc_context(STYLE):
         figure, grid = panels(count, width, height, across, sharey=sharey)
         draw(grid)
-        _legend(figure, found)
+        _legend(figure, curves)
         caption(figure, words)
     return figure
 
@@ -64,29 +64,29 @@ def spread(axes: Axes, line: Line, by: str, x: str, y: str, scale: float = 1.0) 
             seeds += [(rows[x].mean(), value) for value in values]
     if not points:
         return
-    place, means, low, high = np.array(sorted(points)).T
-    axes.plot(place, means, color=colour, ls=dashes, marker=marker, ms=3, label=line.label)
-    if len(place) == 1:  # a band around one point has no width
+    positions, means, low, high = np.array(sorted(points)).T
+    axes.plot(positions, means, color=colour, ls=dashes, marker=marker, ms=3, label=line.label)
+    if len(positions) == 1:  # a band around one point has no width
         around = [means - low, high - means]
-        axes.errorbar(place, means, around, color=colour, capsize=3, lw=1.2)
+        axes.errorbar(positions, means, around, color=colour, capsize=3, lw=1.2)
     else:
-        axes.fill_between(place, low, high, color=colour, alpha=0.12, lw=0, zorder=1)
+        axes.fill_between(positions, low, high, color=colour, alpha=0.12, lw=0, zorder=1)
     at, each = np.array(seeds).T
     axes.scatter(at, each, s=3, lw=0, color=colour, alpha=0.7, zorder=1.5)
 
 
-def accuracy(found: list[Line], title: str, words: str, width: str = "page") -> Figure:
+def accuracy(curves: list[Line], title: str, words: str, width: str = "page") -> Figure:
     """Return accuracy against sparsity; `words` say the setting."""
 
     def draw(grid: list[Axes]) -> None:
         (axes,) = grid
-        for line in found:
+        for line in curves:
             spread(axes, line, "sparsity", "sparsity", "accuracy", 100.0)
         sparsities(axes)
         percents(axes)
         axes.set_title(title, loc="left")
 
-    return drawn(1, 2.9, draw, found, f"{words} {BANDS}", width)
+    return make_figure(1, 2.9, draw, curves, f"{words} {BANDS}", width)
 
 
 def percents(axes: Axes) -> None:
@@ -123,24 +123,24 @@ def _zeros(halvings: Array) -> Array:
     return 1.0 - 2.0**-halvings
 
 
-def _legend(figure: Figure, found: list[Line]) -> None:
+def _legend(figure: Figure, curves: list[Line]) -> None:
     """Name every line once, above the panels."""
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], color=look.colour, ls=look.dashes, marker=look.marker, ms=3)
-        for look in (line.look for line in found)
+        for look in (line.look for line in curves)
     ]
-    names = [line.label for line in found]
+    names = [line.label for line in curves]
     longest = max(map(len, names), default=1)
     columns = max(1, int(figure.get_figwidth() / (0.6 + 0.062 * longest)))
-    lines = -(-len(names) // columns)
-    figure.set_figheight(figure.get_figheight() + 0.15 * lines)
+    rows = -(-len(names) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.15 * rows)
     figure.legend(handles, names, loc="outside upper left", ncols=columns, handlelength=3.0)
 
 
 def epochs(
-    found: list[Line], paths: dict[str, Array], words: str, length: int = 0, width: str = "page"
+    curves: list[Line], paths: dict[str, Array], words: str, length: int = 0, width: str = "page"
 ) -> Figure:
     """Return α, A, ‖x‖₁ and accuracy epoch by epoch; `words` say the setting.
 
@@ -157,7 +157,7 @@ def epochs(
 
     def draw(grid: list[Axes]) -> None:
         for axes, (name, (title, label)) in zip(grid, panels.items(), strict=True):
-            for line in found:
+            for line in curves:
                 rows = line.rows.drop_duplicates("key")
                 if name in ("alpha", "total") and rows["alpha_first"].isna().all():
                     continue
@@ -172,12 +172,12 @@ def epochs(
                 for end in range(length, int(axes.dataLim.x1), length):
                     axes.axvline(end + 0.5, color="#999999", lw=0.8, ls=(0, (1, 2)), zorder=0)
 
-    said = f"{words} {BANDS} μ: momentum.{' Dotted: ends of cycles.' if length else ''}"
-    return drawn(len(panels), 2.2, draw, found, said, width, across=2)
+    caption = f"{words} {BANDS} μ: momentum.{' Dotted: ends of cycles.' if length else ''}"
+    return make_figure(len(panels), 2.2, draw, curves, caption, width, across=2)
 
 
-def _ranged(axes: Axes, line: Line, curves: Sequence[Array]) -> None:
-    stacked = np.stack(curves)
+def _ranged(axes: Axes, line: Line, arrays: Sequence[Array]) -> None:
+    stacked = np.stack(arrays)
     colour, dashes, _ = line.look
     epoch = np.arange(1, stacked.shape[1] + 1)
     axes.plot(epoch, stacked.mean(0), color=colour, ls=dashes, label=line.label)
@@ -185,7 +185,7 @@ def _ranged(axes: Axes, line: Line, curves: Sequence[Array]) -> None:
 
 
 def layers(
-    found: list[Line],
+    curves: list[Line],
     paths: dict[str, Array],
     panels: Sequence[tuple[int, str]],
     words: str,
@@ -193,11 +193,11 @@ def layers(
 ) -> Figure:
     """Return the share of weights kept in each layer; `words` say the setting.
 
-    `panels` are places in `layer_density` and the panels' titles.
+    `panels` are indices in `layer_density` and the panels' titles.
     """
     from matplotlib import ticker
 
-    kept = [[100.0 * _density(line, paths, place) for line in found] for place, _ in panels]
+    kept = [[100.0 * _density(line, paths, index) for line in curves] for index, _ in panels]
     low = min(density[density > 0.0].min() for panel in kept for density in panel)
 
     def draw(grid: list[Axes]) -> None:
@@ -207,7 +207,7 @@ def layers(
             axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
             axes.yaxis.set_minor_locator(ticker.NullLocator())
             axes.set_title(title, loc="left")
-            for line, density in zip(found, densities, strict=True):
+            for line, density in zip(curves, densities, strict=True):
                 layer = np.arange(1, len(density) + 1)
                 colour, dashes, marker = line.look
                 axes.plot(
@@ -215,14 +215,14 @@ def layers(
                 )
         grid[0].set_ylabel("weights kept there (%)")
 
-    said = f"{words} Mean over seeds; a layer without weights is not drawn."
-    return drawn(len(panels), 2.3, draw, found, said, width, sharey=True)
+    caption = f"{words} Mean over seeds; a layer without weights is not drawn."
+    return make_figure(len(panels), 2.3, draw, curves, caption, width, sharey=True)
 
 
-def _density(line: Line, paths: dict[str, Array], place: int) -> Array:
+def _density(line: Line, paths: dict[str, Array], index: int) -> Array:
     """Return the mean over runs of the share kept in each layer."""
     keys = line.rows["key"].drop_duplicates()
-    return np.stack([paths[f"{key}/layer_density"][place] for key in keys]).mean(0)
+    return np.stack([paths[f"{key}/layer_density"][index] for key in keys]).mean(0)
 
 
 def data(frame: pandas.DataFrame, seeds: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpu_bench.report.lines import PROTOCOLS, families, given
-from gpu_bench.sparsities import SHOWN, near, nearest
+from gpu_bench.sparsities import TABULATED, near, nearest
 from mirrorflow.checks import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def gather(folders: Sequence[Path]) -> pandas.DataFrame:
         The rows of the folders, among them those of diverged runs, each reading once:
 
         folder            where it is from
-        course            family of the row and what else of the configuration differs within it
+        setup            family of the row and what else of the configuration differs within it
         sparsity          fraction of zeros
         accuracy          of one-shot sparsification at each sparsity; of iterative pruning and
                           cyclic training after each cycle; of SCULPT-ing after the last
@@ -61,9 +61,9 @@ def gather(folders: Sequence[Path]) -> pandas.DataFrame:
     options = dict.fromkeys(name for source in sources for name in source.configuration)
     rank = {name: i for i, name in enumerate(PROTOCOLS)}
     frame = frame.sort_values("protocol", key=lambda names: names.map(rank), kind="stable")
-    frame["course"] = _courses(frame, [name for name in options if name not in ALONG])
-    # a course that another folder holds too, or goes on with, is the same training
-    return frame.drop_duplicates(["course", "method", "seed", "sparsity", "epochs_spent", "status"])
+    frame["setup"] = _setups(frame, [name for name in options if name not in ALONG])
+    # a setup that another folder holds too, or goes on with, is the same training
+    return frame.drop_duplicates(["setup", "method", "seed", "sparsity", "epochs_spent", "status"])
 
 
 def _read(folder: Path) -> _Source:
@@ -106,7 +106,7 @@ def _check_same_images(sources: Sequence[_Source]) -> None:
                 )
 
 
-def _courses(frame: pandas.DataFrame, options: Sequence[str]) -> list[str]:
+def _setups(frame: pandas.DataFrame, options: Sequence[str]) -> list[str]:
     """Return each row's family and the options that differ within a method of it.
 
     An option that follows from one named before says nothing new and is left out.
@@ -115,13 +115,13 @@ def _courses(frame: pandas.DataFrame, options: Sequence[str]) -> list[str]:
 
     names = pandas.Series(families(frame), index=frame.index)
     for _, rows in frame.groupby([names, "method"], sort=False):
-        told = [names[rows.index]]
+        parts = [names[rows.index]]
         for option in options:
             values = rows[option].map(_text)
-            if values.groupby(told).nunique().max() > 1:
-                told.append(option + "=" + values)
+            if values.groupby(parts).nunique().max() > 1:
+                parts.append(option + "=" + values)
         for i in rows.index:
-            names[i] = ", ".join(part[i] for part in told)
+            names[i] = ", ".join(part[i] for part in parts)
     return list(names)
 
 
@@ -132,15 +132,15 @@ def _text(value: Any) -> str:
 
 
 def targets(frame: pandas.DataFrame, wanted: Sequence[float] | None = None) -> list[float]:
-    """Return the sparsities at which courses are compared.
+    """Return the sparsities at which setups are compared.
 
     `wanted`, or those that cyclic training and SCULPT-ing were aimed at, or else the usual ones
-    that some course comes near.
+    that some setup comes near.
 
     Raises
     ------
     InputError
-        If no course comes near one that is wanted.
+        If no setup comes near one that is wanted.
     """
     there = frame.loc[frame["status"] == "completed", "sparsity"].unique()
     if wanted is not None:
@@ -154,23 +154,23 @@ def targets(frame: pandas.DataFrame, wanted: Sequence[float] | None = None) -> l
     aimed = frame[frame["protocol"].isin(["cyclic", "sculpt"]) & (frame["status"] == "completed")]
     if len(aimed):
         return sorted({round(sparsity, 3) for sparsity in aimed["sparsity"]})
-    found = [t for t in SHOWN if any(near(sparsity, t) for sparsity in there)]
-    return found or [float(max(there))]
+    usual = [t for t in TABULATED if any(near(sparsity, t) for sparsity in there)]
+    return usual or [float(max(there))]
 
 
 def at(frame: pandas.DataFrame, target: float) -> pandas.DataFrame:
     """Return each line's readings at the sparsity nearest to the target, where it is near."""
     import pandas
 
-    found = []
-    for _, rows in frame.groupby(["course", "method"], sort=False):
+    readings = []
+    for _, rows in frame.groupby(["setup", "method"], sort=False):
         level = nearest(rows["sparsity"].unique(), target)
         if near(level, target):
-            found.append(rows[rows["sparsity"] == level])
-    return pandas.concat(found) if found else frame.iloc[:0]
+            readings.append(rows[rows["sparsity"] == level])
+    return pandas.concat(readings) if readings else frame.iloc[:0]
 
 
 def levels(frame: pandas.DataFrame) -> pandas.DataFrame:
     """Return each line's last reading at every sparsity: with the longest training."""
-    longest = frame.groupby(["course", "method", "sparsity"])["epochs_spent"].transform("max")
+    longest = frame.groupby(["setup", "method", "sparsity"])["epochs_spent"].transform("max")
     return frame[frame["epochs_spent"] == longest]

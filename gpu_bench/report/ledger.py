@@ -29,8 +29,8 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
         cells = ["" if np.isnan(mean) else f"{mean:.3f}" for mean in means]  # a balanced start
         cells += [f"{runs['scale_free'].mean():.2e}", f"{runs['scale_measured'].mean():.2e}"]
         share = (runs["balance_ledger"] / runs["balance_ledger_bound"]).max()
-        said = "kept" if runs["balance_ledger_holds"].astype(bool).all() else "broken"
-        table.append([label(str(method)), counted(rows), *cells, f"{share:.1g}", said])
+        verdict = "kept" if runs["balance_ledger_holds"].astype(bool).all() else "broken"
+        table.append([label(str(method)), counted(rows), *cells, f"{share:.1g}", verdict])
     if table:
         tables.print_table(
             console,
@@ -44,11 +44,11 @@ def drawings(frame: pandas.DataFrame, paths: dict[str, Array], words: str) -> di
     """Return the figure "ledger" of A per layer, where runs have a ledger and a scale to lose."""
     runs = _followed(frame)
     runs = runs[runs["ledger_gradient"].notna()] if len(runs) else runs
-    found = lines(runs) if len(runs) else []
+    curves = lines(runs) if len(runs) else []
 
     def draw(grid: list[Axes]) -> None:
         (axes,) = grid
-        for line in found:
+        for line in curves:
             rows = line.rows.drop_duplicates("key")
             totals = np.stack([paths[f"{key}/layer_total"] for key in rows["key"]])
             layer, (colour, dashes, marker) = np.arange(1, totals.shape[1] + 1), line.look
@@ -58,11 +58,11 @@ def drawings(frame: pandas.DataFrame, paths: dict[str, Array], words: str) -> di
         axes.set(xlabel="layer, from input to classifier", ylabel="$\\log(a_0/a)/4$ (no unit)")
         axes.set_title("what $m^2 - w^2$ has lost, in units of $A$", loc="left")
 
-    said = (
+    caption = (
         f"{words} Median over a layer; lines: mean over seeds, bands: lowest to highest. "
         "Dotted: decay alone; the rest is step size and gradient noise."
     )
-    return {"ledger": drawing.drawn(1, 2.9, draw, found, said)} if found else {}
+    return {"ledger": drawing.make_figure(1, 2.9, draw, curves, caption)} if curves else {}
 
 
 def _followed(frame: pandas.DataFrame) -> pandas.DataFrame:

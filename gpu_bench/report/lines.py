@@ -1,4 +1,4 @@
-"""What the figures draw as one line: the runs of a method on one course, their name and look."""
+"""What the figures draw as one line: the runs of a method in one setup, their name and look."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpu_bench.methods import METHODS, Look
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["PROTOCOLS", "Line", "courses", "families", "given", "label", "lines"]
+__all__ = ["PROTOCOLS", "Line", "families", "given", "label", "lines", "setups"]
 
 
 OTHERS = ("#F0E442", "#8C564B", "#1B9E77", "#7570B3")  # of methods that are not listed
@@ -21,12 +21,12 @@ MASKS = {"random": "uniform", "erk": "ERK", "equal": "equal", "snip": "SNIP", "s
 
 
 class Line(NamedTuple):
-    """The runs of one method on one course.
+    """The runs of one method in one setup.
 
     Attributes
     ----------
     name : str
-        Of the course; empty where all lines are of the same.
+        Of the setup; empty where all lines are of the same.
     method : str
     look : Look
     rows : DataFrame
@@ -50,9 +50,9 @@ def label(method: str) -> str:
 
 
 def lines(frame: pandas.DataFrame, names: Iterable[str] | None = None) -> list[Line]:
-    """Return the lines of rows, in the order in which they come; `names` say each row's course.
+    """Return the lines of rows, in the order in which they come; `names` say each row's setup.
 
-    The colour says the method; where there are several courses line style and marker say which,
+    The colour says the method; where there are several setups line style and marker say which,
     otherwise they repeat the method.
     """
     import pandas
@@ -69,23 +69,23 @@ def lines(frame: pandas.DataFrame, names: Iterable[str] | None = None) -> list[L
     others = zip(strange, itertools.cycle(OTHERS), itertools.cycle(MARKERS), strict=False)
     known = {name: kind.look for name, kind in METHODS.items()}
     known |= {name: Look(colour, "-", marker) for name, colour, marker in others}
-    found = []
+    curves = []
     for key, rows in frame.groupby([named, "method"], sort=False):
         name, method = map(str, key)
         look = known[method]
         if len(different) > 1:
             look = Look(look.colour, *looks[name])
-        found.append(Line(name if len(different) > 1 else "", method, look, rows))
-    return found
+        curves.append(Line(name if len(different) > 1 else "", method, look, rows))
+    return curves
 
 
 def families(frame: pandas.DataFrame) -> list[str]:
-    """Return each row's course without its target: WR, cyclic with ERK masks, …"""
+    """Return each row's setup without its target: WR, cyclic with ERK masks, …"""
     return [_family(row) for row in frame.to_dict("records")]
 
 
-def courses(frame: pandas.DataFrame) -> list[str]:
-    """Return each row's course: its family and, where it has one, the target sparsity."""
+def setups(frame: pandas.DataFrame) -> list[str]:
+    """Return each row's setup: its family and, where it has one, the target sparsity."""
     return [_family(row) + _target(row) for row in frame.to_dict("records")]
 
 

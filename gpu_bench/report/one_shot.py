@@ -11,7 +11,7 @@ from gpu_bench.report import drawing, ledger, paired, published, tables
 from gpu_bench.report.lines import label, lines
 from gpu_bench.report.statistics import counted, interval, lag, percent
 from gpu_bench.report.tables import INTERVAL
-from gpu_bench.sparsities import shown
+from gpu_bench.sparsities import tabulated
 from mirrorflow.checks import Array
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["drawings", "print_table"]
 
 def print_table(console: Console, frame: pandas.DataFrame) -> None:
     """Print accuracy in percent, mean ± 95 % confidence interval, per method and sparsity."""
-    sparsities = shown(frame["sparsity"].unique())
+    sparsities = tabulated(frame["sparsity"].unique())
     first = frame.iloc[0]
     where = "validation" if first["validation"] else "test"
     table = []
@@ -50,14 +50,14 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
 
 def drawings(frame: pandas.DataFrame, paths: dict[str, Array]) -> dict[str, Figure]:
     """Return the figures of completed runs, by name."""
-    found, words = lines(frame), _setting(frame)
+    curves, words = lines(frame), _setting(frame)
     levels = sorted(frame["sparsity"].unique())
-    panels = [(levels.index(s), f"{100 * s:.1f} % zeros") for s in shown(levels)]
+    panels = [(levels.index(s), f"{100 * s:.1f} % zeros") for s in tabulated(levels)]
     title = "accuracy after one cut of the smallest weights"
     return {
-        "accuracy": drawing.accuracy(found, title, words),
-        "epochs": drawing.epochs(found, paths, words),
-        "layers": drawing.layers(found, paths, panels, words),
+        "accuracy": drawing.accuracy(curves, title, words),
+        "epochs": drawing.epochs(curves, paths, words),
+        "layers": drawing.layers(curves, paths, panels, words),
         **ledger.drawings(frame, paths, words),
     }
 

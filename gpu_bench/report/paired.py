@@ -10,7 +10,7 @@ from rich.console import Console
 from gpu_bench.report import tables
 from gpu_bench.report.lines import label
 from gpu_bench.report.statistics import FAR
-from gpu_bench.sparsities import shown
+from gpu_bench.sparsities import tabulated
 
 if TYPE_CHECKING:
     import pandas
@@ -34,21 +34,21 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
     `frame` holds rows of one-shot sparsification on the same images. Methods that have several runs
     of a seed are compared at equal A alone.
     """
-    levels = shown(frame["sparsity"].unique())
+    levels = tabulated(frame["sparsity"].unique())
     there = frame[frame["sparsity"].isin(levels)]
     parts = {str(name): rows for name, rows in there.groupby("method", sort=False)}
     if OURS not in parts:
         return
     ours, table = parts.pop(OURS), []
     for name, theirs in parts.items():
-        pair, found = (ours, theirs), {}
+        pair, comparisons = (ours, theirs), {}
         if not any(rows.duplicated(["seed", "sparsity"]).any() for rows in pair):
-            found["as trained"] = _each_seed(pair, "accuracy")
+            comparisons["as trained"] = _each_seed(pair, "accuracy")
             if any(map(_lags, pair)):
-                found["fresh"] = _each_seed(pair, "fresh_accuracy")
+                comparisons["fresh"] = _each_seed(pair, "fresh_accuracy")
         if "total_free" in frame and theirs["total_free"].notna().any():
-            found["equal A"] = _equal_totals(pair)
-        for words, points in found.items():
+            comparisons["equal A"] = _equal_totals(pair)
+        for words, points in comparisons.items():
             # folders may have other levels, and a run that diverged has no accuracy
             each = [points[level].dropna().tolist() if level in points else [] for level in levels]
             if any(each):
@@ -87,7 +87,7 @@ def _equal_totals(pair: Pair) -> pandas.DataFrame:
     """Return that difference at the largest A that both have, of seeds where there is one."""
     import pandas
 
-    found = {}
+    differences = {}
     for seed in pair[0]["seed"].unique():
         own = [rows[rows["seed"] == seed] for rows in pair]
         curves = [rows.pivot_table("accuracy", "total_free", "sparsity") for rows in own]
@@ -95,5 +95,5 @@ def _equal_totals(pair: Pair) -> pandas.DataFrame:
         high = np.min([curve.index.max() for curve in curves])
         if low <= EQUAL * high:  # beyond an end a curve is its last run; NaN without one
             at = [{level: np.interp(high, c.index, c[level]) for level in c} for c in curves]
-            found[seed] = 100.0 * (pandas.Series(at[0]) - pandas.Series(at[1]))
-    return pandas.DataFrame(found).T.sort_index()
+            differences[seed] = 100.0 * (pandas.Series(at[0]) - pandas.Series(at[1]))
+    return pandas.DataFrame(differences).T.sort_index()

@@ -10,20 +10,20 @@ from rich.console import Console
 
 from gpu_bench.report import published, tables
 from gpu_bench.report.cycle_figures import drawings
-from gpu_bench.report.lines import courses, label
+from gpu_bench.report.lines import label, setups
 from gpu_bench.report.statistics import counted, interval, lag
-from gpu_bench.sparsities import SHOWN, nearest
+from gpu_bench.sparsities import TABULATED, nearest
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["drawings", "print_table", "shown"]
+__all__ = ["drawings", "print_table", "tabulated_cycles"]
 
 COLUMNS = 8  # of cycles in the table
 
 
-def shown(frame: pandas.DataFrame) -> list[int]:
-    """Return the cycles of the table: all, or eight: evenly, or next to the sparsities shown."""
+def tabulated_cycles(frame: pandas.DataFrame) -> list[int]:
+    """Return the cycles of the table: all, or eight: evenly, or near `TABULATED`."""
     cycles = sorted(int(cycle) for cycle in frame["cycle"].unique())
     if len(cycles) <= COLUMNS:
         return cycles
@@ -31,18 +31,18 @@ def shown(frame: pandas.DataFrame) -> list[int]:
         last = len(cycles) - 1
         return [cycles[round(i * last / (COLUMNS - 1))] for i in range(COLUMNS)]
     sparsity = frame.groupby("cycle")["sparsity"].mean()
-    levels = {nearest(sparsity, wanted) for wanted in (0.0, 0.5, *SHOWN)}
+    levels = {nearest(sparsity, wanted) for wanted in (0.0, 0.5, *TABULATED)}
     return [cycle for cycle in cycles if sparsity[cycle] in levels]
 
 
 def print_table(console: Console, frame: pandas.DataFrame) -> None:
     """Print sparsity, accuracy, A and cost after each cycle, with 95 % confidence intervals."""
-    first, cycles = frame.iloc[0], shown(frame)
+    first, cycles = frame.iloc[0], tabulated_cycles(frame)
     where = "validation" if first["validation"] else "test"
     table: list[list[str]] = []
     scale = _scale(frame["training_flops"].max())
-    for (method, course), rows in frame.groupby(["method", courses(frame)], sort=False):
-        names = [label(str(method)), str(course), f"seeds: {counted(rows)}"]
+    for (method, setup), rows in frame.groupby(["method", setups(frame)], sort=False):
+        names = [label(str(method)), str(setup), f"seeds: {counted(rows)}"]
         good = rows[rows["status"] == "completed"]
         readings = _readings(good, cycles, scale)
         for name, reading in itertools.zip_longest(names, readings, fillvalue=""):
@@ -77,12 +77,12 @@ def _readings(rows: pandas.DataFrame, cycles: list[int], scale: int) -> list[lis
         "A": ("total_spent", 1.0, ".2f"),
         f"10^{scale} mult-adds": ("training_flops", 10.0**-scale, ".2f"),
     }
-    found = []
+    table = []
     for title, (column, factor, form) in readings.items():
         per_cycle = [factor * rows.loc[rows["cycle"] == cycle, column] for cycle in cycles]
         means, halves = zip(*map(interval, per_cycle), strict=True)
         if not all(map(math.isnan, means)):
-            found.append([title, *("–" if math.isnan(m) else format(m, form) for m in means)])
+            table.append([title, *("–" if math.isnan(m) else format(m, form) for m in means)])
         if any(half > 0.0 for half in halves) and column != "sparsity":  # an exact count
-            found.append(["", *("" if math.isnan(h) else f"± {h:{form}}" for h in halves)])
-    return found
+            table.append(["", *("" if math.isnan(h) else f"± {h:{form}}" for h in halves)])
+    return table

@@ -23,8 +23,8 @@ class Point(NamedTuple):
     epochs: int | None = None  # of all trainings together
 
 
-def _points(name: str, epochs: int | None, found: dict[float, str]) -> tuple[Point, ...]:
-    return tuple(Point(name, zeros, accuracy, epochs) for zeros, accuracy in found.items())
+def _points(name: str, epochs: int | None, accuracies: dict[float, str]) -> tuple[Point, ...]:
+    return tuple(Point(name, zeros, accuracy, epochs) for zeros, accuracy in accuracies.items())
 
 
 UNCUT = {("imagenet", "resnet50"): "76.7–77.0", ("cifar10", "resnet20"): "91.73"}
@@ -53,11 +53,11 @@ def sentences(dataset: str, model: str) -> str:
     """Return all that is published for the setting in a paragraph; empty without any."""
     if (dataset, model) not in POINTS:
         return ""
-    told: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
     for point in POINTS[dataset, model]:
         epochs = f" ({point.epochs} epochs)" if point.epochs else ""
-        told.setdefault(point.name, []).append(
+        by_name.setdefault(point.name, []).append(
             f"{point.accuracy} at {100 * point.sparsity:g} %{epochs}"
         )
-    words = [f"{name} {', '.join(numbers)}" for name, numbers in told.items()]
+    words = [f"{name} {', '.join(numbers)}" for name, numbers in by_name.items()]
     return f"Published, in %: dense {UNCUT[dataset, model]}; {'; '.join(words)}."

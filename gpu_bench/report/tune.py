@@ -24,10 +24,10 @@ def print_table(console: Console, frame: pandas.DataFrame) -> None:
     rows: list[list[str]] = []
     for name, tried in scores.groupby("method", sort=False):
         best = None if tried["accuracy"].isna().all() else tried["accuracy"].idxmax()
-        for place, row in tried.iterrows():
+        for index, row in tried.iterrows():
             words = ", ".join(f"{flag} {value:g}" for flag, value in row["setting"].items())
             cells = [f"{100 * row[sparsity]:.2f}" for sparsity in sparsities]
-            mark = "* " if place == best else "  "
+            mark = "* " if index == best else "  "
             rows.append([mark + label(str(name)), words, *cells, f"{100 * row['accuracy']:.2f}"])
         rows.append([])
     tables.print_table(

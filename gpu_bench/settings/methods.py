@@ -75,9 +75,9 @@ class Chosen(Study):
         given = {name: getattr(self, name) for name in COMMON}
         given |= dataclasses.asdict(self.method(kind))
         if self.recipe == "original":
-            told = {name for name, value in given.items() if value != defaults[name]}
+            explicit = {name for name, value in given.items() if value != defaults[name]}
             recipe = ORIGINAL | kind.original
-            given |= {name: value for name, value in recipe.items() if name not in told}
+            given |= {name: value for name, value in recipe.items() if name not in explicit}
         if given["lr"] is None:
             given["lr"] = kind.learning_rate
         return given
@@ -115,8 +115,8 @@ class Chosen(Study):
             value, default = getattr(holder, option), getattr(type(holder), option)
             changed = value != default  # the class keeps the default
             if not there and (changed if words is None else not changed and typed in words):
-                said = brief(str(value) if isinstance(value, Path) else value)
-                raise InputError(f"{typed} must be left out unless {rule}, but it is {said}.")
+                text = brief(str(value) if isinstance(value, Path) else value)
+                raise InputError(f"{typed} must be left out unless {rule}, but it is {text}.")
 
     def belongings(self) -> Iterator[tuple[str, bool, str]]:
         """Yield flags, whether what was chosen has them, and what would have to be chosen."""

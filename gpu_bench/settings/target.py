@@ -73,7 +73,7 @@ class Target(
                 raise InputError(
                     f"--methods must have a strength to change, but {kind.name} has none beside lr."
                 )
-            if "sparsity" in kind.options():  # it is told the target
+            if "sparsity" in kind.options():  # it takes the target
                 dataclasses.replace(self.method(kind), **{"sparsity": self.target}).check()
 
     def strength(self, kind: type[Method]) -> str:
@@ -87,7 +87,7 @@ class Target(
 
     def _search(self, kind: type[Method]) -> list[Run]:
         option, given = self.strength(kind), self.options_of(kind)
-        # one that is told its sparsity needs no search; flags and recipe may leave none, or 0
+        # one that takes its sparsity needs no search; flags and recipe may leave none, or 0
         usual = given[option] or kind.grid[0].get(option) or 1e-4
         first = self.target if option == "sparsity" else usual
         tried: dict[float, float] = {}
@@ -102,10 +102,10 @@ class Target(
             new = self.made({kind: [{option: value}]})
             runs += new
             rows = [self._row(run) for run in new]
-            found = [sparsity(kind, row) for row in rows if row is not None]
-            if len(found) < len(new):
+            sparsities = [sparsity(kind, row) for row in rows if row is not None]
+            if len(sparsities) < len(new):
                 break
-            tried[value] = sum(found) / len(found)  # NaN where one diverged
+            tried[value] = sum(sparsities) / len(sparsities)  # NaN where one diverged
         return runs
 
     def _row(self, run: Run) -> Row | None:
@@ -118,11 +118,11 @@ class Target(
     def show(
         self, console: Console, frame: pandas.DataFrame, verdicts: Sequence[Verdict]
     ) -> dict[str, Any]:
-        said = super().show(console, frame, verdicts)
+        conclusions = super().show(console, frame, verdicts)
         for command in self._commands(frame):
             console.print(command, highlight=False, soft_wrap=True)
-            said["printed"] += f"\n{command}"
-        return said
+            conclusions["printed"] += f"\n{command}"
+        return conclusions
 
     def figures(self, frame: pandas.DataFrame, paths: dict[str, Array]) -> Sequence[Path]:
         """Draw nothing.
@@ -165,8 +165,8 @@ class Target(
     def _command(
         self, methods: Sequence[str], own: Mapping[str, Method], flags: Mapping[str, Any]
     ) -> str:
-        left = {"out", "seeds", "validation", "force"}  # as one-shot has them
-        names = {field.name for field in dataclasses.fields(Setting)} - left
+        excluded = {"out", "seeds", "validation", "force"}  # as one-shot has them
+        names = {field.name for field in dataclasses.fields(Setting)} - excluded
         given = {name: getattr(self, name) for name in names} | dict(flags)
         given |= {"methods": tuple(methods), "options": option_groups()(**own)}
         return OneShot(**given, sparsities=(self.target,)).typed("python -m gpu_bench.run one-shot")

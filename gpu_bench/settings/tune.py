@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from gpu_bench.methods import Method
 from gpu_bench.settings.one_shot import OneShot
-from gpu_bench.sparsities import SHOWN
+from gpu_bench.sparsities import TABULATED
 from mirrorflow.checks import Array, InputError, whole
 from mirrorflow.runs.study import described
 
@@ -34,7 +34,7 @@ class Tune(
 
     seeds: int = 1
     """Number of seeds (0, 1, …) of every setting."""
-    sparsities: Annotated[tuple[float, ...] | None, described("0.8 0.9 0.95 0.98")] = SHOWN
+    sparsities: Annotated[tuple[float, ...] | None, described("0.8 0.9 0.95 0.98")] = TABULATED
     """Fractions of zeros at which a setting is judged, each in [0, 1)."""
     validation: float = 0.1
     """Fraction of the training images held out, above 0: classes in proportion, drawn by the data
@@ -49,11 +49,11 @@ class Tune(
     def _different(self, kind: type[Method]) -> list[Mapping[str, float]]:
         """Return the list of a method without what is the same where decay can act no faster."""
         rates, momentum = self.rates(), self.options_of(kind)["momentum"]
-        found: dict[tuple[float, ...], Mapping[str, float]] = {}
+        different: dict[tuple[float, ...], Mapping[str, float]] = {}
         for setting in kind.grid:
             acts = kind.possible(setting, rates, momentum)
-            found.setdefault(tuple(acts.values()), setting)
-        return list(found.values())
+            different.setdefault(tuple(acts.values()), setting)
+        return list(different.values())
 
     def decided(self) -> tuple[bool, str]:
         return False, "the protocol is one-shot"
