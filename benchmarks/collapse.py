@@ -85,9 +85,9 @@ def collapse(frame: pandas.DataFrame) -> list[Row]:
                     "method": method,
                     "quantity": quantity,
                     "range": span,
-                    **{f"by_{axis}": _mean(found) for axis, found in by.items()},
+                    **{f"by_{axis}": _mean(gaps) for axis, gaps in by.items()},
                     **{n: _mean(by["total_free"][chosen]) for n, chosen in alike.items()},
-                    **{f"longer_{axis}": own * _mean(found[long]) for axis, found in by.items()},
+                    **{f"longer_{axis}": own * _mean(gaps[long]) for axis, gaps in by.items()},
                     "seeds": _mean(np.array(seeds)),
                     "pairs": len(pairs),
                     "pairs_by_alpha": int(np.isfinite(by["alpha"]).sum()),
@@ -103,11 +103,11 @@ def distance(one: pandas.DataFrame, other: pandas.DataFrame, axis: str) -> float
     where the ranges do not meet.
     """
     gaps: list[float] = []
-    for points, line in ((one, other), (other, one)):
-        line = line.sort_values(axis)
-        at, knots = np.log(points[axis].to_numpy()), np.log(line[axis].to_numpy())
+    for points, curve in ((one, other), (other, one)):
+        curve = curve.sort_values(axis)
+        at, knots = np.log(points[axis].to_numpy()), np.log(curve[axis].to_numpy())
         inside = (at >= knots[0] - 1e-9) & (at <= knots[-1] + 1e-9)
-        there = np.interp(at[inside], knots, line["value"].to_numpy())
+        there = np.interp(at[inside], knots, curve["value"].to_numpy())
         gaps += list(np.abs(points["value"].to_numpy()[inside] - there))
     return _mean(np.array(gaps))
 
@@ -156,8 +156,8 @@ def curves(frame: pandas.DataFrame) -> Figure:
     names = list(dict.fromkeys(frame["method"]))
     with matplotlib.rc_context(STYLE):
         figure, grid = panels(4 * len(names), "page", 2.0, across=4)
-        places = itertools.product(names, PANELS, ("total_free", "total"))
-        for axes, (method, quantity, axis) in zip(grid, places, strict=True):
+        cells = itertools.product(names, PANELS, ("total_free", "total"))
+        for axes, (method, quantity, axis) in zip(grid, cells, strict=True):
             _lines(axes, frame[frame["method"] == method], axis, quantity, method)
             if axis == "total_free":
                 axes.set_ylabel(PANELS[quantity])

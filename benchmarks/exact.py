@@ -39,9 +39,9 @@ def exact_limit(problem: mf.Regression, factors: mf.Factors, total: float, start
         p0 = [(a + b) ** 2 / 4 * decay for a, b in zip(m, w, strict=True)]
         q0 = [(a - b) ** 2 / 4 * decay for a, b in zip(m, w, strict=True)]
         for _ in range(MOST_STEPS):
-            bend = Z.T * nu
-            p = [a * mpmath.exp(b) for a, b in zip(p0, bend, strict=True)]
-            q = [a * mpmath.exp(-b) for a, b in zip(q0, bend, strict=True)]
+            mu = Z.T * nu
+            p = [a * mpmath.exp(b) for a, b in zip(p0, mu, strict=True)]
+            q = [a * mpmath.exp(-b) for a, b in zip(q0, mu, strict=True)]
             x = mpmath.matrix([a - b for a, b in zip(p, q, strict=True)])
             hessian = mpmath.matrix(n, n)
             for j in range(n):

@@ -70,15 +70,15 @@ def _read_array(x: Any) -> Answer:
 
 def _walk(setting: FlowSetting, state: Any, advance: Callable[[Piece, Any, Array], Any]) -> list:
     """States at `setting.times`; `advance` gives them at the stops of one piece, first included."""
-    found, last = [], float(setting.times[-1])
+    selected, last = [], float(setting.times[-1])
     for piece in setting.pieces:
         before = (setting.times < piece.end) | (piece.end == last)
         asked = setting.times[(setting.times >= piece.start) & before]
         stops = np.unique(np.concatenate([[piece.start], asked, [piece.end]]))
         states = advance(piece, state, stops)
-        found += [states[int(i)] for i in np.searchsorted(stops, asked)]
+        selected += [states[int(i)] for i in np.searchsorted(stops, asked)]
         state = states[-1]
-    return found
+    return selected
 
 
 class _Factors:
@@ -92,18 +92,18 @@ class _Factors:
 
     def derivative(self, t: float, state: Array, piece: Piece) -> Array:
         m, w = state[: self.d], state[self.d :]
-        slope = self.Z.T @ (self.Z @ (m * w) - self.y) / self.n
+        grad_f = self.Z.T @ (self.Z @ (m * w) - self.y) / self.n
         decay = 2 * piece.alpha
-        return np.concatenate([-w * slope - decay * m, -m * slope - decay * w])
+        return np.concatenate([-w * grad_f - decay * m, -m * grad_f - decay * w])
 
     def jacobian(self, t: float, state: Array, piece: Piece) -> Array:
         d, m, w = self.d, state[: self.d], state[self.d :]
         J = np.empty((2 * d, 2 * d))
         J[:d, :d], J[:d, d:] = -w[:, None] * self.H * w, -w[:, None] * self.H * m
         J[d:, :d], J[d:, d:] = -m[:, None] * self.H * w, -m[:, None] * self.H * m
-        diagonal, slope = np.arange(d), self.Z.T @ (self.Z @ (m * w) - self.y) / self.n
-        J[diagonal, d + diagonal] -= slope
-        J[d + diagonal, diagonal] -= slope
+        diagonal, grad_f = np.arange(d), self.Z.T @ (self.Z @ (m * w) - self.y) / self.n
+        J[diagonal, d + diagonal] -= grad_f
+        J[d + diagonal, diagonal] -= grad_f
         J[np.arange(2 * d), np.arange(2 * d)] -= 2 * piece.alpha
         return J
 
@@ -120,8 +120,8 @@ class Dual:
         self.start = np.zeros(self.n)
 
     def masses(self, total: float, nu: Array) -> tuple[Array, Array]:
-        bend = nu @ self.Z
-        return np.exp(self.log_p - 4 * total + bend), np.exp(self.log_q - 4 * total - bend)
+        mu = nu @ self.Z
+        return np.exp(self.log_p - 4 * total + mu), np.exp(self.log_q - 4 * total - mu)
 
     def derivative(self, t: float, nu: Array, piece: Piece) -> Array:
         p, q = self.masses(piece.total + piece.alpha * (t - piece.start), nu)
@@ -144,8 +144,8 @@ def _compiled() -> tuple[Callable[..., Array], Callable[..., Array]]:
 
     @numba.njit(fastmath=True)
     def masses(nu: Array, Z: Array, log_p: Array, log_q: Array, total: float) -> Any:
-        bend = nu @ Z
-        return np.exp(log_p - 4 * total + bend), np.exp(log_q - 4 * total - bend)
+        mu = nu @ Z
+        return np.exp(log_p - 4 * total + mu), np.exp(log_q - 4 * total - mu)
 
     @numba.njit(fastmath=True)
     def derivative(
@@ -237,12 +237,12 @@ def diffrax_flows(setting: FlowSetting, coordinates: str, solver: str) -> Entry:
 
         def factors_field(t: Any, state: Any, arguments: Any) -> Any:
             (m, w), (piece, _) = state, arguments
-            slope = Z.T @ (Z @ (m * w) - y) / n
-            return jnp.stack([-w * slope, -m * slope]) - 2 * piece.alpha * state
+            grad_f = Z.T @ (Z @ (m * w) - y) / n
+            return jnp.stack([-w * grad_f, -m * grad_f]) - 2 * piece.alpha * state
 
         def masses(total: Any, nu: Any, log_masses: Any) -> Any:
-            bend = nu @ Z
-            return jnp.exp(log_masses - 4 * total + jnp.stack([bend, -bend]))
+            mu = nu @ Z
+            return jnp.exp(log_masses - 4 * total + jnp.stack([mu, -mu]))
 
         def dual_field(t: Any, nu: Any, arguments: Any) -> Any:
             piece, log_masses = arguments
@@ -293,8 +293,8 @@ def torchdiffeq_flows(setting: FlowSetting) -> Entry:
         def advance(piece: Piece, state: Any, stops: Array) -> Any:
             def derivative(t: Any, state: Any) -> Any:
                 m, w = state.unbind(1)
-                slope = ((m * w) @ Z.T - y) @ Z / setting.problem.n
-                return torch.stack([-w * slope, -m * slope], 1) - 2 * piece.alpha * state
+                grad_f = ((m * w) @ Z.T - y) @ Z / setting.problem.n
+                return torch.stack([-w * grad_f, -m * grad_f], 1) - 2 * piece.alpha * state
 
             tolerances = {"rtol": setting.rtol, "atol": setting.rtol}
             return odeint(derivative, state, torch.tensor(stops), method="dopri5", **tolerances)

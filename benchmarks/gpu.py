@@ -172,7 +172,7 @@ def stages(given: argparse.Namespace) -> dict[str, list[str]]:
     every = [*methods.METHODS] if given.methods == ["all"] else given.methods
     for name in every:
         methods.find(name)  # refuses unknown names
-    place = [] if given.data_root is None else ["--data-root", str(given.data_root)]
+    root = [] if given.data_root is None else ["--data-root", str(given.data_root)]
     images, device = ["--dataset", given.dataset], ["--device", given.device]
     speed = ["--settings", given.dataset, "--parts", "steps", "epochs", "--workers", "8"]
     full = ["--epochs", str(given.epochs), "--seeds", str(given.seeds), *SPARSITIES]
@@ -189,7 +189,7 @@ def stages(given: argparse.Namespace) -> dict[str, list[str]]:
         ("sculpt", "sculpt", two, [*fifth, "--sparsities", "0.9", "0.95"]),
     ]
     grid = {
-        name: ["gpu_bench.run", protocol, *images, *place, *device, "--methods", *there, *flags]
+        name: ["gpu_bench.run", protocol, *images, *root, *device, "--methods", *there, *flags]
         for name, protocol, chosen, flags in rows
         if (there := [method for method in chosen if method in every])
     }

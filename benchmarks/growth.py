@@ -62,7 +62,7 @@ def exponents(rows: pandas.DataFrame) -> pandas.DataFrame:
     if measured.empty:
         return pandas.DataFrame()
     measured = measured[measured["axis"].isin(["d", "n", "runs"])]
-    found = []
+    fits = []
     kinds = measured["case"].str.partition(",")[0]
     for (kind, axis, entry), part in measured.groupby([kinds, "axis", "entry"], sort=False):
         if part["value"].nunique() < 2:
@@ -74,5 +74,5 @@ def exponents(rows: pandas.DataFrame) -> pandas.DataFrame:
         if unit:
             per_work, per_error = exponent(part["value"], part["median_seconds"] / np.array(counts))
         fit = (len(part), slope, error, unit, per_work, per_error)
-        found.append((kind, axis, entry, *fit))
-    return pandas.DataFrame(found, columns=COLUMNS if found else ())
+        fits.append((kind, axis, entry, *fit))
+    return pandas.DataFrame(fits, columns=COLUMNS if fits else ())

@@ -113,26 +113,26 @@ def run_stages(
 ) -> dict[str, tuple[Row, Array]]:
     """`stages` in a process of its own: row and seconds of each; "failed" where it ended."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        found, reason = pool.submit(_collected, n, d, density, repetitions).result()
+        rows, reason = pool.submit(_collected, n, d, density, repetitions).result()
     failed: dict[str, tuple[Row, Array]] = {
         stage: ({"status": "failed", "message": reason}, np.zeros(0)) for stage in STAGES
     }
     return failed | {
         one.pop("stage"): ({"status": "measured", **one, **spread(seconds, "seconds")}, seconds)
-        for one in found
+        for one in rows
         if (seconds := np.array(one.pop("seconds"))).size
     }
 
 
 def _collected(n: int, d: int, density: float | None, repetitions: int) -> tuple[list[Row], str]:
     """The rows of the stages that end, and what broke the others off."""
-    found: list[Row] = []
+    rows: list[Row] = []
     try:
         with controller().limit(limits=1):
-            found.extend(stages(n, d, density, repetitions))
+            rows.extend(stages(n, d, density, repetitions))
     except (ArithmeticError, MemoryError, ValueError) as error:
-        return found, str(error)
-    return found, ""
+        return rows, str(error)
+    return rows, ""
 
 
 def _timed(compute: Callable[[], Any], repetitions: int) -> tuple[list[float], Any]:

@@ -116,8 +116,8 @@ def minimum_l1(problems: list[mf.Regression], through: str) -> Entry:
 
     def by_linprog(problem: mf.Regression) -> Array:
         signed = np.hstack([problem.Z, -problem.Z])
-        found = linprog(np.ones(2 * problem.d), A_eq=signed, b_eq=problem.y, method="highs").x
-        return found[: problem.d] - found[problem.d :]
+        solution = linprog(np.ones(2 * problem.d), A_eq=signed, b_eq=problem.y, method="highs").x
+        return solution[: problem.d] - solution[problem.d :]
 
     solve = by_cvxpy if through == "cvxpy" else by_linprog
 
@@ -158,14 +158,14 @@ def lasso_path(
         data = [(np.array(p.Z, order="F"), np.array(p.y)) for p in problems]
 
         def run(decades: int, tolerance: float) -> list[Array]:
-            found = []
+            solutions = []
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # not converged: its gap shows it
                 for Z, y in data:
                     largest = np.abs(Z.T @ y).max() / y.size
                     values = largest * np.logspace(0, -decades, 10 * decades + 1)
-                    found.append(path(Z, y, values, tolerance)[:, -1])
-            return found
+                    solutions.append(path(Z, y, values, tolerance)[:, -1])
+            return solutions
 
         for decades in DECADES:
             for tolerance in TOLERANCES:

@@ -11,7 +11,7 @@ from mirrorflow.runs.store import Row
 
 __all__ = ["bound", "rates"]
 
-LANES = 128  # runs that share a matrix product
+RUNS = 128  # runs that share a matrix product
 
 
 def rates(n: int, d: int, repetitions: int = 5) -> Row:
@@ -25,11 +25,11 @@ def rates(n: int, d: int, repetitions: int = 5) -> Row:
         n×n, n³/3 each; copy_rate: bytes/s read and written by copying 64 MB.
     """
     rng = np.random.default_rng(0)
-    left, right = rng.standard_normal((LANES, n)), rng.standard_normal((n, d))
-    square, exponents = rng.standard_normal((1024, 1024)), rng.standard_normal((LANES, d))
-    product, powers = np.empty((LANES, d)), np.empty((LANES, d))
+    left, right = rng.standard_normal((RUNS, n)), rng.standard_normal((n, d))
+    square, exponents = rng.standard_normal((1024, 1024)), rng.standard_normal((RUNS, d))
+    product, powers = np.empty((RUNS, d)), np.empty((RUNS, d))
     hessian = right @ right.T + n * np.eye(n)
-    hessians = np.broadcast_to(hessian, (LANES, n, n)).copy()
+    hessians = np.broadcast_to(hessian, (RUNS, n, n)).copy()
     block = np.zeros(8_000_000)
 
     def best(work: float, compute: Callable[[], object]) -> float:
@@ -50,10 +50,10 @@ def rates(n: int, d: int, repetitions: int = 5) -> Row:
         return work / min(times)
 
     return {
-        "gemm_rate": best(2.0 * LANES * n * d, lambda: np.matmul(left, right, out=product)),
+        "gemm_rate": best(2.0 * RUNS * n * d, lambda: np.matmul(left, right, out=product)),
         "peak_rate": best(2.0 * 1024**3, lambda: square @ square),
-        "exp_rate": best(LANES * d, lambda: np.exp(exponents, out=powers)),
-        "cholesky_rate": best(LANES * n**3 / 3, lambda: np.linalg.cholesky(hessians)),
+        "exp_rate": best(RUNS * d, lambda: np.exp(exponents, out=powers)),
+        "cholesky_rate": best(RUNS * n**3 / 3, lambda: np.linalg.cholesky(hessians)),
         "copy_rate": best(2.0 * block.nbytes, lambda: block.copy()),
     }
 

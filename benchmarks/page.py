@@ -44,7 +44,7 @@ def fill(page: str, sections: Mapping[str, str]) -> str:
     for name, text in sections.items():
         pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
         page, count = re.subn(
-            pattern, lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page, flags=re.DOTALL
+            pattern, lambda match, text=text: f"{match[1]}{text}\n{match[2]}", page, flags=re.DOTALL
         )
         if count != 1:
             raise InputError(

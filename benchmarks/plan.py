@@ -90,13 +90,13 @@ def compute(specs: Sequence[Row]) -> list[Result]:
     name, repetitions = first["case"], first["repetitions"]
     with _one_processor():
         if group == "machine":  # the rates that the cost model needs
-            found = {"rates": ({"status": "measured", **rates(scale.n, scale.d)}, np.zeros(0))}
+            results = {"rates": ({"status": "measured", **rates(scale.n, scale.d)}, np.zeros(0))}
         elif group == "large":
-            found = run_stages(*scale.large, DENSITIES[name.removeprefix("large, ")], repetitions)
+            results = run_stages(*scale.large, DENSITIES[name.removeprefix("large, ")], repetitions)
         else:
             case = next(case for case in plan(scale) if case.name == name)
-            found = measure(case, repetitions)
-    measured = [found[spec["entry"]] for spec in specs]
+            results = measure(case, repetitions)
+    measured = [results[spec["entry"]] for spec in specs]
     return [({"message": "", **row}, {"seconds": seconds}) for row, seconds in measured]
 
 

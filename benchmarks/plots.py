@@ -34,7 +34,7 @@ LIBRARIES = {
     "celer": (PALETTE[5], "X"),
     "scikit-learn": (SOFT, "*"),
 }
-PLACES = [(0, 6), (5, 3), (-5, 3), (5, -9), (-5, -9), (0, -12), (11, 3), (-11, 3), (11, -9)]
+OFFSETS = [(0, 6), (5, 3), (-5, 3), (5, -9), (-5, -9), (0, -12), (11, 3), (-11, 3), (11, -9)]
 
 
 def draw(rows: pandas.DataFrame, folder: Path) -> list[Path]:
@@ -83,11 +83,11 @@ def growth(rows: pandas.DataFrame) -> Figure:
     measured = contestants(rows)
     with mpl.rc_context(STYLE):
         figure, grid = panels(8, "page", 1.9, across=4, sharey="row")
-        for kind, line in zip(("flow", "limit"), (grid[:4], grid[4:]), strict=True):
+        for kind, row in zip(("flow", "limit"), (grid[:4], grid[4:]), strict=True):
             part = measured[measured["case"].str.startswith(kind)]
             if part.empty:  # only other groups were measured
                 continue
-            for (axis, label), axes in zip(AXES.items(), line, strict=True):
+            for (axis, label), axes in zip(AXES.items(), row, strict=True):
                 some = part[part["axis"].eq(axis)]
                 for entry, own in some.sort_values("value").groupby("entry"):
                     least, middle, most = (1e3 * own[f"{p}_seconds"] for p in SPREAD)
@@ -99,7 +99,7 @@ def growth(rows: pandas.DataFrame) -> Figure:
                     axes.set_xticks(sorted(some["value"].unique()))
                     axes.xaxis.set_major_formatter("{x:g}")
                     axes.xaxis.set_minor_formatter(NullFormatter())
-            line[0].set_ylabel(f"milliseconds a {kind}")
+            row[0].set_ylabel(f"milliseconds a {kind}")
         keys = [
             Line2D([], [], ms=3, lw=1.1, label=name, **_look(name))
             for name in measured["entry"].unique()
@@ -137,11 +137,11 @@ def _letter(axes: Axes, part: pandas.DataFrame, letters: dict[str, str]) -> None
     taken = list(at)
     for i, (point, entry) in enumerate(zip(points, part["entry"], strict=True)):
         others = np.array([*taken[:i], *taken[i + 1 :], (np.inf, np.inf)])
-        gaps = [np.hypot(*(at[i] + place + (0, 3) - others).T).min() for place in PLACES]
-        place = PLACES[int(np.argmax(np.minimum(gaps, 8.0)))]  # a letter is some 8 from its point
-        taken.append(at[i] + place + (0, 3))
+        gaps = [np.hypot(*(at[i] + offset + (0, 3) - others).T).min() for offset in OFFSETS]
+        offset = OFFSETS[int(np.argmax(np.minimum(gaps, 8.0)))]  # a letter is some 8 from its point
+        taken.append(at[i] + offset + (0, 3))
         look: Any = {"textcoords": "offset points", "ha": "center", "fontsize": 7}
-        axes.annotate(letters[entry], point, place, color=LIBRARIES[_library(entry)][0], **look)
+        axes.annotate(letters[entry], point, offset, color=LIBRARIES[_library(entry)][0], **look)
 
 
 def _where(rows: pandas.DataFrame) -> str:

@@ -89,7 +89,7 @@ class Rivals(Study, name="rivals", about="flows and limits against every rival (
         from benchmarks.page import publish
         from benchmarks.plots import draw
 
-        drawn = draw(frame, self.out)
+        files = draw(frame, self.out)
         if self.publish:
             publish(frame, self.out, ROOT)
-        return drawn
+        return files

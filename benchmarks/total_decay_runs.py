@@ -106,10 +106,10 @@ def _row(spec: Row) -> Row:
     row["below_scale"] = below if pilot else None
     row["uncut"] = accuracy()
     # a larger cut contains every smaller one, so nothing has to be put back between them
-    cuts = {sparsity: accuracy(sparsity) for sparsity in masks.SPARSITIES if sparsity < CUT}
-    row["cut"] = cuts[CUT] = accuracy(CUT)
-    cuts |= {sparsity: accuracy(sparsity) for sparsity in masks.SPARSITIES if sparsity > CUT}
-    free = itertools.takewhile(lambda item: item[1] >= row["uncut"] - LOSS - 1e-9, cuts.items())
+    scores = {sparsity: accuracy(sparsity) for sparsity in masks.SPARSITIES if sparsity < CUT}
+    row["cut"] = scores[CUT] = accuracy(CUT)
+    scores |= {sparsity: accuracy(sparsity) for sparsity in masks.SPARSITIES if sparsity > CUT}
+    free = itertools.takewhile(lambda item: item[1] >= row["uncut"] - LOSS - 1e-9, scores.items())
     row["kept"] = 1.0 - max((sparsity for sparsity, _ in free), default=0.0)
     row["wall_seconds"] = time.perf_counter() - started
     return row

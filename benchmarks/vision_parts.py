@@ -176,8 +176,8 @@ def first_images(dataset: data.Dataset, train: int, test: int) -> data.Dataset:
     """Return the data set cut to its first images; mean and std stay."""
     counts = {"train_images": train, "train_labels": train}
     counts |= {"test_images": test, "test_labels": test}
-    cut = {name: getattr(dataset, name)[:count] for name, count in counts.items()}
-    return dataclasses.replace(dataset, **cut)
+    arrays = {name: getattr(dataset, name)[:count] for name, count in counts.items()}
+    return dataclasses.replace(dataset, **arrays)
 
 
 def interleaved(
