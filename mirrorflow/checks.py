@@ -103,7 +103,7 @@ def _given(name: str, value: Any, ndim: int) -> np.ndarray:
 
 
 def _entry(name: str, value: Any, at: tuple[int, ...]) -> str:
-    """Where an entry stands: by its labels where pandas has some, else by its indices."""
+    """Name of an entry: by its labels where pandas has some, else by its indices."""
     if not at or not hasattr(value, "iloc"):
         return f"{name}[{', '.join(map(str, at))}]" if at else "it"
     row = f"row {str(value.index[at[0]])[:40]}"

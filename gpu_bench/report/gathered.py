@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["at", "gather", "levels", "targets"]
 
-# what tells runs of one line apart: lengths and targets are on the axes, starts in the name
+# columns that differ within a line: lengths and targets are on the axes, starts in the name
 ALONG = ("key", "seed", "cycles", "start_sparsity", "target_sparsity")
 IMAGES = ("dataset", "model", "image_size", "validation", "validation_seed")
 
@@ -109,7 +109,7 @@ def _check_same_images(sources: Sequence[_Source]) -> None:
 def _setups(frame: pandas.DataFrame, options: Sequence[str]) -> list[str]:
     """Return each row's family and the options that differ within a method of it.
 
-    An option that follows from one named before says nothing new and is left out.
+    An option that follows from one named before is omitted.
     """
     import pandas
 

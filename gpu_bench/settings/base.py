@@ -291,7 +291,7 @@ class Setting(Chosen):
         return Folder(self.out, self.units, self.module().PROTOCOL.columns)
 
     def place(self) -> Place:
-        """Return where the runs find and leave things."""
+        """Return the paths that the runs read and write."""
         from gpu_bench.experiment import Place
 
         mask_file: Path | None = getattr(self, "mask_file", None)

@@ -39,7 +39,7 @@ class SignedColumns:
 
     @property
     def large(self) -> bool:
-        """Whether questions are asked to a few columns at a time."""
+        """Whether G is used a few columns at a time."""
         return self.basis.shape[0] * self.count > WHOLE
 
     def take(self, chosen: Indices) -> Array:

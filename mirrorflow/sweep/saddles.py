@@ -115,7 +115,7 @@ def _run(spec: Row) -> tuple[Row, dict[str, Array]]:
     lasso, lars_seconds = _lasso(problem, 0.5 / at)
     own = averages(path, at)
     size = float(np.abs(lasso).max())
-    # what moved and is not at its threshold has left for good: no LASSO solution from then on
+    # a coordinate that moved and is below its threshold stays away: from then on no LASSO solution
     correlations = np.abs(path.at(at)[1] @ problem.Z)
     lost = ((own != 0) & (correlations < 1.0 - 1e-9)).any(axis=1)
     kept = ~np.logical_or.accumulate(lost)
