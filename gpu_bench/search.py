@@ -90,16 +90,16 @@ def best(frame: pandas.DataFrame) -> pandas.DataFrame:
 
     Of the strengths that are close to the target or, where weights are cut, beyond it, the one with
     the best accuracy at the target, the weaker if equal; else the nearest. Further columns:
-    `found`, whether there is one of the first, and `runs`, how many strengths there are.
+    `reached`, whether there is one of the first, and `runs`, how many strengths there are.
     """
     table, target = tried(frame), float(frame["target"].iloc[0])
     table["runs"] = table.groupby("method")["value"].transform("count")
     exact = table["method"].map(lambda name: METHODS[name].exact)
     distance = table["away"].abs()
     there = table["sparsity"].map(lambda zeros: close(zeros, target))
-    table["found"] = there | (~exact & (table["away"] > 0.0))
+    table["reached"] = there | (~exact & (table["away"] > 0.0))
     order = table.assign(
-        missed=~table["found"], rank=distance.mask(table["found"], -table["accuracy"])
+        missed=~table["reached"], rank=distance.mask(table["reached"], -table["accuracy"])
     )
     order = order.sort_values(["missed", "rank", "value"]).drop_duplicates("method")
     return order.sort_index().set_index("method")

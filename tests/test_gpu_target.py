@@ -126,7 +126,7 @@ def test_a_strength_is_its_mean_over_seeds_read_at_the_level_of_the_target():
     assert math.isnan(table.loc[2.0, "sparsity"])
     assert table.loc[1.0, "away"] == pytest.approx(math.log(0.1 / 0.3))
     found = best(pandas.DataFrame(rows))
-    assert found.loc["str", ["value", "runs", "found"]].tolist() == [1.0, 2, False]
+    assert found.loc["str", ["value", "runs", "reached"]].tolist() == [1.0, 2, False]
 
 
 def test_where_nothing_is_close_the_nearest_is_named_by_the_share_kept():
@@ -134,7 +134,7 @@ def test_where_nothing_is_close_the_nearest_is_named_by_the_share_kept():
     rows = [row_of(1.0, 0.83, 0.5), row_of(2.0, 0.95, 0.9), row_of(3.0, 0.6, 0.99)]
     assert best(pandas.DataFrame(rows)).loc["str", "value"] == 1.0
     equal = [row_of(value, 0.9, 0.8) for value in (3.0, 2.0, 4.0)]
-    assert best(pandas.DataFrame(equal)).loc["str", ["value", "found"]].tolist() == [2.0, True]
+    assert best(pandas.DataFrame(equal)).loc["str", ["value", "reached"]].tolist() == [2.0, True]
 
 
 def test_the_table_has_every_strength_in_per_cent_and_marks_what_is_found():
@@ -248,8 +248,8 @@ def test_of_those_that_reach_it_the_most_accurate_is_taken():
             row |= dict.fromkeys(("mask-l1.total", "str.total"), value)
             rows.append({**row, "natural_sparsity": zeros, "free_sparsity": zeros})
     found = best(pandas.DataFrame(rows))
-    assert found.loc["mask-l1", ["value", "found", "runs"]].tolist() == [1.3, True, 5]
-    assert found.loc["str", ["value", "found", "sparsity"]].tolist() == [1.5, False, 0.86]
+    assert found.loc["mask-l1", ["value", "reached", "runs"]].tolist() == [1.3, True, 5]
+    assert found.loc["str", ["value", "reached", "sparsity"]].tolist() == [1.5, False, 0.86]
 
 
 def test_a_search_goes_on_where_it_was_killed(tmp_path, computed):

@@ -18,13 +18,13 @@ __all__ = ["print_table"]
 
 
 def print_table(console: Console, frame: pandas.DataFrame) -> None:
-    """Print the sparsity and the accuracy at every strength; * marks what was found."""
+    """Print the sparsity and the accuracy at every strength; * marks the best."""
     first, table, chosen = frame.iloc[0], tried(frame), best(frame)
     rows: list[list[str]] = []
     for name, own in table.groupby("method", sort=False):
         there = chosen.loc[name]
         for _, row in own.iterrows():
-            mark = "* " if there["found"] and row["value"] == there["value"] else "  "
+            mark = "* " if there["reached"] and row["value"] == there["value"] else "  "
             numbers = [100 * row[column] for column in ("sparsity", "uncut", "accuracy")]
             cells = [f"{number:.2f}" for number in numbers]
             rows.append([mark + label(str(name)), f"{row['flag']} {row['value']:g}", *cells])

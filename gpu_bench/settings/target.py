@@ -133,7 +133,7 @@ class Target(
             If a method has not reached the target: all is on disk, and printed, by then.
         """
         for name, row in best(frame).iterrows():
-            if not row["found"]:
+            if not row["reached"]:
                 kind, option, value = find(str(name)), row["option"], row["value"]
                 momentum = self.options_of(kind)["momentum"]
                 more = kind.possible({option: FACTOR * value}, self.rates(), momentum)[option]
@@ -152,7 +152,7 @@ class Target(
         words = {find(word).name: word for word in self.methods if word != "all"}
         for name, row in best(frame).iterrows():
             kind, word = find(str(name)), words.get(str(name), str(name))
-            if not row["found"]:
+            if not row["reached"]:
                 continue
             method, key = self.method(kind), kind.name.replace("-", "_")
             if row["option"] in kind.options():

@@ -15,7 +15,7 @@ from bokeh.models.widgets.sliders import CategoricalSlider, Slider
 from bokeh.plotting import figure
 
 from mirrorflow.colours import QUANTITIES, SOFT
-from mirrorflow.explore.state import PLACES, SCHEDULES, WINDOW, Settings, State, problems, state
+from mirrorflow.explore.state import POSITIONS, SCHEDULES, WINDOW, Settings, State, problems, state
 
 __all__ = ["GRID", "Page"]
 
@@ -158,7 +158,7 @@ def _recovery(sources: dict[str, ColumnDataSource]) -> Any:
     panel.xaxis.ticker = []
     look = {"marker": "square", "size": 10, "fill_color": None, "line_color": SOFT}
     sizes = truth[np.argsort(-np.abs(truth), kind="stable")[:5]]
-    panel.scatter(PLACES[:5], sizes, legend_label="x*", **look)
+    panel.scatter(POSITIONS[:5], sizes, legend_label="x*", **look)
     look = {"source": sources["recovery"], "size": 5}
     panel.scatter("at", "flow", color=QUANTITIES["flow"], legend_label="limit of the flow", **look)
     panel.scatter(

@@ -26,7 +26,7 @@ from mirrorflow.problems import Regression, gaussian_recovery, random_stream
 from mirrorflow.schedules import Constant, Geometric, Quadratic, Schedule
 
 __all__ = [
-    "PLACES",
+    "POSITIONS",
     "SCHEDULES",
     "WINDOW",
     "Settings",
@@ -44,7 +44,7 @@ TIMES = np.concatenate([[0.0], np.geomspace(1e-2, LATE, 36)])
 SCHEDULES = ("constant until t = 2", "quadratic", "geometric", "constant without end")
 STEPS, FARTHEST = 200, 10.0  # steps that a run makes, and |x| beyond which none is drawn
 RADII = np.array([1.0, 2.0, 4.0, 5.0]) / 3.0  # of level sets, in units of the one through x_∞
-PLACES = np.concatenate([4.0 * np.arange(5.0), 21.0 + np.arange(95.0)])  # the five lie apart
+POSITIONS = np.concatenate([4.0 * np.arange(5.0), 21.0 + np.arange(95.0)])  # the five lie apart
 GRID, PROFILE = 57, 41  # points of a side of the window, and of a profile of R
 RTOL, CHECKS = 1e-8, 4  # of flows; times at which a flow is checked
 
@@ -203,7 +203,7 @@ def state(settings: Settings) -> State:
             run = made.x[-1]
             texts["run"] = f"{_distances(run, rich, least)} {texts['run']}"
     order = np.argsort(-np.abs(recovery.x_true), kind="stable")  # type: ignore[arg-type]
-    arrays["recovery"] = {"at": PLACES, "flow": x[order], "run": run[order]}
+    arrays["recovery"] = {"at": POSITIONS, "flow": x[order], "run": run[order]}
     texts["remarks"], texts["limits"] = outside(settings), " ".join(remarks)
     return State(arrays, texts)
 
