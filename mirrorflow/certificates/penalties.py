@@ -23,7 +23,7 @@ RTOL = 1e-10
 def solvable_penalty(
     start: Powers, flow: Flow, c: float, delta: float, rtol: float, share: float = 1.0
 ) -> Certificate:
-    """u^L − v^L under h = c Σ(u^L + v^L) + δ‖θ‖², all that (14) can be said of (this project).
+    """u^L − v^L under h = c Σ(u^L + v^L) + δ‖θ‖², the h for which (14) holds (this project).
 
     With r = u^{2−L} (of v with −∇f for ∇f), K = L(L − 2), κ = 2δ(L − 2),
 

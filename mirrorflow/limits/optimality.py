@@ -159,7 +159,7 @@ def proven(
     dual = apply(points.kappa / space.s, space.U.T)
     residual = np.abs(apply(points.x, problem.Z.T) - fit).max(axis=1)
     size = problem.magnitude(points.p + points.q).max(axis=1) + float(np.abs(fit).max())
-    # where Z or the factors span too many decades, a face can be misjudged: that must be said
+    # where Z or the factors span too many decades, a face can be misjudged: the status says so
     sound = points.converged & (residual <= 1e-8 * size + TINY) & ~np.isnan(gap)
     statuses = [status if good else "not_converged" for good in sound.tolist()]
     arrays = (starts, points.x, dual, points.p, points.q, points.parameters, points.metric)
