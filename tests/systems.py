@@ -102,7 +102,7 @@ class System:
                 slope = self.problem.Z @ x - self.ready.y
             return -weight * slope / n
         theta, grad = state[: self.size].reshape(-1, self.d), self.problem.Z.T @ slope / n
-        moved = -self.start.slopes(theta) * grad - 2.0 * alpha * theta
+        moved = -self.start.grad_g(theta) * grad - 2.0 * alpha * theta
         return np.append(moved, weight * grad if state.size > self.size else [])
 
     def jacobian(self, total, alpha):

@@ -409,7 +409,7 @@ def test_errors_of_the_direct_system(name, accumulate):
         of.derivative(0.3, 0.2)
         direct.scale(of.small, of.wide, of.numbers)
         theta = of.state[: of.size].reshape(-1, of.d)
-        x, slopes = of.x(of.state, 0.3), start.slopes(theta)
+        x, slopes = of.x(of.state, 0.3), start.grad_g(theta)
         fitted = of.slope(x)
         grad = problem.Z.T @ fitted / problem.n
         curved = problem.loss.curvature(problem.Z @ x, problem.y).max()
