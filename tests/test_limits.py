@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,11 +15,13 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import mirrorflow as mf
+from mirrorflow import certificates
 from mirrorflow.certificates import margin
 from mirrorflow.limits import columns, faces, polyhedral
 from mirrorflow.limits.newton import Solver
 from mirrorflow.limits.nonnegative import least_squares
 from mirrorflow.limits.optimality import Points, proven
+from mirrorflow.problems import random_stream
 from mirrorflow.rowspace import Basis
 
 EPS = np.finfo(float).eps
@@ -627,3 +632,75 @@ def test_least_squares_takes_no_rounding_for_a_descent(seed):
     Q = np.linalg.qr(B)[0]
     target -= Q @ (Q.T @ target)
     assert not least_squares(B, target)[0].any()
+
+
+def exact_minimum_l1(Z, y, positive, negative):
+    """The least ‖x‖₁ over Zx = y with these signs, by all its vertices in fractions; or None."""
+    rows = [[Fraction(float(entry)) for entry in row] for row in np.column_stack([Z, y])]
+    sizes = []
+    for basis in itertools.combinations(range(Z.shape[1]), len(Z)):
+        system = [[row[j] for j in (*basis, -1)] for row in rows]
+        for k in range(len(system)):  # Gauss and Jordan
+            pivot = next((i for i in range(k, len(system)) if system[i][k]), None)
+            if pivot is None:
+                break
+            system[k], system[pivot] = system[pivot], system[k]
+            for i in range(len(system)):
+                if i != k:
+                    factor = system[i][k] / system[k][k]
+                    system[i] = [a - factor * b for a, b in zip(system[i], system[k], strict=True)]
+        else:
+            x = [system[k][-1] / system[k][k] for k in range(len(system))]
+            if all(
+                (v >= 0 or negative[j]) and (v <= 0 or positive[j])
+                for v, j in zip(x, basis, strict=True)
+            ):
+                sizes.append(sum(map(abs, x)))
+    return min(sizes, default=None)
+
+
+@pytest.mark.parametrize("kind", ["uneven columns", "nearly equal columns", "both"])
+def test_a_confirmed_minimum_l1_is_none_too_large_in_exact_arithmetic(kind):
+    """Whatever rounding does to it: the value and the bound say by how much at most."""
+    judged = 0
+    for seed in range(60):
+        draw = random_stream("exact minimum", kind, seed)
+        n = int(draw.integers(1, 4))
+        d = int(draw.integers(n + 1, 8))
+        Z = draw.standard_normal((n, d))
+        if kind != "uneven columns":
+            few = int(draw.integers(1, d))
+            noise = 10.0 ** draw.uniform(-12, -3) * draw.standard_normal((n, d - few))
+            Z[:, few:] = Z[:, draw.integers(0, few, d - few)] * (1.0 + noise)
+        if kind != "nearly equal columns":
+            Z *= 10.0 ** draw.uniform(-6, 6, d)
+        x = draw.standard_normal(d)
+        m = draw.uniform(0.1, 2.0, d)
+        w = np.where(draw.random(d) < 0.5, np.copysign(m, x), draw.standard_normal(d))
+        problem, start = mf.Regression(Z, Z @ x), mf.Factors(m, w)
+        limit = mf.interpolator(problem, start, math.inf)
+        check = certificates.optimality(problem, limit, math.inf)
+        assert check.verdict != "refuted"
+        least = exact_minimum_l1(Z, problem.y, *start.signs)
+        if check.holds and least is not None:
+            judged += 1
+            excess = float(Fraction(float(np.abs(limit.x).sum())) / least - 1)
+            assert excess <= check.value + check.bound, seed
+    assert judged > 30
+
+
+def test_a_point_with_a_gap_is_not_proven(monkeypatch):
+    """Columns (1, 0) and (½, δ): ε(1, −2) changes Zx by 2εδ alone, and ‖x‖₁ by ε."""
+    problem = mf.Regression([[1.0, 0.5], [0.0, 1e-5]], [1.5, 1e-5])
+    start, original = mf.Factors([1.0, 1.0], [1.0, 1.0]), polyhedral.minimum_l1_face
+    assert mf.interpolator(problem, start, math.inf).status == "converged"
+    for epsilon, status in ((1e-8, "converged"), (1e-4, "not_converged")):
+
+        def moved(*arguments, epsilon=epsilon):
+            face = original(*arguments)
+            return dataclasses.replace(face, point=face.point + epsilon * np.array([1.0, -2.0]))
+
+        monkeypatch.setattr(polyhedral, "minimum_l1_face", moved)
+        limit = mf.interpolator(problem, start, math.inf)
+        assert limit.status == status
+        assert limit.gap == pytest.approx(epsilon, rel=1e-2)

@@ -30,6 +30,7 @@ from mirrorflow.threads import on_one_thread
 __all__ = ["endless", "lasso_limit"]
 
 STEPS = 200  # Newton steps
+PROVEN = 1e-6  # relative, of dual constraints and gap
 
 
 def endless(problem: Regression, runs: list[SignCone]) -> list[Interpolator]:
@@ -44,8 +45,8 @@ def endless(problem: Regression, runs: list[SignCone]) -> list[Interpolator]:
             face = shared if run.all_signs and shared else minimum_l1_face(run.signed, run.b)
             shared = face if run.all_signs else shared
             points = _on_face(run, face)
-            gap = abs(float(np.sum(points.p + points.q) - run.b @ face.dual))
-            limits.append(_polyhedral(problem, run, points, gap))
+            values = float(np.sum(points.p + points.q)), float(run.b @ face.dual)
+            limits.append(_polyhedral(problem, run, points, values))
         except FaceError as error:
             limits.append(failed(problem, run.start, str(error)))
     return limits
@@ -111,7 +112,7 @@ def lasso_limit(problem: Regression, start: MirrorMap, alpha: float) -> Interpol
     off = float(np.abs(given.gradient(points.x[0]) - problem.gradient(points.x[0])).max())
     if not off <= 1e-6 * 2.0 * alpha:
         return failed(given, start, MESSAGES["not_converged"])
-    return _polyhedral(problem, cone, points, abs(float(primal - dual)))
+    return _polyhedral(problem, cone, points, (float(primal), float(dual)))
 
 
 def _as_squared(problem: Regression, start: Factors, alpha: float) -> Regression:
@@ -163,8 +164,8 @@ def _deep(problem: Regression, run: SignCone) -> Interpolator:
     counts = np.zeros(1, dtype=np.int64)
     parts = p[None], q[None], (p - q)[None], theta[None], metric[None]
     points = Points(*parts, face.dual[None], counts, np.array([sure]))
-    gap = abs(float(np.sum(u) - run.b @ face.dual))
-    return _polyhedral(problem, run, points, gap, run.start.weights)
+    values = float(np.sum(u)), float(run.b @ face.dual)
+    return _polyhedral(problem, run, points, values, run.start.weights)
 
 
 def _largest_power(G: Array, b: Array, dual: Array, degree: float) -> tuple[Array, bool]:
@@ -221,7 +222,7 @@ def _polyhedral(
     problem: Regression,
     cone: SignCone,
     points: Points,
-    gap: float,
+    values: tuple[float, float],  # primal and dual
     weights: tuple[Array | float, Array | float] = (1.0, 1.0),
 ) -> Interpolator:
     p, q = points.p[0], points.q[0]
@@ -230,7 +231,10 @@ def _polyhedral(
     off_p = np.where(p > 0, np.abs(up), np.maximum(up, 0.0))
     off_q = np.where(q > 0, np.abs(down), np.maximum(down, 0.0))
     stationarity = max(off_p[cone.positive].max(initial=0.0), off_q[cone.negative].max(initial=0.0))
-    # near ties that rounding decides can leave a dual that proves nothing
-    sound = dataclasses.replace(points, converged=points.converged & (stationarity <= 1e-6))
+    gap = abs(values[0] - values[1])
+    # near ties that rounding decides can leave a dual that proves nothing, and so does b if the
+    # dual is huge
+    proves = stationarity <= PROVEN and gap <= PROVEN * values[0]
+    sound = dataclasses.replace(points, converged=points.converged & proves)
     proofs = np.array([stationarity]), np.array([gap])
     return proven(problem, [cone.start], sound, *proofs, cone.fit, cone.status)[0]
