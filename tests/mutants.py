@@ -64,7 +64,12 @@ PACKAGES: dict[str, tuple[str, str]] = {
         "mirrorflow/runs/[!r]*.py mirrorflow/runs/runner.py",
         "execution files help programs progress reproduce results results_load runs",
     ),
+    "store": ("mirrorflow/runs/store/*.py", "results results_load results_closure fuzz_results"),
+    "report": ("mirrorflow/runs/report/*.py", "report_page fuzz_results reproduce"),
     "claims": ("mirrorflow/claims/*.py", "claim_trials"),
+    "sweep": ("mirrorflow/sweep/*.py", "studies sweep margin_study reproduce"),
+    "protocols": ("gpu_bench/protocols/*.py", "gpu_protocols gpu_run"),
+    "vision_report": ("gpu_bench/report/*.py", "gpu_report"),
 }
 SETTINGS = """
 [tool.mutmut]
@@ -80,7 +85,9 @@ timeout_constant = 5.0
 # threads, other processes and compilers don't survive the fork that mutmut makes for each mutant;
 # the last one reads the name of a function, which mutmut changes
 SKIPPED = "not compiled and not traced and not distributed and not threads and not process "
-SKIPPED += "and not forgotten"
+SKIPPED += "and not forgotten and not kills_change and not on_two_ranks and not ranks_that "
+# a quarter of a minute and more, where others see the same functions
+SKIPPED += "and not jobs_do and not changed_helper and not judged_by_the_others and not data_files"
 # a flow that takes a minute as Python
 SLOW = " and not steps_beyond_a_domain"
 # mutmut gives a test the functions called while it runs: here also those that a fixture which it
