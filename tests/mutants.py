@@ -61,7 +61,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
     ),
     "cycles": ("gpu_bench/cycles.py gpu_bench/checkpoints.py", "gpu_cycles"),
     "runs": (
-        "mirrorflow/runs/[!r]*.py mirrorflow/runs/runner.py",
+        "mirrorflow/runs/[!rs]*.py mirrorflow/runs/runner.py mirrorflow/runs/stopping.py "
+        "mirrorflow/runs/study.py",
         "execution files help programs progress reproduce results results_load runs",
     ),
     "store": ("mirrorflow/runs/store/*.py", "results results_load results_closure fuzz_results"),

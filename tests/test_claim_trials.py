@@ -128,6 +128,35 @@ def test_a_trial_is_the_one_that_it_was(record, name):
 # ---- the registry and what judges
 
 
+def test_statements_name_their_theorem():
+    for key, claim in CLAIMS.items():
+        said = registry.statement(key)
+        assert said.startswith(claim.statement)
+        number = said.removeprefix(claim.statement)
+        assert number == (f" ({claim.section})" if claim.section in ("2.1", "2.2", "2.3") else "")
+
+
+def test_powers_that_commute_are_those_of_the_statement(monkeypatch):
+    """u^L − v^L with L = 3, 4 and 5, each in some trial: told from its values."""
+    exponents = set()
+    stub = certificates.Certificate.of("stub", 1.0, 1.0)
+
+    def noting(g, size, at):
+        start = np.zeros(size)
+        start[[0, -1]] = 2.0, 1.0
+        *_, last = values = g(start)
+        if last == -1.0:  # where m ⊙ w is 0
+            exponents.add(float(np.log2(values[0])))
+        return stub
+
+    monkeypatch.setattr(commuting, "commutes", noting)
+    for name in ("regularizer_commutes", "brackets_in_kernel"):
+        monkeypatch.setattr(commuting, name, lambda *_: stub)
+    for number in range(20):
+        registry.trial("commuting", "none", number)
+    assert exponents == {2.0, 3.0, 4.0, 5.0}  # u² − v² too
+
+
 def test_every_claim_is_well_formed():
     assert [key for group in GROUPS.values() for key in group.keys] == list(CLAIMS)
     for key, claim in CLAIMS.items():

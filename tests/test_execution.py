@@ -9,7 +9,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from pathlib import Path
 
 import pytest
@@ -106,6 +112,48 @@ def test_a_scheduler_that_is_gone_ends_the_work():
     """Dask cancels the calls whose scheduler does not answer any more."""
     with pytest.raises(mf.InputError, match="scheduler is gone; finished runs are kept"):
         list(map_unordered(work.process, [[1]], Bare(None)))
+
+
+KilledWorker = type("KilledWorker", (Exception,), {})  # Dask's, known by its name
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("lost on its way"), "RuntimeError: lost on its way"),
+        (BrokenExecutor("gone"), "The process that computed it died 3 times"),
+        (KilledWorker("gone"), "The process that computed it died 3 times"),
+    ],
+    ids=["own", "broken", "named"],
+)
+def test_a_call_that_ends_in_an_error_has_three_attempts(error, message):
+    """Whatever the executor itself says of it: a worker that is gone, or an error of the call."""
+    ((items, failure),) = map_unordered(work.double, [[1]], Bare(error))
+    assert items == [1]
+    assert (failure.attempts, failure.refused) == (3, False)
+    assert message in failure.message
+
+
+class Scripted(Executor):
+    """Calls end as a list says, each with the number of the item that it is about."""
+
+    def __init__(self, *ends):
+        self.ends = list(ends)
+
+    def submit(self, function, /, *args):
+        future, end = Future(), self.ends.pop(0)
+        if isinstance(end, Exception):
+            future.set_exception(end)
+        else:
+            future.set_result(function(*args))
+        return future
+
+
+def test_who_has_raised_is_not_blamed_for_a_death_in_company():
+    """It raised, then a worker died with it and others: two of its three attempts are left."""
+    died = BrokenExecutor("gone")
+    pool = Scripted(RuntimeError("once"), died, died, None)
+    assert list(map_unordered(work.double, [[7]], pool)) == [([7], [14])]
 
 
 @pytest.mark.parametrize("workers", [ThreadPoolExecutor, ProcessPoolExecutor])

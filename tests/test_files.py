@@ -509,7 +509,7 @@ HEADER = r"must start with a header that names one column 'y' and at least one f
         ("a,b,y\n1,2,3\n1,2\n", r"row 3 has 2 entries, but the header has 3"),
         ("a,b,y\n1,2,3,4\n", r"row 2 has 4 entries, but the header has 3"),
         ("a,b,y\n1,,3\n", r"row 2, column 'b' must be a number, but it is ''"),
-        ("a,b,y\n1,2,3\n1,two,3\n", r"row 3, column 'b' must be a number, but it is 'two'"),
+        ("a,b,y\n1,2,3\n1,two,3\n", r"row 3, column 'b' must be a number, but it is 'two'\.$"),
         ("a,b,y\n1,2,0x10\n", r"row 2, column 'y' must be a number, but it is '0x10'"),
         ("a,b,y\n1,2,1e\n", r"row 2, column 'y' must be a number"),
         ("a,b,y\n1,'2',3\n", r"row 2, column 'b' must be a number"),

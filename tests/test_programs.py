@@ -86,6 +86,11 @@ def test_studies_are_listed_without_being_imported(tmp_path, monkeypatch):
     assert toys.study("two").__name__ == "Squares"
 
 
+def test_the_study_where_none_is_named_comes_first(tmp_path, monkeypatch):
+    files = {name: STUDY.replace("NAME", name) for name in ("any", "one", "two")}
+    assert list(program(tmp_path, monkeypatch, **files).studies) == ["one", "any", "two"]
+
+
 @pytest.mark.parametrize("fault", ["1 / 0", "import of_nothing", "def"])
 def test_a_file_that_cannot_be_imported_is_named_and_spares_the_others(
     tmp_path, monkeypatch, capsys, fault

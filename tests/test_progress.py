@@ -62,8 +62,12 @@ def test_the_estimate_is_not_from_the_first_result(monkeypatch):
     assert words(board) == "0:00:48, about 0:00:12 left, 0:00:08 since the last result"
     clock[0] += 60.0
     assert "about 0:00:00 left, 0:01:08 since" in words(board)
-    board.finish("c", 30)
-    assert words(board) == "0:01:48"
+    board.finish("c", 29)
+    clock[0] += 6.0
+    assert words(board).endswith(" left, 0:00:06 since the last result")  # one run is left
+    board.finish("d")
+    clock[0] += 6.0
+    assert words(board) == "0:02:00"
 
 
 def test_runs_under_way_count_by_their_share(tmp_path, monkeypatch):

@@ -13,12 +13,16 @@ from pathlib import Path
 
 import browser
 import numpy as np
+import pandas
 import pytest
 
 from mirrorflow import InputError
 from mirrorflow.results import Folder, Run
 from mirrorflow.runs.report import Contents, page
+from mirrorflow.runs.report import contents as contents_module
 from mirrorflow.runs.report.page import POLICY, SCRIPT
+from mirrorflow.runs.report.rows import Column, failures, rows_table, same_in_all
+from mirrorflow.runs.report.text import counted, number, plain
 from mirrorflow.sweep import __main__ as cli
 from mirrorflow.sweep.theorem23 import Theorem23
 
@@ -243,6 +247,158 @@ def test_a_study_with_failed_runs_is_judged_by_the_others(tmp_path, monkeypatch,
     found = checked(page(contents))
     assert "1 run has no verdict" in found.words
     assert "ZeroDivisionError: of this test" in found.words
+
+
+# ---- texts, tables and figures by themselves
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "yes"),
+        (False, "no"),
+        (None, "–"),
+        (-3, "-3"),
+        (0.12345678, "0.123457"),
+        ("a\tb\nc", "a\tb\nc"),
+        ("\x1b\u202e\ud800", 3 * "\N{REPLACEMENT CHARACTER}"),
+        ([1, [2, [3, [4]]]], "1, 2, 3, …"),
+        ({"a": (1, 2.5), "b": {"c": None}}, "a: 1, 2.5, b: c: –"),
+        ([7] * 50, ", ".join(["7"] * 50)),
+        ([7] * 51, ", ".join(["7"] * 50) + ", … (51 in all)"),
+        (dict.fromkeys(range(51), 0), ", ".join(f"{i}: 0" for i in range(50)) + ", … (51 in all)"),
+        (Path("a/b"), "a/b"),
+    ],
+    ids=str,
+)
+def test_any_value_is_one_text(value, text):
+    assert plain(value) == text
+    for longest in (1, len(text) - 1, len(text)):
+        assert plain(text, longest) == plain(text)[:longest] + "…" * (longest < len(text))
+
+
+def test_a_long_entry_of_a_list_takes_no_more_than_a_text():
+    assert plain(["x" * 50, "y"], 9) == "x" * 9 + "…"
+    assert plain(["x" * 9, "y"], 20) == "x" * 9 + ", y"
+
+
+def test_numbers_of_a_page():
+    given = (math.nan, math.inf, -math.inf, -1.5e-9, 2.0)
+    assert [number(x, ".1e") for x in given] == ["–", "∞", "−∞", "−1.5e−09", "2.0e+00"]
+    assert [counted(n, "run", "runs") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+
+
+def frame(columns: dict, **units: str) -> pandas.DataFrame:
+    made = pandas.DataFrame(columns)
+    made.attrs["units"] = units
+    return made
+
+
+def test_a_certificate_is_one_column():
+    """Of a value, a bound and whether it holds; columns that only look like these stay."""
+    holds = [True, False]
+    made = frame(
+        {
+            **{"a": [0.5, 1.5], "a_bound": [1.0, 1.25], "a_holds": holds},
+            **{"b_bound": [1, 2], "c_holds": holds, "d": ["x", "y"], "d_bound": [3, 4]},
+            **{"same": [7, 7], "same_unit": [2.5, 2.5], "none": [None, None]},
+        },
+        a="m",
+        same_unit="s",
+    )
+    table = rows_table(made, made.iloc[:0])
+    assert table.about == "2 rows."
+    assert table.columns == [
+        *(Column("a", "m", True), Column("b_bound", None, True), Column("c_holds", None, True)),
+        *(Column("d", None, False), Column("d_bound", None, True)),
+    ]
+    assert table.cells == [("0.5", "1", "yes", "x", "3"), ("✗ 1.5", "2", "no", "y", "4")]
+    assert same_in_all(made) == [("same", 7, ""), ("same_unit", 2.5, "s")]
+    assert same_in_all(made.iloc[:0]) == []
+    made["a_holds"] = [None, None]  # can't be judged
+    assert [cells[0] for cells in rows_table(made, made.iloc[:0]).cells] == ["0.5", "1.5"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "about", "shape"),
+    [
+        (300, 2, "300 rows.", (300, 2)),
+        (301, 2, "The first 300 of 301 rows; rows.parquet holds the rest.", (300, 2)),
+        (2, 121, "2 rows, 120 of 121 columns; rows.parquet holds the rest.", (2, 120)),
+        (300, 121, "The first 166 of 300 rows, 120 of 121 columns; rows", (166, 120)),
+        (200, 100, "200 rows.", (200, 100)),
+        (3, 0, "3 rows.", (0, 0)),
+    ],
+)
+def test_a_table_is_cut_where_a_page_ends(rows, columns, about, shape):
+    cells = {f"c{i}": np.arange(rows) for i in range(columns)} | {"same": [1.0] * rows}
+    table = rows_table(frame(cells), frame({}))
+    assert table.about.startswith(about)
+    assert (len(table.cells), len(table.columns)) == shape
+    assert all(len(row) == shape[1] for row in table.cells)
+
+
+def test_failures_are_counted_by_their_messages():
+    """Also where a stranger's rows lack the message; the first five kinds, each by its end."""
+    long = "start" + "x" * 3998 + "end"
+    messages = [None, "a", long, "a", None, "b", "c", "d", "e"]
+    made = frame({"message": messages, "attempts": [3, 1, 3, 2, 4, 3, 3, 3, 3]})
+    first, more = failures(made)
+    assert [entry[1:] for entry in first] == [(2, 4), (2, 2), (1, 3), (1, 3), (1, 3)]
+    assert [entry[0] for entry in first[1:]] == ["a", long[-4000:], "b", "c"]
+    assert more == 2
+    assert failures(made.iloc[:0]) == ([], 0)
+
+
+def contents(manifest: dict, failed: int = 0) -> Contents:
+    rows = frame({"seed": [0, 1]})
+    return Contents("folder", manifest, rows, rows.iloc[:failed], [], [])
+
+
+def test_facts_of_a_folder():
+    environment = {"git_commit": "0123456789abcdef", "git_dirty": True}
+    assert contents({}).facts == ["2 rows"]
+    assert contents({}, failed=1).facts == ["2 rows", "1 failed runs"]
+    changed = contents({"written": "W" * 50, "environment": environment}).facts
+    assert changed[1:] == [
+        "written " + "W" * 40,
+        "commit 0123456789ab with uncommitted changes",
+    ]
+    for dirty in (False, None, 1):
+        clean = contents({"environment": {**environment, "git_dirty": dirty}})
+        assert clean.facts[1:] == ["commit 0123456789ab"]
+    assert contents({"environment": {"git_commit": "", "git_dirty": True}}).facts == ["2 rows"]
+
+
+def test_a_summary_has_the_width_of_its_headings():
+    rows = [["x", 1, 2, 3], ["y"], "no row", []]
+    found = contents({"summary": {"title": "T", "headings": ["a", "b"], "rows": rows}}).summary
+    filled = [["x", 1], ["y", ""], ["", ""], ["", ""]]
+    assert found == {"title": "T", "headings": ["a", "b"], "rows": filled}
+    assert contents({"summary": {"title": "T", "rows": rows}}).summary == {}
+
+
+def test_packages_stand_below_machine_and_code():
+    packages = {f"p{i}": i for i in range(101)}
+    found = contents({"environment": {"packages": packages, "python": "3", "cores": 2}})
+    assert found.environment == [("python", "3"), ("cores", 2), *list(packages.items())[:100]]
+    assert found.manifest["environment"]["packages"] is packages  # what it says stays as it is
+
+
+def test_figures_fill_a_page_and_the_next_is_left_out(tmp_path, monkeypatch):
+    folder = result(tmp_path)
+    files = {"a.png": png(), "b.png": png(30, 20), "c.png": png()}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "figures": sums}))
+    monkeypatch.setattr(contents_module, "LARGEST_FIGURES", 2 * len(png()))
+    found = Contents.of(folder)
+    assert [figure.name for figure in found.figures] == ["a.png", "c.png"]
+    size = len(png(30, 20))
+    assert size <= 2 * len(png())
+    assert found.left_out == [f"b.png has {size} bytes, too many for this page."]
 
 
 # ---- hostile folders

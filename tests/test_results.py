@@ -569,6 +569,15 @@ def test_a_foreign_repository_is_no_commit_of_ours(tmp_path, monkeypatch):
     found = module.environment()
     assert found["git_commit"] is None
     assert found["git_dirty"] is None
+    # once the package is part of it, its commit is ours
+    for words in (["add", "-f", str(place)], [*identity, "commit", "-q", "-m", "ours"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    log = subprocess.run(["git", "log", "--format=%H"], cwd=tmp_path, capture_output=True)
+    found = module.environment()
+    assert found["git_commit"] == log.stdout.decode().split()[0]
+    assert found["git_dirty"] is False
+    place.write_text("changed")
+    assert module.environment()["git_dirty"] is True
 
 
 def test_the_command_can_be_typed_again(monkeypatch):

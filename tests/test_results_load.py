@@ -287,6 +287,14 @@ def test_pandas_own_description_of_a_table_is_not_believed(tmp_path):
         assert frame.index.tolist() == [0, 1]
 
 
+def test_a_column_that_is_empty_in_all_folders(tmp_path):
+    for name in ("a", "b"):
+        forged(tmp_path / name, parquet_of(pa.table({"x": pa.nulls(2), "y": [1, 2]})))
+    frame = load(tmp_path / "*")
+    assert frame["x"].tolist() == [None] * 4
+    assert frame["y"].tolist() == [1, 2, 1, 2]
+
+
 def test_names_and_units_of_strangers(tmp_path):
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["x", "x"])
     with pytest.raises(InputError, match="must name each column once"):

@@ -322,6 +322,7 @@ def _parquet(content: bytes, path: Path, largest: int) -> pyarrow.Table:
         column.cast(field.type) if field.type == pyarrow.string() else column
         for field, column in zip(fields, table.columns, strict=True)
     ]
+    # without the file's own description of a frame: a stranger may have written it
     whole = pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(fields))
     whole.validate(full=True)
     return whole

@@ -69,7 +69,7 @@ def rows_table(rows: pandas.DataFrame, failed: pandas.DataFrame) -> Table:
     count = min(len(everything), MOST_ROWS, max(MOST_CELLS // max(len(visible), 1), 1))
     if not visible:
         return Table(f"{len(everything)} rows.", [], [])
-    some, units = everything.iloc[:count], rows.attrs.get("units", {})
+    some, units = everything.iloc[:count], rows.attrs["units"]
     numeric = pandas.api.types.is_numeric_dtype
     columns = [Column(name, units.get(name), numeric(some[name].dtype)) for name in visible]
     about = f"{len(everything)} rows"
@@ -85,7 +85,7 @@ def rows_table(rows: pandas.DataFrame, failed: pandas.DataFrame) -> Table:
 
 def same_in_all(rows: pandas.DataFrame) -> list[tuple[str, Any, str]]:
     """Name, value and unit of each column whose entries are all the same."""
-    units = rows.attrs.get("units", {})
+    units = rows.attrs["units"]
     differing = set(_differing(rows))
     return [
         (str(name), rows[name].iloc[0], units.get(name, ""))

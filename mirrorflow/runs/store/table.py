@@ -89,10 +89,9 @@ def as_frame(table: pyarrow.Table) -> pandas.DataFrame:
         for field, column in zip(table.schema, table.columns, strict=True)
         if field.type in nullable and column.null_count
     ]
-    # the file's own description of a frame is not asked: a stranger may have written it
-    plain = table.drop_columns(gaps).to_pandas(ignore_metadata=True)
+    plain = table.drop_columns(gaps).to_pandas()
     if gaps:
-        rest = table.select(gaps).to_pandas(ignore_metadata=True, types_mapper=nullable.get)
+        rest = table.select(gaps).to_pandas(types_mapper=nullable.get)
         plain = pandas.concat([plain, rest], axis=1)[table.column_names]
     plain.attrs["units"] = _units(table.schema)
     return plain
