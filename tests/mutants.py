@@ -68,7 +68,10 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "store": ("mirrorflow/runs/store/*.py", "results results_load results_closure fuzz_results"),
     "report": ("mirrorflow/runs/report/*.py", "report_page fuzz_results reproduce"),
     "claims": ("mirrorflow/claims/*.py", "claim_trials"),
-    "sweep": ("mirrorflow/sweep/*.py", "studies sweep margin_study reproduce"),
+    "sweep": (
+        "mirrorflow/sweep/*.py",
+        "study_rows studies claims sweep margin_study reproduce",
+    ),
     "protocols": ("gpu_bench/protocols/*.py", "gpu_protocols gpu_run"),
     "vision_report": ("gpu_bench/report/*.py", "gpu_report"),
 }
@@ -88,7 +91,8 @@ timeout_constant = 5.0
 SKIPPED = "not compiled and not traced and not distributed and not threads and not process "
 SKIPPED += "and not forgotten and not kills_change and not on_two_ranks and not ranks_that "
 # a quarter of a minute and more, where others see the same functions
-SKIPPED += "and not jobs_do and not changed_helper and not judged_by_the_others and not data_files"
+SKIPPED += "and not jobs_do and not changed_helper and not judged_by_the_others and not data_files "
+SKIPPED += "and not whole_ledger and not of_one_s_own and not in_the_folder_of_claims"
 # a flow that takes a minute as Python
 SLOW = " and not steps_beyond_a_domain"
 # mutmut gives a test the functions called while it runs: here also those that a fixture which it

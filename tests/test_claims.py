@@ -73,7 +73,7 @@ def test_the_readme_counts_the_rows():
     assert [int(n) for n in re.findall(r"\b\d+\b", found[0]) if n not in ("1", "200")] == numbers
 
 
-def test_a_few_trials_repeat_the_ledger(quick):
+def test_a_few_trials_repeat_the_whole_ledger(quick):
     """Same verdicts; values and bounds of the same order, as the page's trials include these.
 
     A claim's worst ratio can't exceed the page's by more than rounding does, nor can a printed
@@ -94,7 +94,7 @@ def test_a_few_trials_repeat_the_ledger(quick):
             assert value / bound < 1.5 * worst / limit + 0.01
 
 
-def test_rows(quick):
+def test_rows_of_the_whole_ledger(quick):
     frame = results.load(quick)
     assert len(frame) == 3 * sum(len(group.losses) for group in GROUPS.values())
     row = frame[(frame["group"] == "stop") & (frame["loss"] == "pseudo_huber")].iloc[1]
@@ -157,7 +157,7 @@ def test_a_file_in_the_folder_of_claims(tmp_path, example):
     assert "own, but ['loss_falls', 'changed_sign'] are taken" in keys().stderr
 
 
-def test_only(quick, tmp_path, capsys):
+def test_a_choice_from_the_whole_ledger(quick, tmp_path, capsys):
     """One claim: its group's runs alone; a printed one brings its correction's."""
     wanted = "falls_under_pulses"
     flags = ["--only", wanted, "--out", str(tmp_path)]

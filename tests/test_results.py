@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import os
+import platform
 import re
 import resource
 import shutil
@@ -578,6 +579,46 @@ def test_a_foreign_repository_is_no_commit_of_ours(tmp_path, monkeypatch):
     assert found["git_dirty"] is False
     place.write_text("changed")
     assert module.environment()["git_dirty"] is True
+
+
+CPUINFO = "vendor_id\t: V\nmodel name\t: Fast: 2.0 GHz\nmodel name\t: another\n"
+
+
+def test_the_machine_is_named(monkeypatch):
+    module = importlib.import_module("mirrorflow.runs.store.environment")
+    found = module.environment()
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["system"].split() == [platform.system(), platform.machine()]
+    assert found["cores"] == os.cpu_count()
+    assert found["packages"]["numpy"] == np.__version__
+    assert module.versions(["no-such-package", "pandas"]) == {"pandas": pd.__version__}
+    read = Path.read_text
+
+    def processor(content: str | None, platforms: str) -> str:
+        def opened(path: Path, *given, **named) -> str:
+            if str(path) != "/proc/cpuinfo":
+                return read(path, *given, **named)
+            if content is None:
+                raise FileNotFoundError
+            return content
+
+        monkeypatch.setattr(Path, "read_text", opened)
+        monkeypatch.setattr(platform, "processor", lambda: platforms)
+        return module.environment()["processor"]
+
+    assert processor(CPUINFO, "p") == "Fast: 2.0 GHz"
+    assert processor("vendor_id\t: V\n", "p") == processor(None, "p") == "p"
+    assert processor(None, "") == "unknown"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(), subprocess.TimeoutExpired("git", 10)])
+def test_where_git_does_not_answer_there_is_no_commit(monkeypatch, error):
+    def check_output(*_, **__):
+        raise error
+
+    monkeypatch.setattr(subprocess, "check_output", check_output)
+    found = importlib.import_module("mirrorflow.runs.store.environment").environment()
+    assert (found["git_commit"], found["git_dirty"]) == (None, None)
 
 
 def test_the_command_can_be_typed_again(monkeypatch):
