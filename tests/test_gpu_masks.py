@@ -169,6 +169,7 @@ def test_apply_refuses_before_it_changes(model: nn.Module) -> None:
         ({**found, "fc.weight": torch.ones(3, dtype=torch.bool)}, "weight's shape"),
         ({**found, "fc.weight": torch.ones(10, 64)}, "boolean"),
         ({}, "must not be empty"),
+        (list(found.values()), "must be a dict of a mask for each weight, but it is a list"),
     ):
         with pytest.raises(InputError, match=message):
             masks.apply(model, bad)
@@ -290,6 +291,7 @@ def test_files_of_strangers(tmp_path: Path) -> None:
         ({"w": torch.ones(1, dtype=torch.bool).expand(10**12)}, "dense tensor"),
         ({"w": torch.zeros(0, dtype=torch.bool)}, "must not be empty"),
         ({}, "must not be empty"),
+        (list(found.values()), "must be a dict of a mask for each weight, but it is a list"),
     ):
         torch.save(content, path)
         with pytest.raises(InputError, match=message):

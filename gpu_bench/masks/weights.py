@@ -328,6 +328,9 @@ def check_sparsity(sparsity: float) -> float:
 
 def check_masks(masks: Masks, weights: Mapping[str, Tensor] | None = None) -> None:
     """Raise unless `masks` are non-empty boolean tensors that fit `weights`, where given."""
+    if not isinstance(masks, Mapping):
+        kind = type(masks).__name__
+        raise InputError(f"masks must be a dict of a mask for each weight, but it is a {kind}.")
     if not masks:
         raise InputError("masks must not be empty, but there are none.")
     for name, mask in masks.items():
