@@ -241,9 +241,8 @@ def optimality(problem: Regression, limit: Interpolator, total: float) -> Certif
     With sizes |∂g||θ|/L, √(x² + a²) for m ⊙ w, and δ = 4 there. Value: the largest of the
     constraint residual relative to max_i Σ_j|Z_ij|size_j, the stationarity residual, and the gap
     relative to (1 + δA)Σ size. Bound: 50 eps (1 + δA), the rounding of exponents of size δA, or
-    16 eps max |Z|ᵀ|ν|, that of Zᵀν, where ν is so large that its terms cancel (½ of it, over
-    1 + δA, where A < ∞). Above the bound up to 1e-8, or 1e-6 at A = ∞, where solvers call a point
-    converged, nothing is judged; nor where the bound is no smaller than that.
+    8 eps max |Z|ᵀ|ν|, that of Zᵀν, where its terms cancel. From there to 1e-8, or 1e-6 at A = ∞,
+    where solvers call a point converged, nothing is judged.
 
     Other maps have no exponents: ∇R is held relative to its largest entry, the gap to Σ|x∇R| beside
     Σ size, and in place of 1 + δA stands 1 + max |∇R|X′/size, what rounding of ∇R is worth in x.
@@ -272,17 +271,20 @@ def optimality(problem: Regression, limit: Interpolator, total: float) -> Certif
     scale = float(problem.magnitude(units).max()) or 1.0
     mass, stationarity = float(np.sum(units)) or 1.0, limit.stationarity_residual
     amplification = 1.0 + (start.decay * total if 0.0 < total < math.inf else 0.0)
+    rounding = 8.0 * EPS * float((abs(problem.Z).T @ np.abs(limit.dual)).max())
     if start.rate == 0.0:
         worth = np.divide(dual * limit.metric, units, out=np.zeros_like(units), where=units > 0)
         amplification = 1.0 + float(worth.max(initial=0.0))
-        stationarity /= float(dual.max(initial=0.0)) or 1.0
+        unit = float(dual.max(initial=0.0)) or 1.0
+        stationarity, rounding = stationarity / unit, rounding / unit
         mass += float(np.abs(limit.x) @ dual)
     value = max(limit.constraint_residual / scale, stationarity, limit.gap / (amplification * mass))
-    solved, share = (TIED, 1.0) if math.isinf(total) else (SOLVED, 0.5)
-    cancelled = share * float((abs(problem.Z).T @ np.abs(limit.dual)).max())
-    bound = EPS * max(50.0 * amplification, 16.0 * cancelled / amplification)
-    explained = solved if limit.success and bound < solved else math.inf
-    return Certificate.of("optimality", value, bound if bound < solved else math.nan, explained)
+    solved = TIED if math.isinf(total) else SOLVED
+    bound = max(50.0 * EPS * amplification, rounding)
+    if bound >= solved:
+        bound = math.nan
+    explained = solved if limit.success else math.inf
+    return Certificate.of("optimality", value, bound, explained)
 
 
 def agreement(
