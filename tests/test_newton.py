@@ -110,6 +110,8 @@ def test_rounding_of_parts():
         parts = np.minimum(dx / rates, np.abs(x) + dx * np.abs(mu))[on]
         found = newton._noise(wide, numbers, at)
         assert found == near((noise, noise * np.linalg.norm(parts)), noise)
+    wide[newton.SIZES, :4], wide[newton.MU] = 0.1, 0.1  # parts of 1
+    assert newton._noise(wide, numbers, 0.0)[0] == near(EPS * (1.1 + 0.1 * rates[:4].max()), EPS)
     wide[newton.RATES] = 0.0  # as where X′ is least: x and X′ themselves are the parts
     noise = EPS * (1.0 + 12.0 + sizes[on].max())
     parts = (np.abs(x) + dx * np.abs(mu))[on]
