@@ -31,7 +31,7 @@ class Loss:
         Of `options.LOSS`: (z, y, parameter, out). Fills the rows of `out`, (2 or 3, n): ∂φ/∂z,
         ∂²φ/∂z², and where `out` has a third row φ.
     parameter : float
-        What the kernel is told besides z and y, such as δ of pseudo-Huber.
+        What the kernel takes besides z and y, such as δ of pseudo-Huber.
 
     Examples
     --------

@@ -38,7 +38,7 @@ __all__ += ["BASIS", "FACTORS", "GRAM", "MATRIX", "ROOTS"]
 __all__ += ["DEGREE", "KAPPA", "LARGEST_X", "LAYERS", "NUMBERS", "PARAMETER", "PLAIN", "RATE"]
 __all__ += ["SAMPLES", "SHIFT", "TRACE", "WEIGHT"]
 __all__ += ["DIRECT", "DUAL", "SYSTEM", "USUAL"]
-__all__ += ["loss_gradient", "readable", "slopes"]
+__all__ += ["loss_derivatives", "loss_gradient", "readable"]
 
 # rows of `small`
 Y, FIT, SLOPE, CURVATURE, ROOT, SCRATCH, SMALL = range(7)
@@ -68,7 +68,7 @@ def readable(Z: Any) -> tuple[Array, Array]:
 
 
 @loop
-def slopes(small, numbers, loss_at):
+def loss_derivatives(small, numbers, loss_at):
     """φ′ and φ″ at Zx; with Bᵀ, which takes BᵀZx to Zx, Bᵀφ′."""
     low, n, reduced = np.uintp(0), np.uintp(small.shape[1]), small.shape[0] > SMALL
     if reduced:
@@ -92,7 +92,7 @@ def loss_gradient(Z, small, wide, numbers, loss_at, x, out):
     low, high = np.uintp(0), np.uintp(x.size)
     fill(small[FIT], 0.0)
     add_product(Z, wide, x, low, high, small[FIT])
-    slopes(small, numbers, loss_at)
+    loss_derivatives(small, numbers, loss_at)
     for i in range(small.shape[1]):
         small[SCRATCH, i] = small[SLOPE, i] / numbers[SAMPLES]
     transposed_product(Z, wide, small[SCRATCH], low, high, out)

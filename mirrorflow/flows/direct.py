@@ -91,16 +91,16 @@ def derivative(Z, small, wide, numbers, map_at, loss_at, total, alpha, state, ou
     theta = _layers(state, numbers, d)
     end = FIRST + theta.shape[0]
     _gradient(Z, small, wide, numbers, map_at, loss_at, theta, end)
-    slope = wide[GRADIENT]
+    grad_f = wide[GRADIENT]
     numbers[WEIGHT] = math.exp(-numbers[KAPPA] * total)
     for k in range(theta.shape[0]):
         part, own, along = out[k * d : (k + 1) * d], theta[k], wide[FIRST + k]
         for j in range(d):
-            part[j] = -along[j] * slope[j] - 2.0 * alpha * own[j]
+            part[j] = -along[j] * grad_f[j] - 2.0 * alpha * own[j]
     if out.size > theta.size:
         part = out[theta.size :]
         for j in range(d):
-            part[j] = numbers[WEIGHT] * slope[j]
+            part[j] = numbers[WEIGHT] * grad_f[j]
 
 
 @loop
@@ -145,14 +145,14 @@ def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, sta
     solved = inverse + layers * layers
     numbers[SHIFT] = shift
     _gradient(Z, small, wide, numbers, map_at, loss_at, theta, inverse)
-    slope, at = wide[GRADIENT], 0
+    grad_f, at = wide[GRADIENT], 0
     for k in range(layers):
         for l in range(k, layers):
             diagonal = shift + 2.0 * alpha if k == l else 0.0
             one, other = wide[inverse + k * layers + l], wide[inverse + l * layers + k]
             second = wide[hessian + at]
             for j in range(d):
-                one[j] = diagonal + slope[j] * second[j]
+                one[j] = diagonal + grad_f[j] * second[j]
             for j in range(d):
                 other[j] = one[j]
             at += 1
@@ -165,12 +165,13 @@ def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, alpha, sta
             one, along = wide[inverse + k * layers + l], wide[FIRST + l]
             for j in range(d):
                 part[j] += one[j] * along[j]
-    fill(slope, 0.0)  # ∇f is used up
+    weights = wide[GRADIENT]  # ∇f is used up
+    fill(weights, 0.0)
     for k in range(layers):
         part, along = wide[solved + k], wide[FIRST + k]
         for j in range(d):
-            slope[j] += part[j] * along[j]
-    gram(Z, wide, slope, wide[PANELS:], pairs[MATRIX])
+            weights[j] += part[j] * along[j]
+    gram(Z, wide, weights, wide[PANELS:], pairs[MATRIX])
     take_root(small, pairs, 1.0 / numbers[SAMPLES])
     between_roots(small, pairs)
     return factorize(pairs[MATRIX], 1.0, pairs[FACTORS])
@@ -255,21 +256,21 @@ def weigh(wide, numbers, state):
     """Squares of the weights from the last right-hand side; what rounding of θ is worth."""
     d = wide.shape[1]
     theta = _layers(state, numbers, d)
-    lengths, slopes = wide[GRADIENT], wide[WEIGHTS]
+    lengths, metric = wide[GRADIENT], wide[WEIGHTS]
     fill(lengths, SMALLEST)
-    fill(slopes, 0.0)
+    fill(metric, 0.0)
     for k in range(theta.shape[0]):
         own, along = theta[k], wide[FIRST + k]
         for j in range(d):
             lengths[j] += own[j] * own[j]
-            slopes[j] += along[j] * along[j]
+            metric[j] += along[j] * along[j]
     top = max(numbers[LARGEST_X], largest(wide[X], np.uintp(0), np.uintp(d)))
     numbers[LARGEST_X] = top
     scale = 1.0 / top if top > 0.0 else 0.0
     if state.size > theta.size:
         units = wide[UNITS]  # what a relative error of θ is worth in ∇R; 1 for m ⊙ w
         for j in range(d):
-            units[j] = math.sqrt(lengths[j] / slopes[j]) if slopes[j] > 0.0 else 1.0
+            units[j] = math.sqrt(lengths[j] / metric[j]) if metric[j] > 0.0 else 1.0
     for j in range(d):
-        slopes[j] = max(1.0 / lengths[j], slopes[j] * scale * scale)
+        metric[j] = max(1.0 / lengths[j], metric[j] * scale * scale)
     return 100.0 * EPS

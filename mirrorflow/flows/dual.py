@@ -33,7 +33,7 @@ from mirrorflow.compiled.layout import (
     SLOPE,
     TRACE,
     USUAL,
-    slopes,
+    loss_derivatives,
 )
 from mirrorflow.compiled.options import loop
 from mirrorflow.compiled.vectors import (
@@ -79,7 +79,7 @@ def _point(Z, small, wide, numbers, map_at, total, state):
 @loop
 def derivative(Z, small, wide, numbers, map_at, loss_at, total, state, out):
     _point(Z, small, wide, numbers, map_at, total, state)
-    slopes(small, numbers, loss_at)
+    loss_derivatives(small, numbers, loss_at)
     weight = math.exp(-numbers[KAPPA] * total) / numbers[SAMPLES]
     for i in range(out.size):
         out[i] = -weight * small[SLOPE, i]
@@ -90,7 +90,7 @@ def linearise(Z, small, wide, pairs, numbers, map_at, loss_at, total, state, shi
     """Factors of shift + C^½ H C^½/n; H and C at `state` where `new`, else the last ones."""
     if new:
         _point(Z, small, wide, numbers, map_at, total, state)
-        slopes(small, numbers, loss_at)
+        loss_derivatives(small, numbers, loss_at)
         take_root(small, pairs, math.exp(-numbers[KAPPA] * total) / numbers[SAMPLES])
         gram(Z, wide, wide[DX], wide[SCRATCHES:], pairs[MATRIX])
         between_roots(small, pairs)

@@ -54,7 +54,7 @@ SHORTEST = 1e-3  # stride in A
 MU, X, DX, RATES, MOVED, FREE, SIZES, SPARE, PANELS = range(9)
 KAPPA, TANGENT, LAST, LAST_TANGENT, FIT, GRADIENT, STEP, LAG, SHORT = range(9)  # rows of `short`
 # of `numbers`: the rate where it is one for all and decay has a law; δ; typical size of the
-# solution; whether found[0] holds a start close to it
+# solution; whether kappas[0] holds a start close to it
 RATE, DELTA, TYPICAL, WARM, NUMBERS = range(5)
 
 
@@ -126,7 +126,7 @@ def _evaluate(parts, wide, map_at, at, mu):
 
 
 @loop
-def _length(parts, wide, numbers, map_at, at, climb, slope, reached, noise):
+def _length(parts, wide, numbers, map_at, at, climb, rise, reached, noise):
     """How much of a step to take: all of it unless the dual falls there too steeply.
 
     Where the rates are constant the dual is generalised self-concordant, and log(1 + r)/r of a step
@@ -143,7 +143,7 @@ def _length(parts, wide, numbers, map_at, at, climb, slope, reached, noise):
                 a = wide[MOVED, j] * wide[X, j]
                 ascent -= a
                 size += abs(a)
-            if size < np.inf and ascent >= -0.5 * slope - noise * size:
+            if size < np.inf and ascent >= -0.5 * rise - noise * size:
                 break
         if numbers[RATE] > 0.0 and length <= sure:
             break
@@ -186,9 +186,9 @@ def _sizes(parts, wide, numbers, map_at):
 @kernel("NEWTON")
 def follow(
     Z, columns, factor, parts, wide, short, inside, pairs, square, numbers, map_at, b, totals,
-    found, counts,
+    kappas, counts,
 ):  # fmt: skip
-    """Fill the rows of `found` with κ at ascending totals, and `counts` with factorizations.
+    """Fill the rows of `kappas` with κ at ascending totals, and `counts` with factorizations.
 
     The number of totals that were reached comes back.
     """
@@ -202,7 +202,7 @@ def follow(
     follows = numbers[RATE] > 0.0
     goal, at = 0, totals[0]
     if numbers[WARM] > 0.0:
-        copy(found[0], kappa)
+        copy(kappas[0], kappa)
     elif follows and numbers[TYPICAL] == 0.0:  # a common factor of x leaves κ as it is
         at = typical / numbers[DELTA]
     elif follows:
@@ -233,7 +233,7 @@ def follow(
             solve_factors(F, step)
             _across(Z, columns, factor, inside, step, wide[MOVED])
             top = max(numbers[TYPICAL], largest(wide[X], zero, d), 1e-300)
-            reached, change, slope, climb = 0.0, 0.0, 0.0, 0.0
+            reached, change, rise, climb = 0.0, 0.0, 0.0, 0.0
             for j in range(d):
                 relative = wide[DX, j] / top * abs(wide[MOVED, j])
                 exponent = wide[RATES, j] * abs(wide[MOVED, j])
@@ -242,14 +242,14 @@ def follow(
                 reached = max(reached, exponent if alone else max(exponent, relative))
                 change = max(change, relative)
             for i in range(r):
-                slope += gradient[i] * step[i]
+                rise += gradient[i] * step[i]
                 climb += b[i] * step[i]
-            # what is left after a step falls by its square, or by as much as the steps fall
-            left = max(reached, change) * (min(reached, 1.0) if fresh else reached / before)
-            done = left <= (FINE if there else ROUGH) or largest(gradient, zero, r) <= floor
+            # the error after a step falls by its square, or by as much as the steps fall
+            error = max(reached, change) * (min(reached, 1.0) if fresh else reached / before)
+            done = error <= (FINE if there else ROUGH) or largest(gradient, zero, r) <= floor
             # small steps that fall no more are made of rounding
             done |= fresh and 0.5 * before <= reached <= STALLED
-            lost = not (np.isfinite(reached) and np.isfinite(slope) and slope >= 0.0)
+            lost = not (np.isfinite(reached) and np.isfinite(rise) and rise >= 0.0)
             if lost and not fresh:
                 fresh, lost, done = True, False, False
                 continue
@@ -268,7 +268,7 @@ def follow(
                     tangent[i] += lag[i]
             length = 1.0
             if reached > SURE:
-                length = _length(parts, wide, numbers, map_at, at, climb, slope, reached, noise)
+                length = _length(parts, wide, numbers, map_at, at, climb, rise, reached, noise)
             for i in range(r):
                 kappa[i] += length * step[i]
             fresh = reached > (CHORD if fresh else 0.1 * before)
@@ -277,11 +277,11 @@ def follow(
             continue
         if done and not lost:
             if there:
-                copy(kappa, found[goal])
+                copy(kappa, kappas[goal])
                 goal += 1
                 if numbers[TYPICAL] == 0.0:
                     for i in range(goal, totals.size):
-                        copy(kappa, found[i])
+                        copy(kappa, kappas[i])
                     return totals.size
                 if goal == totals.size:
                     return goal
@@ -344,16 +344,16 @@ class Solver:
         kappa : (r,) array, optional
             A start close to the solution at the first total.
         """
-        counts, found = np.zeros(totals.size, dtype=np.int64), np.empty((totals.size, self.rank))
+        counts, kappas = np.zeros(totals.size, dtype=np.int64), np.empty((totals.size, self.rank))
         if self.rank == 0:  # Z = 0 constrains nothing
-            return Path(found, counts)
+            return Path(kappas, counts)
         wide, numbers = np.empty((PANELS + PANEL, self.d)), np.zeros(NUMBERS)
         wide[RATES], wide[FREE] = start.rate, free
         if math.isfinite(start.decay):
             numbers[RATE], numbers[DELTA] = start.rate, start.decay
         numbers[TYPICAL] = math.hypot(*b.tolist()) / math.sqrt(self.d)
         if kappa is not None:
-            numbers[WARM], found[0] = 1.0, kappa
+            numbers[WARM], kappas[0] = 1.0, kappa
         reached = follow(
             self.matrix,
             self.columns,
@@ -368,7 +368,7 @@ class Solver:
             start.point.address,
             b,
             totals,
-            found,
+            kappas,
             counts,
         )
-        return Path(found[:reached], counts)
+        return Path(kappas[:reached], counts)
