@@ -73,7 +73,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
         "study_rows studies claims sweep margin_study reproduce",
     ),
     "protocols": ("gpu_bench/protocols/*.py", "gpu_protocols gpu_run"),
-    "vision_report": ("gpu_bench/report/*.py", "gpu_report"),
+    "vision_report": ("gpu_bench/report/*.py", "gpu_report gpu_target gpu_tuning"),
 }
 SETTINGS = """
 [tool.mutmut]

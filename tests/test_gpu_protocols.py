@@ -17,8 +17,10 @@ import pytest
 import torch
 from make_images import make_images
 
-from gpu_bench import masks, models, report, run
-from mirrorflow import results
+from gpu_bench import initial_masks, masks, models, report, run, settings
+from gpu_bench.experiment import Experiment, Place
+from gpu_bench.ranks import Ranks
+from mirrorflow import InputError, results
 
 ROOT = str(Path(__file__).parents[1])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
@@ -184,6 +186,66 @@ def test_bad_input_is_one_sentence(words, tmp_path, capsys):
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+PLANS = {"iterative": settings.Iterative, "cyclic": settings.Cyclic, "sculpt": settings.Sculpt}
+
+
+def experiment(protocol, folder, **flags):
+    """Of the first run of a protocol's flags, and the protocol's plan of it."""
+    given = {"epochs": 1, "batch_size": 64, "seeds": 1, "methods": ("dense",), **flags}
+    setting = PLANS[protocol](**given)
+    place = Place(folder, mask_file=str(flags["mask_file"]) if "mask_file" in flags else None)
+    made = Experiment(setting.runs()[0].spec, place, Ranks())
+    return made, setting.module().PROTOCOL.plan(made)
+
+
+def test_plans_say_how_often_from_where_and_how_far(tmp_path):
+    """Cycles, what later ones go back to, what they carry, and the last mask's sparsity."""
+
+    def said(protocol, **flags):
+        plan = experiment(protocol, tmp_path, **flags)[1]
+        return plan.cycles, plan.rewind, plan.carry, pytest.approx(plan.last_sparsity)
+
+    carried = {"cycles": 3, "carry": "weights", "methods": ("pilot",)}
+    assert said("iterative", variant=("lrr",), keep=0.5, **carried) == (3, None, "weights", 0.75)
+    rewound = said("iterative", variant=("wr",), rewind_epoch=1, cycles=2, keep=0.7)
+    assert rewound == (2, 1, "parameters", 0.3)
+    assert said("iterative", variant=("imp",), cycles=1) == (1, 0, "parameters", 0.0)
+    assert said("cyclic", sparsities=(0.9,), **carried) == (3, None, "weights", 0.9)
+    assert said("sculpt", sparsities=(0.9,), **carried) == (4, None, "weights", 0.9)
+
+
+@pytest.mark.parametrize("name", ["random", "erk", "equal", "snip", "synflow"])
+def test_the_first_mask_is_the_one_at_initialisation(name, tmp_path):
+    """Of the run's seed; SNIP's scores are of eight batches of an epoch that is not trained on."""
+    made, plan = experiment("cyclic", tmp_path, mask=(name,), sparsities=(0.9,))
+    found = plan.mask(0, made.model, None)
+    batches = list(made.batches.epoch(0))[:8]
+    assert len(batches) == 8
+    expected = initial_masks.initial_mask(
+        name, made.model, 0.9, made.spec["seed"], batches, made.shape
+    )
+    assert all(torch.equal(found[layer], mask) for layer, mask in expected.items())
+    assert plan.mask(1, made.model, found) is None  # it stays
+
+
+def test_a_mask_file_may_be_as_sparse_as_the_target(tmp_path):
+    """To a weight, as both are rounded; and SCULPT-ing cuts from it before the last cycle alone."""
+    file, (made, _) = tmp_path / "m.pt", experiment("cyclic", tmp_path)
+    weights = masks.prunable(made.model)
+    size = sum(weight.numel() for weight in weights.values())
+    for cut, accepted in ((0.5, True), (0.5 + 1.0 / size, True), (0.5 + 3.0 / size, False)):
+        masks.save(file, masks.magnitude(weights, cut))
+        made, plan = experiment("sculpt", tmp_path, mask_file=file, sparsities=(0.5,), cycles=2)
+        if accepted:
+            found = plan.mask(0, made.model, None)
+            assert masks.density(found) == pytest.approx(1.0 - cut, abs=1.0 / size)
+            assert plan.mask(1, made.model, found) is None
+            assert masks.density(plan.mask(2, made.model, found)) == pytest.approx(0.5, abs=1e-4)
+        else:
+            with pytest.raises(InputError, match="must be at least the sparsity of --mask-file"):
+                plan.mask(0, made.model, None)
 
 
 UNFIT = {

@@ -274,6 +274,10 @@ def test_figures_of_iterative_pruning(tmp_path, saved):
     np.testing.assert_allclose(curve(before, 0), [cycle[1:], 0.8 + 0 * cycle[1:]])
     np.testing.assert_allclose(curve(last, 0)[1], cycle / 12)
     np.testing.assert_allclose(curve(found, 1)[1], 0.9)
+    for axes in (before, last, found):  # shares: nothing from 0 to 1 is cut off
+        assert axes.get_ylim()[0] < 0.0 < 1.0 < axes.get_ylim()[1]
+    first, *others = figures["layers"].axes
+    assert all(first.get_shared_y_axes().joined(first, axes) for axes in others)
 
 
 def test_figures_of_cyclic_training_and_one_shot(tmp_path, saved):
@@ -491,12 +495,12 @@ def test_each_level_has_the_seeds_that_both_have_there(total):
     assert not any(name == "dense" for name, _ in found)
 
 
-@pytest.mark.parametrize("gap", [0.09, 0.11])
+@pytest.mark.parametrize("gap", [0.09, 0.1, 0.11])
 @pytest.mark.parametrize("lagging", ["pilot", "dense"])
 def test_fresh_statistics_have_a_line_where_they_change_much(gap, lagging):
     """Above ten points, of either of the two: what the cut loses may be batch norm's alone."""
-    mean = {name: [0.5, 0.5] for name in ("pilot", "dense")}
-    fresh = {**mean, lagging: [0.5 + gap, 0.5 + gap]}
+    mean = {name: [0.0, 0.0] for name in ("pilot", "dense")}
+    fresh = {**mean, lagging: [gap, gap]}
     rows = [row for name in mean for row in made(name, mean[name], fresh=fresh[name])]
     found, _ = differences(pandas.DataFrame(rows))
     sign = 1 if lagging == "pilot" else -1
@@ -696,7 +700,12 @@ def test_refusals_are_one_sentence(tmp_path, capsys):
     sweep = results.Run({"seed": 0}, "code")
     foreign.write(sweep, {"status": "converged"}, {})
     foreign.consolidate([sweep], "test", {})
+    unknown = results.Folder(tmp_path / "unknown")
+    strange = results.Run({"protocol": "mine", "method": "dense"}, "code")
+    unknown.write(strange, {"status": "completed", "sparsity": 0.5}, {})
+    unknown.consolidate([strange], "test", {})
     refusals = {
+        ("unknown",): "FOLDER must be of one-shot, ",
         (): "FOLDER must name at least one",
         ("nowhere",): "nowhere is none",
         ("bare",): "holds no rows.parquet",
@@ -728,6 +737,49 @@ def check_sentence(error, words):
     assert words in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_the_ledger_is_tabulated_and_drawn(tmp_path, saved):
+    """Of the runs that have one: A of decay and of gradients by layer, mean and range of seeds."""
+    frame = write(tmp_path, OneShot(methods=("dense", "pilot"), **QUICK))
+    seed, pilot = frame["seed"], frame["method"].eq("pilot")
+    columns = {
+        **{"balance_ledger": 1e-9 * (seed + 1), "balance_ledger_bound": 4e-9 + 0 * seed},
+        **{"ledger_decay": 0.5 + 0.1 * seed, "ledger_gradient": 0.25 + 0 * seed},
+        **{"scale_free": 1e-3 + 0 * seed, "scale_measured": 2e-3 * (1 + seed)},
+    }
+    ledger = frame.assign(**{name: values.where(pilot) for name, values in columns.items()})
+    kept = ledger.assign(balance_ledger_holds=True)
+    cells = ["0.600", "0.250", "1.00e-03", "4.00e-03", "0.8", "kept"]
+    assert row_of(printed(kept), "pilot", "3")[2:] == cells
+    broken = ledger.assign(balance_ledger_holds=seed != 1)
+    assert row_of(printed(broken), "pilot", "3")[-1] == "broken"
+    assert "m² − w²" not in printed(frame)
+    paths = results.load_paths(tmp_path / "paths.npz")
+    for key, number in zip(frame["key"], seed, strict=True):
+        paths[f"{key}/layer_total"] = np.array([1.0, 2.0, 4.0]) * (number + 1)
+    report.figures(tmp_path, kept, paths)
+    (axes,) = saved["ledger"].axes
+    np.testing.assert_allclose(axes.lines[0].get_data(), [[1, 2, 3], [2.0, 4.0, 8.0]])
+    np.testing.assert_allclose(axes.lines[1].get_ydata(), 0.6)
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (1.0, 12.0)
+    saved.clear()
+    balanced = kept.assign(ledger_decay=math.nan, ledger_gradient=math.nan)  # no scale to lose
+    assert row_of(printed(balanced), "pilot", "3")[2:4] == ["", ""]
+    report.figures(tmp_path, balanced, paths)
+    assert "ledger" not in saved
+    report.figures(tmp_path, frame, paths)
+    assert "ledger" not in saved
+
+
+def test_names_above_a_figure_stand_in_one_line_where_they_fit(tmp_path):
+    frame = write(tmp_path, OneShot(methods=("dense", "pilot"), **{**QUICK, "seeds": 1}))
+    short = lines.lines(frame)
+    long = [line._replace(name="n" * 150) for line in short]
+    figures = [drawing.accuracy(some, "", "") for some in (short, long)]
+    assert [figure.legends[0]._ncols > 1 for figure in figures] == [True, False]
+    assert figures[1].get_figheight() > figures[0].get_figheight()
 
 
 @pytest.mark.parametrize("cycles", [1, 2])

@@ -557,7 +557,7 @@ def test_no_finished_run_gives_empty_files(tmp_path):
     assert load_paths(tmp_path / "paths.npz") == {}
 
 
-def test_a_foreign_repository_is_no_commit_of_ours(tmp_path, monkeypatch):
+def test_a_foreign_repository_is_no_commit_of_ours(tmp_path, monkeypatch, capfd):
     """Installed into the environment of another project, below that project's repository."""
     place = tmp_path / ".venv" / "environment.py"
     place.parent.mkdir()
@@ -570,6 +570,7 @@ def test_a_foreign_repository_is_no_commit_of_ours(tmp_path, monkeypatch):
     found = module.environment()
     assert found["git_commit"] is None
     assert found["git_dirty"] is None
+    assert capfd.readouterr() == ("", "")  # what git says of it is nobody's business
     # once the package is part of it, its commit is ours
     for words in (["add", "-f", str(place)], [*identity, "commit", "-q", "-m", "ours"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)

@@ -161,7 +161,7 @@ def test_every_form_of_import_is_followed(tmp_path, monkeypatch):
                     import closure_example.in_function
                     class Inner:
                         from closure_example import in_class
-                    return short.attribute.value
+                    return short.attribute.value + closure_example.by_dot.value
             """.replace("\n                ", "\n"),
             "relative.py": "",
             "deep/__init__.py": "import closure_example.unused_one\n",
@@ -180,6 +180,7 @@ def test_every_form_of_import_is_followed(tmp_path, monkeypatch):
             "dotted/whole.py": "",
             "dotted/attribute.py": "",
             "dotted/never.py": "",
+            "by_dot.py": "",
             "alone.py": "",
             "starred/__init__.py": "from .star import *\n",
             "starred/star.py": "",
@@ -198,6 +199,7 @@ def test_every_form_of_import_is_followed(tmp_path, monkeypatch):
         *("start", "relative", "deep.inner", "deep.beside", "upwards"),
         *("passing", "passing.origin", "passing.far", "making", "making.helper"),
         *("dotted.whole", "dotted.attribute", "alone", "starred", "starred.star"),
+        "by_dot",
         *("in_function", "in_class", "at_run_time", "guarded", "tried"),
     }
     first = code_digest("closure_example.start")

@@ -290,9 +290,11 @@ def test_pandas_own_description_of_a_table_is_not_believed(tmp_path):
 def test_a_column_that_is_empty_in_all_folders(tmp_path):
     for name in ("a", "b"):
         forged(tmp_path / name, parquet_of(pa.table({"x": pa.nulls(2), "y": [1, 2]})))
+    Folder(tmp_path / "c").consolidate([], "", {})  # no rows at all
     frame = load(tmp_path / "*")
     assert frame["x"].tolist() == [None] * 4
     assert frame["y"].tolist() == [1, 2, 1, 2]
+    assert frame["folder"].tolist() == [str(tmp_path / name) for name in "aabb"]
 
 
 def test_names_and_units_of_strangers(tmp_path):

@@ -58,15 +58,13 @@ def _column(values: list[Any]) -> pyarrow.Array:
     kinds = {type(value) for value in values if value is not None}
     if not kinds:
         return pyarrow.nulls(len(values))
-    if kinds == {bool}:
-        return pyarrow.array(values, pyarrow.bool_())
-    if kinds == {int} and all(value is None or value in WHOLE for value in values):
-        return pyarrow.array(values, pyarrow.int64())
+    whole = kinds == {int} and all(value is None or value in WHOLE for value in values)
+    if kinds == {bool} or whole:
+        return pyarrow.array(values)
     if float in kinds and kinds <= {int, float}:
         with contextlib.suppress(OverflowError):  # a whole number beyond all floats stays text
-            numbers = [None if value is None else float(value) for value in values]
-            return pyarrow.array(numbers, pyarrow.float64())
-    return pyarrow.array([None if v is None else as_text(v) for v in values], pyarrow.string())
+            return pyarrow.array([None if value is None else float(value) for value in values])
+    return pyarrow.array([None if value is None else as_text(value) for value in values])
 
 
 def as_text(value: Any) -> str:
