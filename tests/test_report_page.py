@@ -20,6 +20,7 @@ from mirrorflow import InputError
 from mirrorflow.results import Folder, Run
 from mirrorflow.runs.report import Contents, page
 from mirrorflow.runs.report import contents as contents_module
+from mirrorflow.runs.report.contents import Figure
 from mirrorflow.runs.report.page import POLICY, SCRIPT
 from mirrorflow.runs.report.rows import Column, failures, rows_table, same_in_all
 from mirrorflow.runs.report.text import counted, number, plain
@@ -348,6 +349,7 @@ def test_failures_are_counted_by_their_messages():
     assert [entry[0] for entry in first[1:]] == ["a", long[-4000:], "b", "c"]
     assert more == 2
     assert failures(made.iloc[:0]) == ([], 0)
+    assert rows_table(made.iloc[:0], made.iloc[:0]) == ("No run has finished.", [], [])
 
 
 def contents(manifest: dict, failed: int = 0) -> Contents:
@@ -387,7 +389,7 @@ def test_packages_stand_below_machine_and_code():
 
 def test_figures_fill_a_page_and_the_next_is_left_out(tmp_path, monkeypatch):
     folder = result(tmp_path)
-    files = {"a.png": png(), "b.png": png(30, 20), "c.png": png()}
+    files = {"a.png": png(), "b.png": png(30, 20), "c.png": png(), "d.png": png()}
     for name, content in files.items():
         (folder / name).write_bytes(content)
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -396,9 +398,20 @@ def test_figures_fill_a_page_and_the_next_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(contents_module, "LARGEST_FIGURES", 2 * len(png()))
     found = Contents.of(folder)
     assert [figure.name for figure in found.figures] == ["a.png", "c.png"]
-    size = len(png(30, 20))
-    assert size <= 2 * len(png())
-    assert found.left_out == [f"b.png has {size} bytes, too many for this page."]
+    sizes = {"b.png": len(png(30, 20)), "d.png": len(png())}
+    assert found.left_out == [
+        f"{name} has {size} bytes, too many for this page." for name, size in sizes.items()
+    ]
+    assert sizes["b.png"] <= 2 * len(png())  # it would fit alone
+
+
+def test_a_caption_is_of_limited_length():
+    words = contents({"title": "T"}).caption(Figure("a.png", b"", 1, 1, "x" * 2000))
+    assert words == "T, a.png. " + "x" * 990 + "…"
+    given = {"title": "T", "configuration": {f"k{i}": i for i in range(13)}}
+    drawn = ", ".join(f"k{i} {i}" for i in range(12))
+    words = contents(given).caption(Figure("a.png", b"", 1, 1, ""))
+    assert words == f"T, a.png. Drawn from 2 rows with {drawn}."
 
 
 # ---- hostile folders

@@ -169,7 +169,7 @@ def _joined(folders: Sequence[Path], tables: Sequence[pyarrow.Table]) -> pyarrow
     parts = []
     for folder, table in zip(folders, tables, strict=True):
         own = dict(zip(table.column_names, table.columns, strict=True))
-        own["folder"] = pyarrow.array([str(folder)] * table.num_rows, pyarrow.string())
+        own["folder"] = pyarrow.array([str(folder)] * table.num_rows)
         nothing = pyarrow.nulls(table.num_rows)
         columns = [own.get(name, nothing).cast(field.type) for name, field in fields.items()]
         parts.append(pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(fields.values())))
