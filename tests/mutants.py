@@ -89,7 +89,9 @@ timeout_constant = 5.0
 # threads, other processes and compilers don't survive the fork that mutmut makes for each mutant;
 # the last one reads the name of a function, which mutmut changes
 SKIPPED = "not compiled and not traced and not distributed and not threads and not process "
-SKIPPED += "and not forgotten and not kills_change and not on_two_ranks and not ranks_that "
+SKIPPED += (
+    "and not forgotten and not kills_change and not on_two_ranks and not ranks_that_disagree "
+)
 # a quarter of a minute and more, where others see the same functions
 SKIPPED += "and not jobs_do and not changed_helper and not judged_by_the_others and not data_files "
 SKIPPED += "and not whole_ledger and not of_one_s_own and not in_the_folder_of_claims"

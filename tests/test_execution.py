@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -176,6 +177,82 @@ def test_slurm_jobs_are_processes_by_submitit(tmp_path, monkeypatch):
     assert found[1] == [2]
     assert found[2].message.startswith("The process that computed it died 3 times")
     assert "RuntimeError: broken on purpose, 3" in found[3].message
+
+
+class Jobs:
+    """In the place of submitit's executor: jobs that are done when they are looked at twice."""
+
+    def __init__(self, logs, cluster):
+        self.asked, self.arrays, self.jobs = {"logs": logs, "cluster": cluster}, [], []
+        MADE.append(self)
+
+    def update_parameters(self, **options):
+        self.asked |= options
+
+    @contextlib.contextmanager
+    def batch(self):
+        self.arrays.append(0)
+        yield
+
+    def submit(self, function, *args):
+        if self.asked["cluster"] == "slurm":
+            raise RuntimeError("no such partition")
+        self.arrays[-1] += 1
+        self.jobs.append(Job(function, args))
+        return self.jobs[-1]
+
+
+class Job:
+    def __init__(self, function, args):
+        self.call, self.looks, self.cancelled = (function, args), 0, []
+
+    def done(self):
+        self.looks += 1
+        return self.looks > 1 and [*self.call[1][-1]] != [0]  # that of 0 never is
+
+    def result(self):
+        function, args = self.call
+        if [*args[-1]] == [7]:
+            raise OSError("lost")
+        return function(*args)
+
+    def cancel(self, check):
+        self.cancelled.append(check)
+
+
+MADE: list[Jobs] = []
+
+
+def test_slurm_gets_one_array_for_what_is_asked_together(tmp_path, monkeypatch):
+    """With its options; a job's own error has three attempts, and the last are cancelled."""
+    monkeypatch.setattr(pytest.importorskip("submitit"), "AutoExecutor", Jobs)
+    monkeypatch.setattr(executors, "POLL", 0.01)
+    MADE.clear()
+    with executor(1, "local?slurm_partition=gpu&nodes=2", tmp_path) as pool:
+        found = dict(map_unordered(work.double, [(1,), (2,), (7,)], pool))
+        assert (found[1,], found[2,]) == ([2], [4])
+        assert found[7,].attempts == 3
+        assert "OSError: lost" in found[7,].message
+        (jobs,) = MADE
+        assert jobs.arrays == [3, 1, 1]
+        expected = {"logs": tmp_path, "cluster": "local", "timeout_min": 24 * 60}
+        assert jobs.asked == {**expected, "slurm_partition": "gpu", "nodes": 2}
+        pool.submit(work.double, [0])
+        end = time.monotonic() + 30.0
+        while len(jobs.jobs) < 6 and time.monotonic() < end:
+            time.sleep(0.01)
+    assert [job.cancelled for job in jobs.jobs] == [[]] * 5 + [[False]]
+    assert not pool._thread.is_alive()
+
+
+def test_what_slurm_refuses_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip("submitit"), "AutoExecutor", Jobs)
+    monkeypatch.setattr(executors, "POLL", 0.01)
+    with executor(1, "slurm?timeout_min=5", tmp_path) as pool:
+        found = dict(map_unordered(work.double, [(1,), (2,)], pool))
+    assert [failure.attempts for failure in found.values()] == [3, 3]
+    assert all("no such partition" in failure.message for failure in found.values())
+    assert MADE[-1].asked["timeout_min"] == 5
 
 
 def test_options_that_submitit_does_not_have(tmp_path):
