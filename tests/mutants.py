@@ -95,6 +95,7 @@ SKIPPED += (
 # a quarter of a minute and more, where others see the same functions
 SKIPPED += "and not jobs_do and not changed_helper and not judged_by_the_others and not data_files "
 SKIPPED += "and not whole_ledger and not of_one_s_own and not in_the_folder_of_claims"
+SKIPPED += " and not bad_files_through"
 # a flow that takes a minute as Python
 SLOW = " and not steps_beyond_a_domain"
 # mutmut gives a test the functions called while it runs: here also those that a fixture which it

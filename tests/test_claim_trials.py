@@ -157,6 +157,22 @@ def test_powers_that_commute_are_those_of_the_statement(monkeypatch):
     assert exponents == {2.0, 3.0, 4.0, 5.0}  # u² − v² too
 
 
+def test_every_kind_of_schedule_is_drawn_and_spends_its_total():
+    """Harmonic ones by t = 10; pieces have any three strengths, not an order among them."""
+    kinds, orders = set(), set()
+    for seed in range(60):
+        schedule = draws.random_schedule(np.random.default_rng(seed), 1.5)
+        endless = isinstance(schedule, mf.Harmonic)
+        assert schedule.total(10.0 if endless else 1e9) == pytest.approx(1.5, rel=1e-6)
+        if isinstance(schedule, mf.Piecewise):
+            levels = [float(schedule.alpha(t)) for t in (0.0, 0.5, 1.5, 3.0)]
+            assert min(levels) >= 0.0 == levels[-1]
+            orders.add(tuple(np.argsort(levels[:3])))
+        kinds.add(type(schedule))
+    assert kinds == {mf.Constant, mf.Quadratic, mf.Geometric, mf.Harmonic, mf.Piecewise}
+    assert len(orders) > 2
+
+
 def test_every_claim_is_well_formed():
     assert [key for group in GROUPS.values() for key in group.keys] == list(CLAIMS)
     for key, claim in CLAIMS.items():

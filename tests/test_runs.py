@@ -259,6 +259,22 @@ def test_only_the_first_of_ranks_that_compute_together_writes(tmp_path, first, b
     assert [" ".join(["False", *(one.key for one in runs)]), "ready"] == AGREED
 
 
+def test_no_more_workers_are_asked_for_than_there_is_work(tmp_path, monkeypatch):
+    """On this machine; a cluster decides that itself, and its jobs write below the results."""
+    asked, make = [], runner.executor
+
+    def recorded(*arguments):
+        asked.append(arguments)
+        return make(1)
+
+    monkeypatch.setattr(runner, "executor", recorded)
+    study = Toy(out=tmp_path / "a" / ".." / "b", jobs=9, seeds=2, rates=(1.0,))
+    (tmp_path / "a").mkdir()
+    for scheduler, jobs in ((None, 2), (None, 1), ("tcp://host:1", 9)):
+        assert run(dataclasses.replace(study, scheduler=scheduler)) == 0
+        assert asked.pop() == (jobs, scheduler, tmp_path / "b" / "submitit")
+
+
 def test_a_worker_with_other_code_is_refused(tmp_path):
     with pytest.raises(InputError, match="not the one of this command; install the same on both"):
         Work(Toy)([results.Run({"seed": 0}, "another")])
@@ -341,6 +357,7 @@ def test_tables_of_numbers_fold_names_and_keep_digits():
     print_summary(Console(file=stream, width=40), summary)
     lines = stream.getvalue().splitlines()
     assert lines[0].startswith("Title")
+    assert [cell.strip() for cell in lines[2].strip("┃ ").split("┃")] == ["a", "b", "c", "d"]
     assert all(len(line) <= 40 for line in lines)
     assert sum("0.123456 │ 7 │" in line for line in lines) == 1
     assert " ".join("".join(line.split("│")[1:2]) for line in lines).count("name") == 9
