@@ -94,8 +94,10 @@ def test_iterative_rows(tmp_path):
     assert len(rows) == 2 * 2 * 3
     assert rows["status"].eq("completed").all()
     size = rows["prunable_weights"].iloc[0]
-    for (_, _), part in rows.groupby(["method", "variant"]):
+    for (name, _), part in rows.groupby(["method", "variant"]):
         assert list(part["cycle"]) == [1, 2, 3]
+        for column in ("predicted_scale", "total_spent", "alpha_first"):  # dense has none
+            assert part[column].notna().tolist() == [name == "pilot"] * 3
         kept = [size, size - round(0.2 * size), size - round(0.36 * size)]
         assert list(part["kept"]) == kept
         np.testing.assert_allclose(part["sparsity"], [1 - k / size for k in kept])
