@@ -202,6 +202,73 @@ def test_without_compilation_the_same_code_runs_as_python(tmp_path):
     assert np.abs(answers[0] - answers[1]).max() < 1e-9
 
 
+RUNS = """
+problem = mf.Regression([[1.0, 2.0, -1.0], [0.5, -1.0, 1.0]], [1.0, -1.0], loss=loss)
+start = mf.Factors([1.0, 0.5, 0.2], [0.1, 0.2, 0.3])
+flows = [f(problem, start, mf.Constant(0.1, 1.0), [0.5, 2.0], 1e-6)
+         for f in (mf.gradient_flow, mf.direct_flow)]
+print(json.dumps([flow.x.tolist() for flow in flows]))
+"""
+# a loss in words that Numba does not know, and the same by the package
+OWN = """
+import json, mirrorflow as mf
+from mirrorflow.compiled.options import kernel
+
+@kernel("LOSS")
+def own(z, y, parameter, out):
+    rows = {"slope": z - y, "curvature": [1.0 for _ in y], "value": 0.5 * (z - y) ** 2}
+    for row, (_, values) in zip(out, rows.items()):
+        row[:] = values
+
+class Own(mf.Loss):
+    rows = own
+
+loss = Own()
+"""
+# read by every Python that starts, so by the process that compiles too
+BROKEN = """
+from numba.core import compiler
+
+def fail(*_, **__):
+    raise OSError("no LLVM")
+
+compiler.compile_extra = fail
+"""
+SQUARED = "import json, mirrorflow as mf\nloss = mf.Squared()\n"
+MISSING = """
+import sys
+sys.modules["numba"] = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "program", "said"),
+    [
+        ("", OWN, r"mirrorflow: __main__\.own runs as Python, slowly: .*\(.+\)\n"),
+        (BROKEN, SQUARED, r"(mirrorflow: mirrorflow\.\S+ runs as Python, .*\(no LLVM\)\n)+"),
+        (MISSING, SQUARED, r"mirrorflow: Numba can't be imported \(.+\), so flows run as .+\n"),
+    ],
+    ids=["own", "broken", "missing"],
+)
+def test_what_cannot_be_compiled_runs_as_python_and_says_so_once(tmp_path, first, program, said):
+    (tmp_path / "sitecustomize.py").write_text(first)
+    (tmp_path / "program.py").write_text(program + RUNS)
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    # where nothing is kept on disk yet, all has to be compiled
+    folder = {"NUMBA_CACHE_DIR": str(tmp_path)} if first == BROKEN else {}
+    environment = os.environ | {"PYTHONPATH": path} | folder
+    command = [sys.executable, str(tmp_path / "program.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    lines = [line for line in done.stderr.splitlines(True) if "once on this machine" not in line]
+    assert re.fullmatch(said, "".join(lines))
+    assert len(set(lines)) == len(lines)
+    problem = mf.Regression([[1.0, 2.0, -1.0], [0.5, -1.0, 1.0]], [1.0, -1.0])
+    start, times = mf.Factors([1.0, 0.5, 0.2], [0.1, 0.2, 0.3]), [0.5, 2.0]
+    for x in json.loads(done.stdout):
+        best = mf.gradient_flow(problem, start, mf.Constant(0.1, 1.0), times, 1e-10).x
+        assert np.abs(np.array(x) - best).max() < 1e-5
+
+
 def test_a_map_may_know_any_number_of_rows():
     """More rows than m ⊙ w has, which it does not look at, change no bit."""
 

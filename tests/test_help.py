@@ -57,6 +57,7 @@ class Toy(Base):
     ends: tuple[float, ...] | None = None
     """Ends."""
     fast: bool = False
+    tidy: bool = True
     inner: Inner = field(default_factory=Inner)
     out: str = "results/toy"
 
@@ -88,7 +89,9 @@ def test_flags_come_in_titled_groups_those_of_the_bases_last(capsys, monkeypatch
     assert list(groups) == ["options", "inner options", "size options", "execution options"]
     flags = [[line.split("  ")[0] for line in lines] for lines in groups.values()]
     assert flags[1] == ["Flags with a name before them.", "--inner.rate FLOAT"]
-    assert flags[2:] == [["--count INT", "--ends [FLOAT ...]", "--fast, --no-fast"], ["--out STR"]]
+    # a switch has one spelling
+    size = ["--count INT", "--ends [FLOAT ...]", "--fast", "--no-tidy"]
+    assert flags[2:] == [size, ["--out STR"]]
     for words in ("How many (at most). (default: what is there)", "One (or two) lines."):
         assert words in text
     assert "None" not in text
@@ -101,6 +104,7 @@ def test_flags_come_in_titled_groups_those_of_the_bases_last(capsys, monkeypatch
         (["--count", "3", "--out", "x"], {"count": 3, "out": "x"}),
         (["--inner.rate", "0.25"], {"inner": Inner(0.25)}),
         (["--ends", "1", "2", "--fast"], {"ends": (1.0, 2.0), "fast": True}),
+        (["--no-tidy"], {"tidy": False}),
     ],
 )
 def test_flags_are_read_into_the_dataclass_itself(words, changes):

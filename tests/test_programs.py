@@ -100,8 +100,14 @@ def test_a_file_that_cannot_be_imported_is_named_and_spares_the_others(
     assert set(toys.studies) == {"one", "broken"}
     main = command(toys.main)
     assert main(["broken"]) == 2
-    assert f"{toys.package}.broken can't be imported (" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{toys.package}.broken can't be imported (" in error
+    assert "broken.py" in error
+    assert error.rstrip(").\n").endswith(f"line {broken.count(chr(10))}")
     assert main(["one", "--jobs", "1", "--out", str(tmp_path / "out")]) == 0
+    completed = str(toys.parser())
+    assert "name='one'" in completed
+    assert "name='broken'" not in completed
 
 
 def test_two_studies_of_one_name_are_refused(tmp_path, monkeypatch):
@@ -119,3 +125,20 @@ def test_a_file_without_a_study_is_refused(tmp_path, monkeypatch):
         toys.study(str(tmp_path / "empty.py"))
     with pytest.raises(InputError, match=r"none\.py can't be used"):
         toys.study(str(tmp_path / "none.py"))
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "message"),
+    [
+        (
+            "own.py",
+            "1 + x",
+            r"own\.py must have name and about of class Squares as plain text, but",
+        ),
+        ("my-own.py", "'own'", r"my-own\.py must have a name that Python can import"),
+    ],
+)
+def test_a_study_that_cannot_be_named_is_refused(tmp_path, monkeypatch, file, name, message):
+    (tmp_path / file).write_text(STUDY.replace('"NAME"', name))
+    with pytest.raises(InputError, match=message):
+        program(tmp_path, monkeypatch).study(str(tmp_path / file))

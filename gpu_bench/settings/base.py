@@ -103,7 +103,7 @@ class Setting(Chosen):
     """Under torchrun: each rank normalises with its own part of a batch and the statistics kept
     are the ranks' mean; or with the whole batch, as one process would."""
     capture: bool = True
-    """On CUDA and one rank: replay each training step as a CUDA graph."""
+    """Whether each training step, on CUDA and one rank, is replayed as a CUDA graph."""
     deterministic: bool = False
     """On CUDA: only kernels that give the same bits twice (slower)."""
     threads: int = 1

@@ -1,7 +1,7 @@
 """Compilation by Numba: its options, and the types of the functions that integrators call.
 
-Compiled code is kept on disk, so a machine compiles once. Where Numba is missing, or
-`NUMBA_DISABLE_JIT=1`, the same functions run as Python, some 500 times slower.
+Compiled code is kept on disk, so a machine compiles once. Where Numba is missing or can't compile
+them, or `NUMBA_DISABLE_JIT=1`, the same functions run as Python, some 500 times slower.
 
 Three things that cost a factor of 2 to 10 where they are not heeded:
 
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,16 @@ __all__ += ["Kernel", "compile_apart", "exact", "inlined", "kernel", "loop", "ve
 try:
     import numba
     from numba import types
-except ImportError:  # as in a browser
+except Exception as error:  # not there, as in a browser, or broken: LLVM's library does not load
     numba = None  # type: ignore[assignment]
     sys.stderr.write(
-        "mirrorflow: Numba is missing, so flows run as Python, some 500 times slower; "
-        "pip install numba\n"
+        f"mirrorflow: Numba can't be imported ({error}), so flows run as Python, some 500 times "
+        "slower; pip install numba\n"
     )
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 PACKAGE = Path(__file__).parents[1]
+LOOPS: list[Any] = []  # all that Numba has been given
 LONGEST = 300.0  # seconds that compilation may take on a busy machine
 COMPILES = "MIRRORFLOW_COMPILES"  # set in the process that compiles for the others
 COMPILED = "compiled/*.py", "maps/*.py", "losses.py", "flows/[dm]*.py", "limits/newton.py"
@@ -74,7 +76,8 @@ def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
-        return numba.njit(**OPTIONS, **options)(function)
+        compiled = numba.njit(**OPTIONS, **options)(function)
+    LOOPS.append(compiled)
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if file is not None:  # Numba looks at the function's own file alone
         own = PACKAGE in Path(function.__code__.co_filename).parents
@@ -112,7 +115,9 @@ def compile_apart() -> None:
         notice.daemon = True
         notice.start()
         with contextlib.suppress(OSError):
-            if subprocess.run(words, env=os.environ | where, check=False).returncode == 0:
+            # what can't be compiled is said by whoever needs it
+            env, quiet = os.environ | where, subprocess.DEVNULL
+            if subprocess.run(words, env=env, stderr=quiet, check=False).returncode == 0:
                 done.touch()
         notice.cancel()
         done.with_suffix(".lock").unlink(missing_ok=True)
@@ -155,13 +160,43 @@ class Kernel:
     def address(self) -> Any:
         compile_apart()
         signature = globals()[self.kind]
-        compiled = loop(signature)(self.function)
+        try:
+            compiled = loop(signature)(self.function)
+        except Exception as error:  # of Numba or LLVM, of any kind
+            if COMPILES in os.environ:
+                raise
+            reason = next((s for s in str(error).splitlines() if not s.startswith("Failed in")), "")
+            name = f"{self.function.__module__}.{self.function.__name__}"
+            print(f"mirrorflow: {name} runs as Python, slowly: it can't be compiled ({reason})",
+                  file=sys.stderr)  # fmt: skip
+            compiled = _interpreted(self.function, self.kind, signature)
         if not hasattr(compiled, "get_compile_result"):  # runs as Python
             return compiled
         return types.CompileResultWAP(compiled.get_compile_result(signature))
 
     def __call__(self, *arguments: Any) -> Any:
         return self.address(*arguments)
+
+
+def _interpreted(function: Callable[..., Any], kind: str, signature: Any) -> Any:
+    """What takes the place of a kernel that can't be compiled, for compiled code if it can."""
+
+    def of_map(parts: Any, low: Any, high: Any, total: Any, mu: Any, out: Any) -> None:
+        with numba.objmode():
+            function(parts, low, high, total, mu, out)
+
+    def of_loss(z: Any, y: Any, parameter: Any, out: Any) -> None:
+        with numba.objmode():
+            function(z, y, parameter, out)
+
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")  # that threads wait for each other here
+        called = numba.njit(**OPTIONS)({"MAP": of_map, "LOSS": of_loss}[kind])
+        called.compile(signature)
+        return called
+    for some in LOOPS:  # an integrator: with it all that it calls
+        some._compile_for_args = lambda *_, plain=some.py_func: plain
+    return function
 
 
 KERNELS: list[Kernel] = []

@@ -8,6 +8,7 @@ SIGTERM ended it.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -17,6 +18,7 @@ import os
 import pkgutil
 import sys
 import textwrap
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,6 +160,9 @@ class Program:
             own = _studies(Path(name), Path(name).stem)
             if len(own) != 1:
                 raise InputError(f"{name} must hold one study, but it holds {len(own)}.")
+            if not Path(name).stem.isidentifier():
+                rule = "must have a name that Python can import: letters, digits and _"
+                raise InputError(f"{name} {rule}.")
             sys.path.insert(0, str(Path(name).parent.resolve()))  # of the workers too
             (listed,) = own
         if listed is None:
@@ -180,11 +185,17 @@ class Program:
             raise
         except Exception as error:  # of one file; the others still work
             reason = f"{type(error).__name__}: {error}"
+            if not isinstance(error, SyntaxError):  # which names its file; often one imported there
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                reason += f"; {last.filename}, line {last.lineno}"
             raise InputError(f"{where.partition(':')[0]} can't be imported ({reason}).") from error
+
+    def _kind(self, name: str) -> Any:
+        return self._load(self.others[name][1]) if name in self.others else self.study(name)
 
     def configure(self, name: str, words: Sequence[str]) -> Any:
         """A study, or another command, from its flags; `--help` and unknown flags exit here."""
-        kind = self._load(self.others[name][1]) if name in self.others else self.study(name)
+        kind = self._kind(name)
 
         from mirrorflow.runs.flags import read_flags
 
@@ -213,8 +224,10 @@ class Program:
         """What tyro reads as all of the commands, for completion in a shell."""
         from mirrorflow.runs.flags import mirrored, subcommands
 
-        kinds = {name: self.study(name) for name in self.studies}
-        kinds |= {name: self._load(where) for name, (_, where) in self.others.items()}
+        kinds = {}
+        for name in self.listed:
+            with contextlib.suppress(InputError):  # one that can't be imported spares the others
+                kinds[name] = self._kind(name)
         return subcommands({name: (mirrored(k), self.listed[name]) for name, k in kinds.items()})
 
 
@@ -252,6 +265,10 @@ def _studies(path: Path, module: str) -> list[_Listed]:
         if isinstance(node, ast.ClassDef):
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
             if "name" in given:
-                name, about = (ast.literal_eval(given.get(k, "''")) for k in ("name", "about"))
+                try:
+                    name, about = (ast.literal_eval(given.get(k, "''")) for k in ("name", "about"))
+                except ValueError:
+                    rule = f"{path} must have name and about of class {node.name} as plain text"
+                    raise InputError(f"{rule}, but its name is {given['name']}.") from None
                 studies.append(_Listed(name, about, module, node.name))
     return studies

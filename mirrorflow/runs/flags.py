@@ -65,7 +65,8 @@ def mirrored(kind: Any, named: bool = False) -> Any:
             metavar=_metavar(inner),
             prefix_name=named,
         )
-        hint = Annotated[(inner, about, *extra)]  # type: ignore[valid-type]
+        # a flag has one spelling: --x where it is off, --no-x where it is on
+        hint = Annotated[(inner, about, tyro.conf.FlagCreatePairsOff, *extra)]  # type: ignore[valid-type]
         own = field(default=one.default, default_factory=one.default_factory)
         entries[titles[one.name]].append((one.name, hint, own))
     members = entries.pop("")

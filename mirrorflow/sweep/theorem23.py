@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import tyro
 
 from mirrorflow.checks import Array, InputError, number, whole
 from mirrorflow.claims.registry import statement
@@ -70,7 +69,7 @@ class Theorem23(
     or .csv with a header and a column y."""
     target: Annotated[str | None, described("y")] = None
     """The column of a .csv that is y."""
-    standardize: tyro.conf.FlagCreatePairsOff[bool] = False
+    standardize: bool = False
     """Centre y and the columns of --data, and divide each column by its root mean square."""
     n: Annotated[int | None, described("40; 60 for diabetes")] = None
     """Samples (rows of Z)."""
