@@ -269,6 +269,16 @@ def test_what_cannot_be_compiled_runs_as_python_and_says_so_once(tmp_path, first
         assert np.abs(np.array(x) - best).max() < 1e-5
 
 
+def test_who_compiles_again_in_each_process_is_told_why(monkeypatch, capsys):
+    numba = pytest.importorskip("numba")
+    for probe, said in ((numba.njit(lambda: 0), "NUMBA_CACHE_DIR names one"), (lambda: 0, "")):
+        monkeypatch.setattr(options, "_probe", probe)  # no folder can be written to; no Numba
+        options.compile_apart.__wrapped__()
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == bool(said)
+
+
 def test_a_map_may_know_any_number_of_rows():
     """More rows than m ⊙ w has, which it does not look at, change no bit."""
 

@@ -102,6 +102,9 @@ def compile_apart() -> None:
     """
     folder = getattr(getattr(_probe, "_cache", None), "cache_path", None)
     if folder is None or COMPILES in os.environ:
+        if hasattr(_probe, "py_func") and folder is None:
+            text = "mirrorflow: compiling (some 30 s), in each process: no folder keeps what is "
+            sys.stderr.write(text + "compiled; NUMBA_CACHE_DIR names one that can be written to\n")
         return
     done = Path(folder) / f"mirrorflow-{digest()[:16]}-{numba.__version__}-{_processor()}.done"
     if not done.exists() and _first(done.with_suffix(".lock")):
