@@ -116,8 +116,9 @@ def pytest_runtest_call(item):
         raise AssertionError("no end")
 
     signal.signal(signal.SIGVTALRM, ended)
-    seconds = state().duration_by_test.get(item.nodeid, 0.0)
-    signal.setitimer(signal.ITIMER_VIRTUAL, 10.0 + 10.0 * seconds)
+    seconds = state().duration_by_test.get(item.nodeid)
+    if seconds is not None:  # it has been timed
+        signal.setitimer(signal.ITIMER_VIRTUAL, 10.0 + 10.0 * seconds)
     try:
         return (yield)
     finally:

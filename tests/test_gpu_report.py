@@ -255,7 +255,7 @@ def test_figures_of_iterative_pruning(tmp_path, saved):
     np.testing.assert_allclose(x, 1.0 - 0.8 ** (cycle - 1.0))
     np.testing.assert_allclose(y, 70 + cycle + 1.5)  # pilot, seeds 0 and 2
     epochs, flops = figures["cost"].axes
-    np.testing.assert_allclose(curve(epochs, 0)[0], 10 * cycle)
+    np.testing.assert_allclose(curve(epochs, 0), [10 * cycle, 60 + cycle + 1.5])
     np.testing.assert_allclose(curve(flops, 0)[0], 1e10 * np.cumsum(0.8 ** (cycle - 1.0)))
     np.testing.assert_allclose(curve(flops, 0)[1], 60 + cycle + 1.5)
     alpha, _, norm, accuracy = figures["epochs"].axes
@@ -285,6 +285,8 @@ def test_figures_of_cyclic_training_and_one_shot(tmp_path, saved):
     frame = write(tmp_path / "cyclic", setting)
     figures = cycle_figures.drawings(frame, results.load_paths(tmp_path / "cyclic/paths.npz"))
     assert "overlap" not in figures  # one mask
+    drawn = [line for line in figures["cost"].axes[0].lines if line.get_label()[:1] != "_"]
+    assert len({line.get_label() for line in drawn}) == len(drawn) == 8  # methods, masks, targets
     axes = figures["accuracy"].axes[0]
     x, y = curve(axes, 0)
     np.testing.assert_allclose(x, [0.8, 0.95])
@@ -780,6 +782,38 @@ def test_names_above_a_figure_stand_in_one_line_where_they_fit(tmp_path):
     figures = [drawing.accuracy(some, "", "") for some in (short, long)]
     assert [figure.legends[0]._ncols > 1 for figure in figures] == [True, False]
     assert figures[1].get_figheight() > figures[0].get_figheight()
+    shown = [handle.get_marker() for handle in figures[0].legends[0].legend_handles]
+    assert shown == [line.look.marker for line in short]
+
+
+def test_figures_are_as_wide_as_they_are_told(tmp_path):
+    frame = write(tmp_path, OneShot(methods=("dense", "pilot"), **{**QUICK, "seeds": 1}))
+    drawn, paths = lines.lines(frame), results.load_paths(tmp_path / "paths.npz")
+    for width in ("page", "column"):
+        figures = [
+            drawing.accuracy(drawn, "", "", width),
+            drawing.epochs(drawn, paths, "", width=width),
+            drawing.layers(drawn, paths, [(0, "")], "", width),
+        ]
+        assert {figure.get_figwidth() for figure in figures} == {style.inches(width)}
+
+
+def test_layers_with_few_weights_are_in_the_picture(tmp_path):
+    """A thousandth of a layer too; one without weights is left out."""
+    frame = write(tmp_path, OneShot(methods=("dense",), **{**QUICK, "seeds": 1}))
+    paths = {f"{frame['key'].iloc[0]}/layer_density": np.array([[0.001, 0.0, 1.0]])}
+    (axes,) = drawing.layers(lines.lines(frame), paths, [(0, "")], "").axes
+    low, high = axes.get_ylim()
+    assert 0.0 < low < 0.1 < 100.0 < high
+    assert curve(axes, 0)[1] == pytest.approx([0.1, 0.0, 100.0])
+
+
+def test_a_cycle_without_readings_has_a_dash(tmp_path):
+    frame = write(tmp_path, Iterative(variant=("lrr",), cycles=3, methods=("dense",), **QUICK))
+    frame.loc[frame["cycle"] == 2, "accuracy"] = math.nan
+    (line,) = (line for line in printed(frame).splitlines() if "accuracy, %" in line)
+    cells = [cell.strip() for cell in line.split("│")]
+    assert cells[-4:-1] == [f"{61 + MEAN:.2f}", "–", f"{63 + MEAN:.2f}"]
 
 
 @pytest.mark.parametrize("cycles", [1, 2])
