@@ -108,6 +108,8 @@ def own(tmp_path_factory):
     """The two classes from files that Python finds on its path."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "own_map.py").write_text(textwrap.dedent(MAP), "utf-8")
+    falling = textwrap.dedent(MAP).replace("math.tan(mu[j] +", "math.tan(-mu[j] +")
+    (folder / "falling_map.py").write_text(falling, "utf-8")
     (folder / "own_loss.py").write_text(textwrap.dedent(LOSS), "utf-8")
     sys.path.insert(0, str(folder))
     yield importlib.import_module("own_map").Sinh, importlib.import_module("own_loss").Cauchy()
@@ -205,3 +207,16 @@ def test_a_kernel_that_knows_no_domain_is_not_believed_beyond_it(own):
         assert limit.status == "not_converged" or ((low < mu) & (mu < high)).all()
     assert limits[0].success
     assert not all(limit.success for limit in limits)
+
+
+@pytest.mark.usefixtures("own")
+def test_a_map_that_does_not_increase_is_refused():
+    """Its flow would go uphill, and be called complete."""
+    Z, y, theta = data()
+    problem, start = mf.Regression(Z, y), importlib.import_module("falling_map").Sinh(theta)
+    for solve in (
+        lambda: mf.gradient_flow(problem, start, NONE, [1.0]),
+        lambda: mf.interpolator(problem, start, 0.0),
+    ):
+        with pytest.raises(mf.InputError, match="start must have an X that increases with μ"):
+            solve()

@@ -20,7 +20,8 @@ from scipy.integrate import solve_ivp
 from mirrorflow.checks import Array, InputError, number, real_array
 from mirrorflow.limits.max_margin import separable, signed_rows
 from mirrorflow.losses import Margin
-from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.pairs import check_pair
 from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
 from mirrorflow.result import Result

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from mirrorflow.checks import Array, InputError, ascending
 from mirrorflow.flows.gradient import gradient_flow
 from mirrorflow.flows.trajectory import Flow
-from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.pairs import check_pair
 from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
 from mirrorflow.schedules import Schedule

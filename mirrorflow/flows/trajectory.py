@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from mirrorflow.checks import Array, InputError, ascending, number
 from mirrorflow.limits.optimality import Interpolator
-from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.pairs import check_pair
 from mirrorflow.own_schedules import check_schedule
 from mirrorflow.problems import Regression
 from mirrorflow.result import Result

@@ -26,7 +26,8 @@ from mirrorflow.limits.optimality import (
 from mirrorflow.limits.polyhedral import endless
 from mirrorflow.limits.sign_cone import SignCone, factors_of
 from mirrorflow.limits.targets import targets
-from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.pairs import check_pair
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.threads import on_one_thread, spread

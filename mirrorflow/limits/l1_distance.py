@@ -22,8 +22,9 @@ from scipy.optimize import brentq, linprog
 
 from mirrorflow.checks import Array, InputError, number
 from mirrorflow.limits.exact import interpolator
-from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.log_factors import LogFactors
+from mirrorflow.maps.pairs import check_pair
 from mirrorflow.maps.powers import Powers
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression

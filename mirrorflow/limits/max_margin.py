@@ -25,7 +25,8 @@ from scipy.optimize import linprog
 from mirrorflow.checks import Array, InputError, number
 from mirrorflow.limits.exact import interpolator
 from mirrorflow.limits.nonnegative import least_squares
-from mirrorflow.maps.base import DX, MirrorMap, Q, X, check_pair
+from mirrorflow.maps.base import DX, MirrorMap, Q, X
+from mirrorflow.maps.pairs import check_pair
 from mirrorflow.problems import Regression
 from mirrorflow.result import Result
 from mirrorflow.threads import on_one_thread

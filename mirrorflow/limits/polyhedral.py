@@ -22,7 +22,8 @@ from mirrorflow.limits.nonnegative import FaceError, least_squares
 from mirrorflow.limits.optimality import MESSAGES, Interpolator, Points, failed, proven
 from mirrorflow.limits.sign_cone import SignCone, factors_of
 from mirrorflow.losses import Squared
-from mirrorflow.maps.base import MirrorMap, check_pair
+from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.pairs import check_pair
 from mirrorflow.maps.product import Factors
 from mirrorflow.problems import Regression
 from mirrorflow.threads import on_one_thread

@@ -22,7 +22,7 @@ from mirrorflow.checks import Array, InputError, number, vector
 from mirrorflow.compiled.options import Kernel
 from mirrorflow.display import Displayed
 
-__all__ = ["MirrorMap", "Potential", "check_pair"]
+__all__ = ["MirrorMap", "Potential"]
 
 X, DX, RATES, Q, POINT = range(5)  # rows that `point` fills
 Mask = NDArray[np.bool_]
@@ -379,18 +379,3 @@ def _invert(start: MirrorMap, x: Array, total: float) -> Array:
             break
         mu = after
     return mu
-
-
-def check_pair(problem: Any, start: MirrorMap) -> None:
-    """Refuse a start that does not belong to the problem."""
-    from mirrorflow.problems import Regression
-
-    if not isinstance(problem, Regression) or not isinstance(start, MirrorMap):
-        raise InputError(
-            "problem must be a Regression and start a parametrization such as Factors, but they "
-            f"are {type(problem).__name__} and {type(start).__name__}."
-        )
-    if start.d != problem.d:
-        raise InputError(
-            f"start must have d = {problem.d} coordinates like the problem, but it has {start.d}."
-        )
