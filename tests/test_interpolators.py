@@ -304,17 +304,41 @@ def test_shared_face_splits_by_each_runs_masses():
         )
 
 
+def test_endless_limits_of_any_starts_are_those_alone():
+    """Deep ones, all signs, locked signs, in any order: each list ends with its own limit."""
+    problem = mf.gaussian_recovery(6, 14, 2, 0)
+    ones = np.ones(14)
+    runs = [
+        mf.Powers(0.5 * ones, 0.5 * ones, 3),
+        mf.Factors.pilot(0.3 * ones),
+        mf.Factors.balanced(np.where(problem.x_true != 0, np.sign(problem.x_true), 1.0)),
+        mf.Powers(0.7 * ones, 0.4 * ones, 4),
+        mf.Factors.pilot(np.linspace(-1.0, 1.0, 14)),
+    ]
+    alone = [mf.interpolator(problem, run, np.inf) for run in runs]
+    assert all(limit.success for limit in alone)
+    for order in (range(5), reversed(range(5))):
+        some = list(order)
+        paths = mf.interpolators(problem, [runs[i] for i in some], [np.inf])
+        for i, (limit,) in zip(some, paths, strict=True):
+            assert limit.start is runs[i]
+            assert np.array_equal(limit.x, alone[i].x)
+
+
 def test_lost_paths_are_solved_one_by_one(recovery, again, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # `last` below is the run that is solved just now
     problem, _ = recovery
     runs, totals = pilots(problem, 4), [0.0, 1.0, 4.0]
     expected, follow = mf.interpolators(problem, runs, totals), newton.follow
 
+    def found_of(start):
+        return {1: 1, 2: 0}.get(next(i for i, run in enumerate(runs) if run is start), 3)
+
     def losing(*arguments):
         reached = follow(*arguments)
         if arguments[-3].size == 1:  # alone
             return reached
-        return {1: 1, 2: 0}.get(next(i for i, run in enumerate(runs) if run is last[-1]), 3)
+        return found_of(last[-1])
 
     last, solve = [], newton.Solver.__call__
 
@@ -326,8 +350,13 @@ def test_lost_paths_are_solved_one_by_one(recovery, again, monkeypatch):
     monkeypatch.setattr(newton.Solver, "__call__", noting)
     paths = mf.interpolators(problem, runs, totals)
     assert sorted(t for total in again()[-5:] for t in total) == [0.0, 1.0, 1.0, 4.0, 4.0]
-    for a, b in zip(flat(paths), flat(expected), strict=True):
-        assert np.abs(a.x - b.x).max() < 1e-12
+    for run, path, before in zip(runs, paths, expected, strict=True):
+        for t, (a, b) in enumerate(zip(path, before, strict=True)):
+            assert np.abs(a.x - b.x).max() < 1e-12
+            # what the lost path has cost counts too
+            lost = t >= found_of(run)
+            again_alone = mf.interpolator(problem, run, totals[t]).iterations if lost else 0
+            assert a.iterations == b.iterations + again_alone
 
 
 def test_overflowing_masses_are_said_to_fail(small):

@@ -155,6 +155,28 @@ def test_faces_of_minimum_l1_by_linear_programs(seed, ties):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("factor", [1.0 - 5e-10, 1.0 + 5e-10])
+def test_a_coarse_dual_of_highs_is_mended(seed, factor, monkeypatch):
+    """Off by half of what counts as tight, it ends at 1 on the entries to rounding."""
+    rng = np.random.default_rng(seed)
+    problem = mf.Regression(rng.standard_normal((8, 14)), rng.standard_normal(8))
+    proposed, asked = faces._proposed, []
+
+    def coarse(*arguments):
+        dual, active = proposed(*arguments)
+        asked.append(dual)
+        return factor * dual, active
+
+    monkeypatch.setattr(faces, "_proposed", coarse)
+    G = signed(problem)
+    face = faces.minimum_l1_face(G, problem.row_space.b)
+    assert len(asked) == 1
+    slopes = G.correlate(face.dual)
+    assert slopes[face.point > 0] == pytest.approx(1.0, abs=1e-13)
+    assert (slopes < 1.0 + 1e-9).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("ties", [False, True])
 def test_faces_of_the_lasso_meet_its_conditions(seed, ties):
     problem = drawn(seed, ties=ties)
