@@ -208,3 +208,17 @@ def test_paths_in_any_units(unit, alpha):
     other = mf.saddle_path(mf.Regression(Z / unit, y), alpha=alpha / unit)
     assert other.times == pytest.approx(path.times * unit, rel=1e-9)
     assert other.x == pytest.approx(path.x * unit, rel=1e-7, abs=1e-9 * unit)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e4, 1e8])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.filterwarnings("ignore:Z has n = ")
+def test_what_only_rounding_correlates_does_not_move(unit, seed):
+    """y is orthogonal to all columns: Zᵀy is rounding, or 0 where (2/n)Zᵀy is not."""
+    a, b = unit * np.random.default_rng(seed).random(2)
+    data = np.array([[a, 0.3 * unit, unit], [b, 0.1 * unit, 2.0 * unit], np.zeros(3)])
+    y = np.array([b, a, 5.0 * unit, b, a])
+    path = mf.saddle_path(mf.Regression(np.vstack([data, -data[:2]]), y))
+    assert path.times.tolist() == [0.0]
+    assert not path.x.any()
+    assert path.rate == pytest.approx(0.4 * y, rel=1e-15)

@@ -143,7 +143,7 @@ def saddle_path(
         raise InputError(f"thresholds must be above 0, but one is {min(upper.min(), lower.min())}.")
     Z: Any = problem.Z
     y, n = problem.y, problem.n
-    size = float(np.abs(Z.T @ y).max()) or 1.0
+    size = float((abs(Z).T @ np.abs(y)).max()) or 1.0  # by which Zᵀy rounds
     first = 0.5 * n * min(upper.min(), lower.min()) / size  # no coordinate is earlier
     tau, nu, x = 0.0, np.zeros(n), np.zeros(problem.d)
     times, states, duals = [tau], [x], [nu]
