@@ -24,7 +24,7 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 # some minutes on two cores: solvers and certificates, files, a study from flags to figures
 QUICK = (
     *("certificates", "factors", "files", "flows", "fuzz_numbers", "install", "interpolators"),
-    *("limits", "potentials", "problems", "references", "results_load", "rowwise", "schedules"),
+    *("limits", "potentials", "problems", "products", "references", "results_load", "schedules"),
     *("studies", "threads"),
 )
 

@@ -117,6 +117,13 @@ def test_a_file_that_holds_no_method_is_refused(text, tmp_path, monkeypatch, cap
     assert f"error: {file} {BROKEN[text]}" in capsys.readouterr().err
 
 
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(
+        InputError, match=r"--methods .*nowhere\.py must be a file, but there is none"
+    ):
+        methods.find(str(tmp_path / "nowhere.py"))
+
+
 def test_a_name_is_that_of_one_method(cube, capsys):
     cube.write_text(cube.read_text().replace('name="cube"', 'name="pilot"'))
     with pytest.raises(InputError, match="pilot must be the name of one method, but it is that of"):

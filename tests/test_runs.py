@@ -229,6 +229,11 @@ def test_a_search_goes_on_until_it_names_no_new_run(tmp_path):
     assert len(results.load(tmp_path)) == 3
 
 
+def test_a_study_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="study toy must have a run, but these flags leave none"):
+        run(Toy(out=tmp_path, seeds=0))
+
+
 @dataclass(frozen=True)
 class Ranked(Work):
     """Computing by several processes at once, of which this is one."""

@@ -50,6 +50,8 @@ def find(word: str) -> type[Method]:
             raise InputError(rule + meant(word, METHODS))
         return METHODS[word]
     path = Path(word).resolve()
+    if not path.is_file():
+        raise InputError(f"--methods {word} must be a file, but there is none.")
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))  # of the workers too
     try:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import Array
+from mirrorflow.descent.products import BLOCK, LARGE, products
 from mirrorflow.problems import Regression
-from mirrorflow.rowwise import BLOCK, LARGE, products
 
 L1_STEPS = ("proximal", "subgradient")
 LARGEST = 1e50  # beyond it a parameter has diverged; up to it x and the loss are finite numbers

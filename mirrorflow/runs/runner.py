@@ -48,6 +48,8 @@ def run(study: Study, module: str, name: str) -> int:
             runs |= new
             failures += execute(study, list(new.values()), folder, work)
             work.agree("finished")  # before others look at what the first has written
+        if not runs:
+            raise InputError(f"study {study.name} must have a run, but these flags leave none.")
         if work.first:
             frame, _ = split(folder.consolidate(runs.values(), command, study.plain()))
             verdicts = _conclude(study, folder, frame) if len(frame) else []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from mirrorflow.rowwise import products
+from mirrorflow.descent.products import products
 
 RNG = np.random.default_rng(0)
 
