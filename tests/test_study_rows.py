@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mirrorflow import InputError
 from mirrorflow.runs.store.table import as_frame, as_table
 from mirrorflow.sweep.__main__ import PROGRAM
 
@@ -34,7 +35,10 @@ CASES = {
     "theorem23 beyond.npz": {**FILE, "schedules": ("constant", "harmonic")},
     "theorem23 balanced.npz": {"totals": (0.5,), "schedules": ("constant",)},
     "initialization": {**STEPS, "seeds": 2, "noise": 0.1},
-    "regularization": {**STEPS, "shapes": ("constant", "quadratic"), "loss": "half_mse"},
+    "regularization": {
+        **{**STEPS, "totals": (0.05, 4.0), "shapes": ("constant", "quadratic")},
+        "loss": "half_mse",
+    },
     "schedules": {**STEPS, "l1": "proximal", "step_size": 0.3},
     "sgd": {**STEPS, "shapes": ("harmonic",), "batch": 2, "sgd_seeds": 2},
     "discrete": {**SMALL, "seeds": 2, "streams": 2, "ratios": (0.1, 0.2, 0.4, 3.2), "steps": 3000},
@@ -163,6 +167,58 @@ def test_verdicts_and_summaries_are_those_that_they_were(record, case):
                 assert float(cell) == pytest.approx(float(was), rel=0.1, abs=1e-7)
             else:
                 assert cell == was
+
+
+LIMITS = [
+    ("discrete", "ratios", 1e-4, 100.0),
+    ("discrete", "momentum", 0.0, 0.99),
+    ("discrete", "batch", 1, 4),
+    ("discrete", "streams", 1, 10_000),
+    ("discrete", "steps", 1, 10**8),
+    ("discrete", "d", 4, 10_000),
+    ("depth", "depths", 2, 10),
+    ("depth", "scales", 1e-4, 3.0),
+    ("depth", "flows", 0.1, 100.0),
+    ("depth", "d", 5, 10_000),
+    ("saddles", "scales", 1.0, 1e4),
+    ("saddles", "end", 0.1, 10.0),
+    ("saddles", "k", 1, 8),
+    ("margins", "scales", 1e-300, 1e9),
+    ("margins", "totals", 0.0, 1e3),
+    ("margins", "log_times", -50.0, 1e7),
+    ("margins", "d", 4, 10_000),
+    ("regularization", "totals", 0.0, 100.0),
+    ("regularization", "record", 1, 100_000),
+    ("sgd", "batch", 1, 4),
+    ("theorem23", "timescale", 0.01, 1e9),
+    ("theorem23", "t_end", 1e-6, 1e9),
+    ("theorem23", "seeds", 1, 10_000),
+    ("claims", "trials", 1, 1_000_000),
+]
+
+
+@pytest.mark.parametrize(("name", "flag", "low", "high"), LIMITS)
+def test_flags_have_limits_that_are_allowed_themselves(name, flag, low, high):
+    whole = isinstance(low, int)
+    small = {"seeds": 1, "n": 4, "d": 8}
+    if name == "claims":
+        small = {"only": ("invariant",)}
+    elif name == "theorem23":
+        small |= {"problem": "gaussian", "k": 1, "totals": (1.0,), "transition_betas": ()}
+    elif name != "margins":
+        small["k"] = 1
+
+    def runs(value):
+        kind = PROGRAM.study(name)
+        several = isinstance(getattr(kind(), flag), tuple)
+        return kind(**{**small, flag: (value,) if several else value}).runs()
+
+    assert runs(low)
+    assert name == "claims" or runs(high)  # a million trials
+    outside = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
+    for value in (low - 1, high + 1) if whole else outside:
+        with pytest.raises(InputError, match=f"--{flag.replace('_', '-')} must"):
+            runs(value)
 
 
 def plain(value):
