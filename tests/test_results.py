@@ -116,6 +116,8 @@ def test_a_run_with_nan_in_its_configuration_is_found_again(tmp_path):
     run = Run({"seed": 0, "total": math.nan}, "d")
     Folder(tmp_path).write(run, {}, {})
     assert Folder(tmp_path).read(run) is not None
+    assert not run.made({"seed": 0, "total": 1.0})
+    assert not Run({"seed": 0, "total": 1.0}, "d").made({"seed": 0, "total": math.nan})
 
 
 def test_a_shard_under_a_foreign_name_is_not_the_run(tmp_path):
