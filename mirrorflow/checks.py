@@ -19,6 +19,7 @@ __all__ = ["InputError"]
 
 Array = NDArray[np.float64]
 SHORTEST = 1e-50  # of positive times, in flow time
+LATEST = 1.0 / SHORTEST  # what never ends must have a total until then
 FLOAT_MAX = float(np.finfo(float).max)
 
 
@@ -224,9 +225,9 @@ def ascending(name: str, value: ArrayLike, *, infinite_end: bool = False) -> Arr
             f"follows {times[at - 1]:g}."
         )
     finite = times[np.isfinite(times) & (times > 0)]
-    if finite.size and (finite[0] < SHORTEST or finite[-1] > 1 / SHORTEST):
+    if finite.size and (finite[0] < SHORTEST or finite[-1] > LATEST):
         raise InputError(
-            f"{name} must be 0 or between {SHORTEST:g} and {1 / SHORTEST:g}, "
+            f"{name} must be 0 or between {SHORTEST:g} and {LATEST:g}, "
             f"but they run from {finite[0]:g} to {finite[-1]:g}."
         )
     if np.isinf(times[-1]) and not infinite_end:

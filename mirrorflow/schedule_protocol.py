@@ -56,7 +56,7 @@ class _WithOf(_ProtocolMeta):
         >>> round(warm.total_infinity, 12), round(float(warm.total(1.0)), 12)
         (0.5, 0.132120558829)
         """
-        from mirrorflow.own_schedules import IntegratedSchedule
+        from mirrorflow.integrated_schedules import IntegratedSchedule
 
         return IntegratedSchedule(alpha, breakpoints, total_infinity, alpha_infinity)
 

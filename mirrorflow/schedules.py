@@ -12,13 +12,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mirrorflow.checks import SHORTEST, Array, InputError, ascending, brief, number, vector
+from mirrorflow.checks import LATEST, SHORTEST, Array, InputError, ascending, brief, number, vector
 from mirrorflow.schedule_protocol import Schedule
 
 __all__ = ["Constant", "Geometric", "Harmonic", "Piecewise", "Quadratic", "Schedule"]
-
-
-LATEST = 1.0 / SHORTEST  # of flow times: what never ends must have a total until then
 
 
 def _duration(name: str, value: float) -> float:

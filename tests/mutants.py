@@ -32,7 +32,8 @@ COPIED = ("mirrorflow", "gpu_bench", "benchmarks", "tests", "docs", "README.md",
 # what is mutated, and the test files next to it
 PACKAGES: dict[str, tuple[str, str]] = {
     "schedules": (
-        "mirrorflow/schedules.py mirrorflow/own_schedules.py mirrorflow/stepwise.py",
+        "mirrorflow/schedules.py mirrorflow/own_schedules.py mirrorflow/integrated_schedules.py "
+        "mirrorflow/stepwise.py",
         "schedules fuzz_schedules descent",
     ),
     "potentials": ("mirrorflow/maps/entropy.py", "potentials factors"),

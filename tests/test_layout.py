@@ -32,8 +32,6 @@ def imported(module: str) -> set[str]:
 
 
 GRAPH = {module: imported(module) for module in MODULES}
-# Schedule.of, a name that users know, makes what is built on the protocol
-GRAPH["mirrorflow.schedule_protocol"].discard("mirrorflow.own_schedules")
 
 
 def room(module: str) -> str:
