@@ -60,9 +60,7 @@ def check_schedule(schedule: Any) -> None:
         grown, last = float(schedule.total(t)), grown
         if not any(before < knot < t for knot in knots):  # else there are too many to integrate
             part, error = area(alpha, before, t, last)[:2]
-            _compare(
-                f"A(t) − A({before:g}) of {name}", t, grown - last, part, 10 * error, grown
-            )
+            _compare(f"A(t) − A({before:g}) of {name}", t, grown - last, part, 10 * error, grown)
         total = grown + schedule.remaining(t)
         _compare(f"A(t) + remaining(t) of {name}", t, total, A_inf, 0.0, A_inf)
     if math.isfinite(A_inf):
