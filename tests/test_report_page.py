@@ -173,6 +173,9 @@ def test_the_page_says_what_the_folder_says(tmp_path, capsys):
     assert "gap_bound" not in found.words
     assert "3 rows." in found.words
     assert "Failed runs" not in found.words
+    assert "<title>A study &lt;b&gt;</title>" in text
+    same = found.words[found.words.index("The same in all rows") :]
+    assert "rate0.5" in same.replace("\n", "")
     assert cli.main(["report", str(folder), "--page", str(tmp_path / "p.html")]) == 0
     assert (tmp_path / "p.html").read_text() == text
 
@@ -183,6 +186,7 @@ def test_several_folders_share_a_page(tmp_path, capsys):
     assert "rows 5, figures 2, failed runs 1" in capsys.readouterr().out
     found = checked((one / "report.html").read_text(encoding="utf-8"))
     assert len(found.all("article")) == 2
+    assert "2 studies" in found.words
     assert {"part-1", "part-2", "part-2-rows"} <= {a.get("id") for _, a in found.elements}
     assert cli.main(["report"]) == 2
     assert "FOLDER must name at least one" in capsys.readouterr().err
@@ -316,6 +320,9 @@ def test_a_certificate_is_one_column():
     assert table.cells == [("0.5", "1", "yes", "x", "3"), ("✗ 1.5", "2", "no", "y", "4")]
     assert same_in_all(made) == [("same", 7, ""), ("same_unit", 2.5, "s")]
     assert same_in_all(made.iloc[:0]) == []
+    assert len(same_in_all(frame({f"c{i}": [1, 1] for i in range(500)}))) == 480
+    ((long,), _) = rows_table(frame({"word": ["x" * 61, "y"]}), made.iloc[:0]).cells
+    assert long == "x" * 60 + "…"
     made["a_holds"] = [None, None]  # can't be judged
     assert [cells[0] for cells in rows_table(made, made.iloc[:0]).cells] == ["0.5", "1.5"]
 
