@@ -132,6 +132,20 @@ def test_flow_maps_are_the_known_ones(known):
         assert (np.abs(start.g(theta)[0] - exact) <= TABLE * size).all()
 
 
+def test_layers_are_known_to_the_ends_of_the_table(known):
+    """Within its first and last pieces too; beyond them they are nan."""
+    _, start = known
+    edges = start._map.edges
+    for first, end in ((edges[1], edges[0]), (edges[-2], edges[-1])):
+        for mu in (0.5 * (first + end), end):
+            theta = start.parameters(np.zeros(1), mu[None])[0]
+            assert np.isfinite(theta).all()
+            x, slope, _, _ = start.at(mu)
+            off = np.abs(start.g(theta) - x)
+            assert (off <= TABLE * (np.abs(x) + np.abs(slope * mu))).all()
+        assert np.isnan(start.parameters(np.zeros(1), 1.001 * end[None])).all()
+
+
 def test_q_is_the_integral_of_x(known):
     one, start = known
     nodes, weights = legendre.leggauss(60)

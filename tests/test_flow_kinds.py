@@ -637,3 +637,12 @@ def test_limits_of_many_runs_are_each_their_own():
         assert flow.x[-1] == pytest.approx(limit.x, abs=1e-12)
         assert flow.parameters[-1] == pytest.approx(limit.parameters, abs=1e-12)
         assert flow.total[-1] == schedule.total_infinity
+
+
+@pytest.mark.parametrize("flow", [mf.gradient_flow, mf.direct_flow])
+def test_at_time_zero_nothing_is_evaluated(flow):
+    """The start needs no right-hand side, step or matrix; afterwards each is counted from 0 on."""
+    for start in (mf.Factors(*THETA), mf.Powers(*np.abs(THETA), 3)):
+        here = flow(problem_of(), start, JUMPS, [0.0])
+        assert (here.steps, here.right_hand_sides, here.factorizations) == (0, 0, 0)
+        assert here.x == pytest.approx(start.x[None], rel=1e-15)

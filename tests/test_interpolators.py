@@ -359,6 +359,39 @@ def test_lost_paths_are_solved_one_by_one(recovery, again, monkeypatch):
             assert a.iterations == b.iterations + again_alone
 
 
+def test_one_total_that_is_not_found_leaves_the_others(recovery, monkeypatch):
+    """The path ends after its first total, the second has no solution by itself either."""
+    problem, _ = recovery
+    (run,), totals = pilots(problem, 1), [0.0, 1.0, 4.0, 9.0]
+    (expected,), follow = mf.interpolators(problem, [run], totals), newton.follow
+
+    def losing(*arguments):
+        reached = follow(*arguments)
+        asked = arguments[-3]
+        return min(reached, 1) if asked.size > 1 else reached * int(asked[0] != 1.0)
+
+    monkeypatch.setattr(newton, "follow", losing)
+    (path,) = mf.interpolators(problem, [run], totals)
+    assert [limit.success for limit in path] == [True, False, True, True]
+    for limit, before in zip(path, expected, strict=True):
+        if limit.success:
+            assert np.abs(limit.x - before.x).max() < 1e-12
+
+
+def test_the_largest_total(small):
+    """1e9 itself is taken, where exponents 4A round to 1e-6; the next number is refused."""
+    problem, factors = small
+    endless = mf.interpolator(problem, factors, np.inf)
+    above = np.nextafter(1e9, np.inf)
+    (path,) = mf.interpolators(problem, [factors], [1e9])
+    for limit in (mf.interpolator(problem, factors, 1e9), *path):
+        assert np.abs(limit.x - endless.x).max() < 1e-5
+    with pytest.raises(mf.InputError, match=r"total must be at most 1e\+09 or inf"):
+        mf.interpolator(problem, factors, above)
+    with pytest.raises(mf.InputError, match=r"totals must be at most 1e\+09 or inf"):
+        mf.interpolators(problem, [factors], [above])
+
+
 def test_overflowing_masses_are_said_to_fail(small):
     problem, factors = small
     huge = mf.Factors(np.full(15, 1e170), np.full(15, 1e150))

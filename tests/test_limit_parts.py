@@ -192,6 +192,22 @@ def test_faces_of_the_lasso_meet_its_conditions(seed, ties):
         assert face.unique == (np.linalg.matrix_rank(full[:, face.support]) == face.support.sum())
 
 
+@pytest.mark.parametrize("penalty", 10.0 ** -np.arange(5.0, 11.0))
+def test_repeated_columns_share_the_face_of_a_faint_lasso(penalty):
+    """Rounding of Bᵀθ in units of the penalty is far above what counts as tight: both copies of a
+    column are in the support, or none."""
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        half = rng.standard_normal((4, 6))
+        problem = mf.Regression(np.hstack([half, half]), rng.standard_normal(4))
+        G, space = signed(problem), problem.row_space
+        face, _ = faces.lasso_face(G, space.b, space.s, penalty)
+        once, twice = face.support.reshape(2, 2, 6).swapaxes(0, 1)
+        assert (once == twice).all()
+        assert once.any()
+        assert not face.unique
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_projections_onto_cones_meet_their_conditions(seed):
     """Outside: s²(b − Gu) is in no column's way and orthogonal to those at work."""

@@ -274,6 +274,24 @@ def test_locked_signs_have_no_gradient_beyond_zero():
         assert R.divergence(-start.x, start.x) == np.inf
 
 
+def test_an_edge_takes_no_search(monkeypatch):
+    """∇R = ∓∞ is known there: X is not followed to where it underflows."""
+    start = STARTS["|θ|^3"]
+    R, calls, at = start.potential(0.0), [], mf.SignedPower.at
+
+    def counted(*arguments):
+        calls.append(1)
+        return at(*arguments)
+
+    monkeypatch.setattr(mf.SignedPower, "at", counted)
+    work = []
+    for x in (0.5 * start.x, np.where(np.arange(5) < 2, 0.0, 0.5 * start.x)):
+        calls.clear()
+        R.gradient(x)
+        work.append(len(calls))
+    assert work[1] <= work[0] + 2
+
+
 def test_points_on_the_same_edge_are_no_distance_apart():
     """Where both are 0 and the sign is locked ∇R is infinite; D is the rest's."""
     start = STARTS["|θ|^3"]
@@ -340,3 +358,23 @@ def test_maps_show_their_sizes(start):
     assert facts["d"] == 5 if "d" in facts else True
     largest = [facts[key] for key in facts if key in ("largest_x", "x_max")]
     assert largest == [pytest.approx(abs(start.x).max())]
+
+
+@pytest.mark.parametrize("depth", range(3, 7))
+@pytest.mark.parametrize("apart", [1.0, 0.1, 1e-3, 1e-6])
+def test_layers_of_nearly_one_size_begin_at_x(depth, apart):
+    """X(0) = x₀ where all z_k are far larger than what they differ by: beyond the last node."""
+    sizes = 1.0 + apart * np.random.default_rng(depth).random((depth, 20))
+    start = mf.DeepFactors(0.8 * sizes)
+    assert start.at(np.zeros(20))[X] == pytest.approx(start.x, rel=1e-13)
+
+
+@pytest.mark.parametrize("depth", range(3, 7))
+def test_what_stays_at_zero_stays_for_any_dual(depth):
+    """Two layers at 0: x ≡ 0, however far μ goes to either side."""
+    theta = np.full((depth, 2), 0.7)
+    theta[:2, 0] = 0.0
+    theta[2:, 0] = -1.1
+    start = mf.DeepFactors(theta)
+    for mu in (-1e6, -1.0, 0.0, 1.0, 1e6):
+        assert not start.at(np.full(2, mu))[[X, DX, Q], 0].any()

@@ -84,12 +84,9 @@ def _factor(parts, j, length, slack):
     if slack < parts[last + count, j]:  # beyond the last node, by 1/z
         inverse = _guess(parts, j, GUESS + 2, ((depth - 2) * slack) ** (1.0 / (depth - 2)))
         z = 1.0 / inverse
-        for _ in range(20):
-            rest = _length(parts, j, REVERSED, depth - 3, 0.0, 1.0 / z)
-            z, step = _corrected(parts, j, z, rest / z ** (depth - 3) - slack)
-            if not abs(step) > CLOSE * z:
-                break
-        return z
+        rest = _length(parts, j, REVERSED, depth - 3, 0.0, 1.0 / z)
+        # the guess is off by 5e-6 at most, and the step leaves the fourth power of that
+        return _corrected(parts, j, z, rest / z ** (depth - 3) - slack)[0]
     if length <= parts[INNER, j]:
         low, target, z = 0.0, length, _guess(parts, j, GUESS, length * parts[RATE, j])
     elif slack >= parts[NODE + count, j]:  # of a locked sign, where z is far below the other μ_k
