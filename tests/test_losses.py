@@ -220,3 +220,18 @@ def test_whole_numbers_are_numbers(loss):
     for of in (loss.value, loss.slope, loss.curvature):
         assert of([2, -1], [1, 1]) == pytest.approx(of(np.array([2.0, -1.0]), np.ones(2)))
         assert of(2, 1).shape == ()
+
+
+def test_predictions_and_targets_broadcast(loss):
+    """Either may have the shape that the other lacks; entries are those of each pair."""
+    z, y = np.array([[0.3], [-1.2], [2.0]]), np.ones(2)
+    for of in (loss.value, loss.slope, loss.curvature):
+        each = np.array([[of(a, b) for b in y] for a in z[:, 0]])
+        assert np.array_equal(of(z, y), each)
+        assert np.array_equal(of(z, 1.0), each[:, :1])
+        assert np.array_equal(of(0.3, y), each[0])
+
+
+def test_what_a_kernel_is_told_besides(loss):
+    """δ of pseudo-Huber; 0 where a loss has no parameter."""
+    assert loss.parameter == getattr(loss, "delta", 0.0)
