@@ -275,6 +275,21 @@ def test_who_kills_its_process_is_found(tmp_path):
     assert max(tried.values()) == 4
 
 
+def test_each_process_has_one_thread_and_one_call_that_waits(monkeypatch):
+    asked = []
+    monkeypatch.setattr("loky.get_reusable_executor", lambda *a, **k: asked.append((a, k)))
+    workers = executors._Processes(3)
+    workers._pool()
+    (((jobs,), options),) = asked
+    assert jobs == 3
+    assert workers.in_flight == 6  # more would be lost with a worker, less would leave it idle
+    assert set(options["env"]) == set(executors.THREADS)
+    assert set(options["env"].values()) == {"1"}
+    assert options["initializer"] is executors._settle
+    assert options["initargs"] == (os.getpid(),)
+    assert options["timeout"] is None  # none ends between two calls
+
+
 def test_processes_are_others_and_end_with_the_executor():
     with executor(2) as workers:
         pids = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -94,3 +95,22 @@ def test_a_late_note_brings_no_line_back(tmp_path):
     board._read("a")
     assert [task.description for task in board._progress.tasks] == ["runs"]
     assert isinstance(board._progress, Progress)
+
+
+def test_a_terminal_shows_what_is_under_way_and_nothing_goes_to_standard_output(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with Board(2, 0, tmp_path / "notes") as board:
+        note(tmp_path / "notes", "k", "pilot seed 0", 3, 30, "loss 1.25")
+        with board._lock:
+            board._read("k")
+        board._progress.refresh()
+        board.finish("k")
+        board.finish("a run that left no note")
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert "loss 1.25" in errors
+    assert "2/2" in errors

@@ -131,6 +131,8 @@ def test_every_statement_is_plain_latex():
             r"$\frac{1}{2}\sum s_{j}^{2}|\bar{x}_{j}|$, $\sqrt{x^{2} + a_{0}^{2}}$",
         ),
         ("5 % & #1 of $2", r"5 \% \& \#1 of \$2"),
+        ("so (x = y holds", r"so ($x = y$ holds"),
+        ("is x = y) there", r"is $x = y$) there"),
     ],
 )
 def test_formulas_and_words_are_told_apart(text, made):

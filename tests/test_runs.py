@@ -204,7 +204,7 @@ def test_a_refuted_claim_is_named_with_a_run_that_refutes_it(tmp_path, capsys):
     assert errors.endswith(f"To repeat one: python -m toys toy {words}")
 
 
-def test_runs_that_refute_a_claim_and_that_keep_a_printed_one(tmp_path):
+def test_runs_that_refute_a_claim_and_that_keep_a_printed_one(tmp_path, monkeypatch):
     study = Toy(out=tmp_path)
     run(study)
     frame = results.load(tmp_path)
@@ -214,6 +214,10 @@ def test_runs_that_refute_a_claim_and_that_keep_a_printed_one(tmp_path):
     assert study.against(frame, kept) == frame["key"][~large].tolist()
     frame.loc[large, "square_bound"] = float("nan")  # can't be judged
     assert study.against(frame, wrong) == []
+    asked = []
+    monkeypatch.setattr(Toy, "column", lambda self, claim: asked.append(claim) or "square")
+    study.against(frame, wrong)
+    assert asked == ["c"]  # the claim's own column
 
 
 class Growing(Toy):
