@@ -12,6 +12,7 @@ from collections import Counter
 import numpy as np
 import pandas
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from gpu_bench import job, report, run
@@ -861,3 +862,15 @@ def test_a_narrow_table_drops_half_widths_and_says_its_title_once():
         assert "its 95 % confidence interval" in " ".join(text.split())
     assert narrow.count("dense") == 1
     assert narrowest.count("dense") == 2
+
+
+@pytest.mark.parametrize("ends", [(0.5, 0.99), (0.8, 0.9), (0.0, 0.999)])
+def test_marks_stand_at_the_shares_kept_of_the_data(ends):
+    axes = Figure().subplots()
+    axes.plot(ends, [1.0, 2.0])
+    drawing.sparsities(axes)
+    kept = [float(label.get_text()) / 100 for label in axes.get_xticklabels()]
+    assert kept == pytest.approx([1.0 - zeros for zeros in axes.get_xticks()])
+    least, most = 1.0 - ends[1], 1.0 - ends[0]
+    assert kept == [k for k in drawing.MARKS if 0.7 * least < k < 1.4 * most]
+    assert kept

@@ -118,6 +118,13 @@ def test_two_studies_of_one_name_are_refused(tmp_path, monkeypatch):
         toys.studies
 
 
+def test_what_a_program_needs_is_named_before_its_studies_are_imported(tmp_path):
+    (tmp_path / "own.py").write_text(STUDY.replace("NAME", "own"))
+    lacking = Program("toys", "TOY", "mirrorflow.sweep", "theorem23", ("no_such_package",), {})
+    with pytest.raises(ImportError, match="toys needs no_such_package, not installed here"):
+        lacking.study(str(tmp_path / "own.py"))
+
+
 def test_a_file_without_a_study_is_refused(tmp_path, monkeypatch):
     toys = program(tmp_path, monkeypatch)
     (tmp_path / "empty.py").touch()

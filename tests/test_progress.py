@@ -114,3 +114,13 @@ def test_a_terminal_shows_what_is_under_way_and_nothing_goes_to_standard_output(
     assert output == ""
     assert "loss 1.25" in errors
     assert "2/2" in errors
+
+
+@pytest.mark.usefixtures("_fast")
+def test_a_command_without_notes_gets_its_lines_too(capsys):
+    errors, end = "", time.monotonic() + 60.0
+    with Board(9, 2):
+        while "runs" not in errors and time.monotonic() < end:
+            time.sleep(0.01)
+            errors += capsys.readouterr().err
+    assert errors.startswith("runs 2/9")

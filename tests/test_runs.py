@@ -268,6 +268,17 @@ def test_only_the_first_of_ranks_that_compute_together_writes(tmp_path, first, b
     assert [" ".join(["False", *(one.key for one in runs)]), "ready"] == AGREED
 
 
+@pytest.mark.parametrize("failing", [True, False])
+def test_a_later_rank_says_by_its_code_whether_a_run_failed(tmp_path, monkeypatch, failing):
+    class Later(Work):
+        first = False
+
+    if failing:
+        BROKEN[1] = ValueError("odd")
+    monkeypatch.setattr(Toy, "work", lambda *_: Later(Toy))
+    assert run(Toy(out=tmp_path, rates=(1.0,))) == failing
+
+
 def test_no_more_workers_are_asked_for_than_there_is_work(tmp_path, monkeypatch):
     """On this machine; a cluster decides that itself, and its jobs write below the results."""
     asked, make = [], runner.executor
