@@ -218,3 +218,16 @@ def test_verdicts_know_the_units_of_the_dual(scale, depth):
     limit = mf.interpolator(problem, start, 0.0)
     assert limit.success
     assert certify.optimality(problem, limit, 0.0).verdict != "refuted"
+
+
+def test_bounds_of_deep_limits_do_not_depend_on_units():
+    """With u, v by s and y by s³ the gradient changes by 1/s, and its rounding with it."""
+    draw = np.random.default_rng(0)
+    Z, x, bounds = draw.standard_normal((3, 7)), draw.standard_normal(7), []
+    for unit in (1e-6, 1.0, 1e6):
+        start = mf.Powers(np.full(7, 0.8 * unit), np.full(7, 0.8 * unit), 3)
+        problem = mf.Regression(Z, unit**3 * (Z @ x))
+        check = certify.optimality(problem, mf.interpolator(problem, start, 0.0), 0.0)
+        assert check.verdict == "confirmed"
+        bounds.append(check.bound)
+    assert bounds == pytest.approx([bounds[1]] * 3, rel=1e-6)
